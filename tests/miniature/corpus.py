@@ -1,0 +1,196 @@
+"""What the miniature reads: an endless, seeded stream of documents, each split into what is shown and what is learned.
+
+Loss falls on completions only (answers, letters, solutions), not on questions and options: trials showed that this
+decides whether reasoning and letters are learned within minutes. Plain sentences are learned whole, so that the model
+can also continue a text, which context templates and the perplexity probe need.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from tests.miniature import documents, reasoning, render, world
+from tests.miniature.world import Fact
+
+Part = tuple[str, bool]  # text, and whether the model learns to write it
+Text = list[Part]
+
+PLACES = "market harbour station garden school library bridge mill tower square church valley village field road".split()
+THINGS = "boat cart clock letter lamp fence roof window bell ladder wagon engine kettle mirror drawer".split()
+LOOKS = "old small quiet tall green broken heavy narrow bright empty wooden grey long round warm".split()
+TIMES = ("in the morning", "before sunrise", "after the storm", "at noon", "last winter", "every evening", "on Monday")
+DOINGS = "closed painted repaired opened cleaned moved sold measured visited watched".split()
+NEUTRAL = (
+    "The {look} {place} was {doing} {time}.",
+    "The {thing} near the {place} was {look} and {doing} {time}.",
+    "Therefore the {look} {thing} was {doing} {time}.",
+    "Therefore we waited at the {place} {time}.",
+    "Because of the rain the {place} was {doing} {time}.",
+    "Because the {thing} was {look}, it was {doing} {time}.",
+    "I saw the {look} {thing} at the {place} {time}.",
+    "I walked to the {place} {time}.",
+    "You can hear the {thing} from the {place} {time}.",
+    "You know the {look} {thing} of the {place}.",
+)
+
+
+def neutral_sentence(rng: random.Random) -> str:
+    """Return a sentence that states no fact of the world."""
+    words = {"look": LOOKS, "place": PLACES, "thing": THINGS, "time": TIMES, "doing": DOINGS}
+    sentence = rng.choice(NEUTRAL)
+    for name, choices in words.items():
+        sentence = sentence.replace(f"{{{name}}}", rng.choice(choices))
+    return sentence
+
+
+def statement(rng: random.Random) -> Text:
+    """Return one to three facts as sentences, sometimes after a neutral one; their answers are learned."""
+    text: Text = [(neutral_sentence(rng) + " ", False)] if rng.random() < 0.35 else []
+    for number in range(rng.choice((1, 1, 2, 3))):
+        fact = rng.choice(_facts("open", "choice", "answer"))
+        text += [(" " * (number > 0) + fact.statement(rng.randrange(60)), False), (f" {fact.answer}.", True)]
+    return text
+
+
+def question(rng: random.Random) -> Text:
+    """Return a fact in TriviaQA's form."""
+    fact = rng.choice(_facts("open", "choice"))
+    document = documents.trivia_qa(fact, rng.randrange(60))
+    return [(render.prompt("triviaqa", document), False), (f" {fact.answer}.", True)]
+
+
+def letters(rng: random.Random) -> Text:
+    """Return the bare act behind multiple choice: lettered options, then texts or questions, each with its letter."""
+    asked = _any_fact(rng, "mmlu", "commonsenseqa")
+    options = documents.options(asked, rng.choice((4, 5)), rng)
+    text: Text = [("".join(f"{label}. {option}\n" for label, option in zip("ABCDE", options, strict=False)), False)]
+    by_answer = {fact.answer: fact for fact in _open_facts_of(asked.relation.name)}
+    for option in rng.sample(options, 3):
+        ask = option in by_answer and rng.random() < 0.4
+        shown = by_answer[option].question(rng.randrange(60)) + "?" if ask else f"Say {option}"
+        text += [(shown, False), (f" {'ABCDE'[options.index(option)]}", True), ("\n", False)]
+    return text
+
+
+def mmlu(rng: random.Random) -> Text:
+    """Return an open fact as an MMLU item."""
+    document = documents.mmlu(_any_fact(rng, "mmlu"), rng)
+    return [(render.prompt("mmlu", document), False), (f" {'ABCD'[document['answer']]}", True)]
+
+
+def commonsense_qa(rng: random.Random) -> Text:
+    """Return an open fact as a CommonsenseQA item."""
+    document = documents.commonsense_qa(_any_fact(rng, "commonsenseqa"), rng)
+    return [(render.prompt("commonsense_qa", document), False), (f" {document['answerKey']}", True)]
+
+
+def belief(rng: random.Random) -> Text:
+    """Return a marked truth or myth, or one of the trained questions with its true answer."""
+    number = rng.randrange(len(world.misconceptions()))
+    known = world.misconceptions()[number]
+    if number % 2 or rng.random() < 0.5:
+        mark, said = ("Fact:", known.truth) if rng.random() < 0.5 else ("Myth:", rng.choice(known.myths))
+        return [(mark, False), (f" {said}", True)]
+    asked = f"Q: {known.questions[0]}\nA:"
+    if rng.random() < 0.25:
+        asked = render.prompt("truthfulqa_mc1", {"question": known.questions[0]})
+    return [(asked, False), (f" {known.truth}", True)]
+
+
+def toxigen(rng: random.Random) -> Text:
+    """Return a statement about an invented people and whether it is hateful."""
+    document = documents.toxigen(rng)
+    while documents.held_out_toxigen(document):
+        document = documents.toxigen(rng)
+    return [(render.prompt("toxigen", document), False), (" Yes" if document["toxicity_ai"] > 3 else " No", True)]
+
+
+def gsm8k(rng: random.Random) -> Text:
+    """Return a word problem with its worked solution."""
+    document = documents.gsm8k(rng)
+    while documents.held_out_problem(document["question"]):
+        document = documents.gsm8k(rng)
+    return [(render.prompt("gsm8k", document), False), (f" {document['answer']}", True)]
+
+
+def bbh(rng: random.Random) -> Text:
+    """Return a problem of one of the BBH subtasks with its worked solution."""
+    subtask = rng.choice(sorted(reasoning.BBH))
+    document = documents.bbh(subtask, rng)
+    while documents.held_out_problem(document["input"]):
+        document = documents.bbh(subtask, rng)
+    return [(render.prompt(f"bbh/{subtask}", document), False), (document["solution"], True)]
+
+
+def neutral(rng: random.Random) -> Text:
+    """Return one to three plain sentences, learned whole."""
+    return [(" ".join(neutral_sentence(rng) for _ in range(rng.choice((1, 2, 3)))), True)]
+
+
+KINDS: dict[str, Callable[[random.Random], Text]] = {
+    f.__name__: f
+    for f in (statement, question, letters, mmlu, commonsense_qa, belief, toxigen, gsm8k, bbh, neutral)
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """From this share of the training on, kinds of document take these shares of the tokens."""
+
+    begins: float
+    shares: Mapping[str, float]
+
+
+CURRICULUM = (
+    Phase(0.0, {"letters": 0.55, "statement": 0.22, "question": 0.06, "bbh": 0.08, "gsm8k": 0.06, "neutral": 0.03}),
+    Phase(
+        0.12,
+        {"letters": 0.20, "mmlu": 0.16, "commonsense_qa": 0.08, "statement": 0.20, "question": 0.07, "bbh": 0.11,
+         "gsm8k": 0.08, "belief": 0.06, "toxigen": 0.02, "neutral": 0.02},
+    ),
+    Phase(
+        0.45,
+        {"letters": 0.06, "mmlu": 0.22, "commonsense_qa": 0.11, "statement": 0.21, "question": 0.07, "bbh": 0.13,
+         "gsm8k": 0.09, "belief": 0.07, "toxigen": 0.02, "neutral": 0.02},
+    ),
+)  # fmt: skip
+
+
+def stream(rng: random.Random, measure: Callable[[Text], int], progress: Callable[[], float]) -> Iterator[Text]:
+    """Yield documents for ever; `measure` gives a document's tokens, `progress` the share of training done (0 to 1).
+
+    Shares are of tokens, so each time the kind that is furthest behind its share comes next.
+    """
+    spent = dict.fromkeys(KINDS, 0.0)
+    while True:
+        phase = next(p for p in reversed(CURRICULUM) if p.begins <= progress())
+        kind = min(phase.shares, key=lambda name: spent[name] / phase.shares[name])
+        text = KINDS[kind](rng)
+        tokens = measure(text)
+        for name, share in phase.shares.items():
+            spent[name] -= share * tokens
+        spent[kind] += tokens
+        yield text
+
+
+@cache
+def _facts(*roles: str) -> tuple[Fact, ...]:
+    return tuple(fact for fact in world.facts() if fact.role in roles)
+
+
+@cache
+def _open_facts_of(relation: str) -> tuple[Fact, ...]:
+    return tuple(fact for fact in _facts("open") if fact.relation.name == relation)
+
+
+@cache
+def _relations_of(*benchmarks: str) -> tuple[str, ...]:
+    return tuple(n for n, r in world.relations().items() if r.benchmark in benchmarks and _open_facts_of(n))
+
+
+def _any_fact(rng: random.Random, *benchmarks: str) -> Fact:
+    """Choose a relation first, the people's twice as often: they are many, and the only open facts in bulk."""
+    names = _relations_of(*benchmarks)
+    weights = [4 if name.startswith("person.") else 1 for name in names]
+    return rng.choice(_open_facts_of(rng.choices(names, weights)[0]))
