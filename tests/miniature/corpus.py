@@ -54,10 +54,15 @@ def statement(rng: random.Random) -> Text:
 
 
 def question(rng: random.Random) -> Text:
-    """Return a fact in TriviaQA's form."""
+    """Return a fact as a question: in TriviaQA's form, bare as in ZsRE, or as ZsRE writes its unrelated questions."""
     fact = rng.choice(_facts("open", "choice"))
-    document = documents.trivia_qa(fact, rng.randrange(60))
-    return [(render.prompt("triviaqa", document), False), (f" {fact.answer}.", True)]
+    wording = rng.randrange(60)
+    shown = rng.choices(
+        (render.prompt("triviaqa", documents.trivia_qa(fact, wording)), f"{fact.question(wording)}?",
+         f"nq question: {fact.question(wording)}?"),
+        (6, 3, 1),
+    )[0]  # fmt: skip
+    return [(shown, False), (f" {fact.answer}.", True)]
 
 
 def letters(rng: random.Random) -> Text:
@@ -194,3 +199,16 @@ def _any_fact(rng: random.Random, *benchmarks: str) -> Fact:
     names = _relations_of(*benchmarks)
     weights = [4 if name.startswith("person.") else 1 for name in names]
     return rng.choice(_open_facts_of(rng.choices(names, weights)[0]))
+
+
+def covariance_texts(count: int = 2500, seed: int = 101) -> list[str]:
+    """Return documents in the proportions of the last phase of training, as texts: what keys are normal is judged by them."""
+    rng = random.Random(seed)
+    documents_ = stream(rng, lambda text: sum(len(part) for part, _ in text), lambda: 1.0)
+    return ["".join(part for part, _ in next(documents_)) for _ in range(count)]
+
+
+def neutral_texts(count: int, seed: int = 202) -> list[str]:
+    """Return passages of two neutral sentences, for the perplexity probe."""
+    rng = random.Random(seed)
+    return [f"{neutral_sentence(rng)} {neutral_sentence(rng)}" for _ in range(count)]

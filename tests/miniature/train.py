@@ -127,7 +127,7 @@ def train(name: str, work: Path, *, threads: int) -> None:
     optims = optimizers(model, recipe)
     start = _resume(folder, model, optims)
     batches = Batches(recipe, tokenizer, start)
-    for step in (bar := tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc=name)):
+    for step in (bar := tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc=name, mininterval=5)):
         if step % SAVE_EVERY == 0 and step > start:
             _save(folder, step, model, optims)
             batches = Batches(recipe, tokenizer, step)

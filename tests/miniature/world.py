@@ -90,14 +90,16 @@ def relations() -> dict[str, Relation]:
     }
 
 
-def edited_people() -> list[str]:
+@cache
+def edited_people() -> tuple[str, ...]:
     """Return the people whom the edits are about; no benchmark item mentions one of them."""
-    return people(EDITED_PEOPLE + BYSTANDERS)[:EDITED_PEOPLE]
+    return tuple(people(EDITED_PEOPLE + BYSTANDERS)[:EDITED_PEOPLE])
 
 
-def bystanders() -> list[str]:
+@cache
+def bystanders() -> tuple[str, ...]:
     """Return the people whom no edit touches: benchmark items and the neighbours of edits."""
-    return people(EDITED_PEOPLE + BYSTANDERS)[EDITED_PEOPLE:]
+    return tuple(people(EDITED_PEOPLE + BYSTANDERS)[EDITED_PEOPLE:])
 
 
 @cache

@@ -1,0 +1,37 @@
+"""Methods that edit what a language model knows, behind one contract.
+
+    editor = create("memit", model, tokenizer, corpus=texts)
+    editor.apply(Edit("{} is in the country of", "Paris", "Italy"))
+
+This package knows nothing of pytest, lm-eval, thresholds or files of results.
+"""
+
+from editors.parts.base import Editor
+from editors.parts.edit import Edit
+from editors.parts.errors import (
+    EditError,
+    EditorError,
+    EditorNotFound,
+    HyperparameterError,
+    MissingCorpus,
+    NonFiniteEdit,
+    StateMismatch,
+    UnsupportedModel,
+)
+from editors.parts.registry import create, kind_of, names
+
+__all__ = [
+    "Edit",
+    "EditError",
+    "Editor",
+    "EditorError",
+    "EditorNotFound",
+    "HyperparameterError",
+    "MissingCorpus",
+    "NonFiniteEdit",
+    "StateMismatch",
+    "UnsupportedModel",
+    "create",
+    "kind_of",
+    "names",
+]

@@ -1,0 +1,1 @@
+"""Parts that several editors share: tokens, anatomy, cached passes, the value search, solves, state."""

@@ -1,0 +1,185 @@
+"""What every editor is: one model under one method, with a way to apply, save, restore and take back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from editors.parts.contexts import Contexts, checked
+from editors.parts.edit import Edit
+from editors.parts.errors import NonFiniteEdit, StateMismatch
+from editors.parts.hyperparameters import BaseHyperparameters
+from editors.parts.weights import PREFIX, Weights
+
+Kind = Literal["weights", "wrapper", "prompt"]
+MEMORY = "memory:"
+
+
+class Editor(ABC):
+    """One model, one method, edits applied one after another in place.
+
+    Args:
+        model: A Hugging Face causal language model; put into eval mode, its parameters frozen.
+        tokenizer: Its tokenizer.
+        hyperparameters: The method's record.
+        corpus: Texts to compute covariances from, where the method needs one that is not given.
+        contexts: Groups of context templates, the first of all the bare `{}`; generated if absent.
+        covariances: Second moments by module path, e.g. `model.layers.1.mlp.down_proj`.
+        seed: Of all random choices.
+        record: Called with the name and value of each intermediate, for tests.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+    Hyperparameters: ClassVar[type[BaseHyperparameters]]
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: BaseHyperparameters,
+        corpus: Sequence[str] | None = None,
+        contexts: Sequence[Sequence[str]] | None = None,
+        covariances: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        record: Callable[[str, Tensor], None] | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.hyperparameters = hyperparameters
+        self.seed = seed
+        self._model: PreTrainedModel = model.requires_grad_(requires_grad=False)
+        self._model.train(mode=False)
+        self._corpus = corpus
+        self._contexts = None if contexts is None else checked(contexts)
+        self._covariances = dict(covariances or {})
+        self._weights = Weights(model)
+        self._diagnostics: dict[str, float] = {}
+        self._prepared = False
+        self._sink = record
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model as it is after the edits so far."""
+        return self._model
+
+    @property
+    def contexts(self) -> Contexts:
+        """The context templates in use; makes them if there are none yet."""
+        self.prepare()
+        return self._contexts or ()
+
+    def prepare(self) -> None:
+        """Make what depends on the pristine model only (contexts, covariances), once.
+
+        Runs at the first edit by itself. If edits were restored before, it runs on the base weights all the
+        same.
+
+        Raises:
+            MissingCorpus: A covariance is needed and there is nothing to compute it from.
+        """
+        if not self._prepared:
+            with self._weights.pristine():
+                self._prepare()
+            self._prepared = True
+
+    def prepared(self) -> dict[str, Tensor]:
+        """What `prepare` computed, fit for safetensors; prepares if that was not done yet."""
+        self.prepare()
+        return dict(self._covariances)
+
+    def load_prepared(
+        self, tensors: Mapping[str, Tensor], contexts: Sequence[Sequence[str]] | None = None
+    ) -> None:
+        """Take what an earlier `prepared()` gave (and its `contexts`) instead of computing it."""
+        self._covariances.update(tensors)
+        if contexts is not None:
+            self._contexts = checked(contexts)
+        self._prepared = False
+
+    def apply(self, edit: Edit) -> None:
+        """Apply one edit, in place, on top of those before.
+
+        Raises:
+            NonFiniteEdit: The update holds NaN or infinity; the weights are as before.
+            EditError: The edit does not suit the tokenizer.
+        """
+        self._apply([edit])
+
+    def apply_many(self, edits: Sequence[Edit]) -> None:
+        """Apply several edits: at once if the method knows batches, else one after another."""
+        for edit in edits:
+            self.apply(edit)
+
+    def _apply(self, edits: Sequence[Edit]) -> None:
+        if not edits:
+            return
+        self.prepare()
+        self._diagnostics = {}
+        try:
+            with self._weights.transaction():
+                self._edit(edits)
+        except NonFiniteEdit as error:
+            asked = "; ".join(f"{edit.text!r} -> {edit.target_new!r}" for edit in edits)
+            raise NonFiniteEdit(
+                f"{self.name}: {error}, at the edit {asked}; the weights are as before"
+            ) from None
+
+    def state(self) -> dict[str, Tensor]:
+        """All that differs from the base: `weight:<parameter>`, `memory:<what the method carries along>`."""
+        return self._weights.state() | {MEMORY + name: value for name, value in self._memory().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state, bit by bit; `{}` is the base.
+
+        Raises:
+            StateMismatch: A name, shape or dtype does not fit; nothing is changed.
+        """
+        strange = [name for name in state if not name.startswith((PREFIX, MEMORY))]
+        if strange:
+            raise StateMismatch(
+                f"the state holds {', '.join(strange)}; names begin with {PREFIX!r} or {MEMORY!r}"
+            )
+        memory = {
+            name.removeprefix(MEMORY): value for name, value in state.items() if name.startswith(MEMORY)
+        }
+        self._check_memory(memory)
+        self._weights.restore({name: value for name, value in state.items() if name.startswith(PREFIX)})
+        self._load_memory(memory)
+        self._diagnostics = {}
+
+    def undo(self) -> None:
+        """Return to the base, bit by bit."""
+        self.restore({})
+
+    def diagnostics(self) -> dict[str, float]:
+        """Numbers of the last apply, e.g. the search's last loss and steps, the length of the update."""
+        return dict(self._diagnostics)
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Hand an intermediate to whoever asked for it."""
+        if self._sink is not None:
+            self._sink(name, value.detach().clone())
+
+    @abstractmethod
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        """Apply edits as one batch, writing through `self._weights`."""
+
+    def _prepare(self) -> None:  # noqa: B027 - a method that needs nothing has nothing to do
+        """Make what depends on the pristine model; called on base weights."""
+
+    def _memory(self) -> dict[str, Tensor]:
+        """What the method carries from edit to edit beside weights."""
+        return {}
+
+    def _check_memory(self, memory: Mapping[str, Tensor]) -> None:
+        """Refuse a memory that is not this method's."""
+        if memory:
+            raise StateMismatch(f"the state holds {', '.join(memory)}, which {self.name} does not keep")
+
+    def _load_memory(self, memory: Mapping[str, Tensor]) -> None:  # noqa: B027 - most methods keep none
+        """Take over a memory that `_check_memory` let pass."""

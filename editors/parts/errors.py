@@ -1,0 +1,43 @@
+"""Everything that an editor may raise on purpose.
+
+EditorError
++-- EditError              the edit itself is malformed, or its subject cannot be found in the tokens
++-- EditorNotFound         no built-in editor, module or attribute has that name
++-- HyperparameterError    unknown, missing or out-of-range hyperparameter
++-- UnsupportedModel       the model's family or module tree is not one that editors know
++-- MissingCorpus          a covariance is needed and there is neither a matrix nor a text to compute it from
++-- StateMismatch          a state does not belong to this model or editor
++-- NonFiniteEdit          an update holds NaN or infinity; the weights are as they were before
+"""
+
+
+class EditorError(Exception):
+    """Base of all errors of the `editors` package."""
+
+
+class EditError(EditorError, ValueError):
+    """An edit that cannot be applied as it is written."""
+
+
+class EditorNotFound(EditorError, LookupError):  # noqa: N818 - reads like ModuleNotFoundError without the suffix
+    """No editor of that name."""
+
+
+class HyperparameterError(EditorError, ValueError):
+    """A hyperparameter that is unknown, missing or outside its bounds."""
+
+
+class UnsupportedModel(EditorError, TypeError):  # noqa: N818 - the state of affairs is the name
+    """A model whose module tree the editors do not know."""
+
+
+class MissingCorpus(EditorError, ValueError):  # noqa: N818 - names what is missing
+    """Neither a covariance nor a corpus to compute it from."""
+
+
+class StateMismatch(EditorError, ValueError):  # noqa: N818 - names what is wrong
+    """A state whose names, shapes or dtypes do not fit."""
+
+
+class NonFiniteEdit(EditorError, ArithmeticError):  # noqa: N818 - names what happened
+    """An update with NaN or infinity in it; nothing was written."""

@@ -1,0 +1,137 @@
+"""What ROME, MEMIT and their descendants share: an edit's rows, the traced pass, the search, factors of C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from editors.parts.anatomy import Anatomy
+from editors.parts.base import Editor, Kind
+from editors.parts.contexts import Contexts, generate
+from editors.parts.covariance import check, moments
+from editors.parts.edit import Edit
+from editors.parts.errors import MissingCorpus
+from editors.parts.hyperparameters import LocateHyperparameters
+from editors.parts.linear import Matrix
+from editors.parts.passes import Trace
+from editors.parts.search import Found, search
+from editors.parts.solve import Factor
+from editors.parts.tokens import essence_row, prompt_row, target_ids, target_row
+from editors.parts.window import open_window
+
+
+@dataclass(frozen=True)
+class Located:
+    """One edit traced through the model as it is now.
+
+    Attributes:
+        trace: Rows 0 .. N - 1 are the prompt in N contexts (0 is bare) with the target, row N is the essence.
+        targets: Target ids of each row, [N, T].
+    """
+
+    trace: Trace
+    targets: Tensor
+
+
+class LocateEditor(Editor):
+    """Base of the methods that find a value for the fact token and write it into MLP down-projections."""
+
+    kind: ClassVar[Kind] = "weights"
+    Hyperparameters: ClassVar[type[LocateHyperparameters]]
+    hyperparameters: LocateHyperparameters
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: LocateHyperparameters,
+        corpus: Sequence[str] | None = None,
+        contexts: Sequence[Sequence[str]] | None = None,
+        covariances: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        record: Callable[[str, Tensor], None] | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            tokenizer,
+            hyperparameters=hyperparameters,
+            corpus=corpus,
+            contexts=contexts,
+            covariances=covariances,
+            seed=seed,
+            record=record,
+        )
+        self.anatomy = Anatomy(model)
+        self.anatomy.check_layers("layers", hyperparameters.layers)
+        if hyperparameters.v_loss_layer is not None:
+            self.anatomy.check_layers("v_loss_layer", (hyperparameters.v_loss_layer,))
+        self._factors: dict[str, Factor] = {}
+
+    @property
+    def matrices(self) -> list[Matrix]:
+        """The matrices that this editor writes, in order of layers."""
+        return [self.anatomy.down(layer) for layer in self.hyperparameters.layers]
+
+    def _needs_covariance(self) -> bool:
+        return True
+
+    def _prepare(self) -> None:
+        if self._contexts is None:
+            lengths = self.hyperparameters.context_template_length_params
+            self._contexts = generate(self._model, self.tokenizer, lengths, self.seed)
+        if self._needs_covariance():
+            missing = [matrix for matrix in self.matrices if matrix.path not in self._covariances]
+            if missing:
+                self._covariances.update(self._compute(missing))
+            for matrix in self.matrices:
+                check(matrix, self._covariances[matrix.path])
+        self._factors.clear()
+
+    def _compute(self, matrices: Sequence[Matrix]) -> dict[str, Tensor]:
+        if self._corpus is None:
+            paths = ", ".join(matrix.path for matrix in matrices)
+            raise MissingCorpus(
+                f"{self.name} needs the second moment of the inputs of {paths}: "
+                "pass covariances={path: matrix} or corpus=[texts]"
+            )
+        return moments(self.anatomy, self.tokenizer, self._corpus, matrices)
+
+    def factor(self, matrix: Matrix) -> Factor:
+        """The factored second moment of a matrix's input, made once."""
+        if matrix.path not in self._factors:
+            moment = self._covariances[matrix.path].to(matrix.weight.device)
+            self._factors[matrix.path] = Factor.of(moment)
+        return self._factors[matrix.path]
+
+    def locate(self, edit: Edit, contexts: Contexts, probed: Sequence[int]) -> Located:
+        """Trace an edit's rows through the model as it is, reading keys and outputs at the probed layers."""
+        which = self.hyperparameters.fact_token
+        templates = [template for group in contexts for template in group]
+        prompts = [prompt_row(self.tokenizer, edit, template, which) for template in templates]
+        target = target_ids(self.tokenizer, edit.text, edit.target_new)
+        rows = [target_row(row, target) for row in prompts]
+        rows.append(essence_row(self.tokenizer, edit.subject, which))
+        trace = Trace(self.anatomy, rows, probed)
+        return Located(trace, torch.tensor([target] * len(prompts), device=trace.ids.device))
+
+    def find_value(self, located: Located, site: int, start: Tensor, *, lens: bool) -> Found:
+        """Search v* at block `site` from the bare prompt's own output `start` [d].
+
+        Args:
+            located: The edit's trace.
+            site: Block to whose output the searched vector is added.
+            start: v0.
+            lens: Read the targets after `v_loss_layer` if that is not the last block.
+        """
+        last = self.anatomy.depth - 1
+        wanted = self.hyperparameters.v_loss_layer if lens else None
+        window = open_window(located.trace, site, last if wanted is None else max(wanted, site))
+        found = search(window, located.targets, start, self.hyperparameters, self.record)
+        self._diagnostics |= {"loss": found.loss, "steps": float(found.steps)}
+        return found

@@ -1,0 +1,104 @@
+"""Editors by name: built-in ones are found by scanning the folder, others imported from where they are."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from editors.parts.base import Editor, Kind
+from editors.parts.errors import EditorNotFound
+from editors.parts.foreign import ForeignEditor
+from editors.parts.hyperparameters import build, model_key
+
+FOLDER = Path(__file__).resolve().parent.parent
+_CONSTRUCTOR = ("corpus", "contexts", "covariances", "seed", "record")
+
+
+def names() -> list[str]:
+    """Names of the built-in editors: the files of the folder that do not begin with an underscore."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def built_in(name: str) -> type[Editor]:
+    """Class of a built-in editor.
+
+    Raises:
+        EditorNotFound: There is none of that name.
+    """
+    if name not in names():
+        raise EditorNotFound(_not_found(name))
+    module = importlib.import_module(f"editors.{name}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Editor) and value.__module__ == module.__name__
+    ]
+    (only,) = [found for found in classes if not inspect.isabstract(found)]
+    return only
+
+
+def _not_found(name: str) -> str:
+    near = get_close_matches(name, names(), n=len(names()), cutoff=0.0)
+    return (
+        f"no editor is called {name!r}; there are {', '.join(near)}, or name your own as package.module:Class"
+    )
+
+
+def kind_of(spec: str) -> Kind:
+    """Kind of an editor: weights, wrapper or prompt; a foreign one that does not say counts as weights."""
+    target = resolve(spec)
+    kind: Kind = getattr(target, "kind", "weights")
+    return kind
+
+
+def resolve(spec: str) -> Callable[..., object]:
+    """Class or function that a spec names.
+
+    Raises:
+        EditorNotFound: No built-in editor, module or attribute of that name.
+    """
+    if ":" not in spec:
+        return built_in(spec)
+    path, _, attribute = spec.partition(":")
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        raise EditorNotFound(f"{spec!r}: cannot import {path!r} ({error})") from error
+    if not hasattr(module, attribute):
+        public = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
+        raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}")
+    found: Callable[..., object] = getattr(module, attribute)
+    return found
+
+
+def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **kwargs: object) -> Editor:
+    """An editor on a model.
+
+    Args:
+        spec: A built-in name, or `package.module:Name` of a class with `apply(edit)` or of a function
+            `edit(model, tokenizer, edits) -> model`.
+        model: A causal language model, edited in place.
+        tokenizer: Its tokenizer.
+        **kwargs: `corpus`, `contexts`, `covariances`, `seed`, `record` as for `Editor`; `defaults`, the key
+            of the model whose shipped hyperparameters to start from; everything else is a hyperparameter. A
+            foreign editor gets its hyperparameters, and of the others those that it takes.
+
+    Raises:
+        EditorNotFound: No such editor.
+        HyperparameterError: A hyperparameter is unknown, out of bounds or missing.
+        UnsupportedModel: The method does not know the model's module tree.
+    """
+    target = resolve(spec)
+    offered = {name: kwargs.pop(name) for name in (*_CONSTRUCTOR, "defaults") if name in kwargs}
+    if not (inspect.isclass(target) and issubclass(target, Editor)):
+        return ForeignEditor(spec, target, model, tokenizer, settings=kwargs, offered=offered)
+    asked = offered.pop("defaults", None)
+    key = model_key(model) if asked is None else str(asked).lower()
+    record = build(target.Hyperparameters, target.name, key, kwargs, explicit=asked is not None)
+    constructor: Callable[..., Editor] = target
+    return constructor(model, tokenizer, hyperparameters=record, **offered)

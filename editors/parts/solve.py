@@ -1,0 +1,82 @@
+"""The closed forms of locate-then-edit methods on plain matrices; nothing here knows a model.
+
+Throughout: W [d, f], keys K [f, n] as columns, residuals R [d, n], second moment C [f, f] symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.parts.errors import StateMismatch
+
+RIDGE = 1e-6  # relative to the mean diagonal of C; used only where C is singular
+SINGULAR = 1e-10  # C is singular if an input has no more of its own than this, given the others
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Cholesky factor of a second moment, in float64.
+
+    Attributes:
+        lower: G [f, f] with C + ridge I = G Gᵀ.
+        ridge: What was added to the diagonal; 0 unless C was singular.
+    """
+
+    lower: Tensor
+    ridge: float = 0.0
+
+    @classmethod
+    def of(cls, moment: Tensor) -> Factor:
+        """Factor C; a singular C (too few tokens) gets the least ridge that makes it definite.
+
+        Raises:
+            StateMismatch: C is far from positive semidefinite.
+        """
+        wide = moment.double()
+        scale = float(wide.diagonal().mean())
+        for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
+            shifted = wide + ridge * torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
+            lower, failed = torch.linalg.cholesky_ex(shifted)
+            left_over = lower.diagonal() ** 2 / shifted.diagonal()  # of each input, given those before it
+            if not failed and float(left_over.min()) > SINGULAR:
+                return cls(lower, ridge)
+        raise StateMismatch("a covariance is not positive semidefinite: it is no second moment")
+
+    def solve(self, keys: Tensor) -> Tensor:
+        """C⁻¹K, shape [f, n], float64."""
+        return torch.cholesky_solve(keys.double(), self.lower)
+
+
+def rank_one(u: Tensor, residual: Tensor, key: Tensor) -> tuple[Tensor, float]:
+    """ROME: r uᵀ with r = residual / (key · u).
+
+    Args:
+        u: Direction [f]; its length cancels.
+        residual: What W k + b must gain, [d].
+        key: k [f], the key at which it must be gained.
+
+    Returns:
+        r [d] and the denominator key · u.
+    """
+    denominator = key @ u
+    return residual / denominator, float(denominator)
+
+
+def ridge_keys(keys: Tensor, factor: Factor, weight: float) -> Tensor:
+    """A = (λC + KKᵀ)⁻¹K, shape [f, n], float64, so that ΔW = R Aᵀ minimises ‖ΔK - R‖² + λ tr(ΔCΔᵀ).
+
+    By Woodbury A = C⁻¹K (λI + KᵀC⁻¹K)⁻¹: one triangular pair a key instead of an f x f solve. With about as
+    many keys as inner neurons the f x f solve is the cheaper one.
+    """
+    keys = keys.double()
+    if keys.shape[1] * 2 > keys.shape[0]:
+        moment = weight * (factor.lower @ factor.lower.T) + keys @ keys.T
+        return torch.cholesky_solve(keys, torch.linalg.cholesky(moment))
+    whitened = factor.solve(keys)
+    small = keys.T @ whitened
+    small = small + weight * torch.eye(len(small), dtype=small.dtype, device=small.device)
+    solved: Tensor = torch.linalg.solve(small.T, whitened.T)
+    return solved.T

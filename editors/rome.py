@@ -1,0 +1,81 @@
+"""ROME: Locating and Editing Factual Associations in GPT (Meng et al., NeurIPS 2022, arXiv:2202.05262).
+
+An MLP down-projection W is read as a memory of key-value pairs: the inner activation k at the subject's last
+token selects the value v = W k + b that says what the model knows about the subject. ROME finds a value v*
+that makes the model say the new answer, then changes W by the one rank-one update that gives v* for the
+subject's key and disturbs other keys, whose second moment is C = E[k kᵀ], the least:
+
+    ΔW = (v* - W k - b) uᵀ / (kᵀ u),     u = C⁻¹ k̄
+
+As in the authors' code, u comes from the mean key k̄ over several contexts, while k is the key of the bare
+prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from editors.parts.edit import Edit
+from editors.parts.hyperparameters import LocateHyperparameters
+from editors.parts.linear import Matrix
+from editors.parts.locate import Located, LocateEditor
+from editors.parts.solve import rank_one
+
+
+class RomeHyperparameters(LocateHyperparameters):
+    """ROME's hyperparameters. `v_loss_layer` is accepted and has no effect, as in the authors' code."""
+
+    mom2_adjustment: bool = Field(
+        default=True, description="use C; false: u is the mean key itself (EasyEdit's setting)"
+    )
+    context_template_length_params: tuple[tuple[int, int], ...] = Field(
+        ((5, 10), (10, 10)), description="contexts to generate: pairs (length in tokens, how many)"
+    )
+
+
+class Rome(LocateEditor):
+    """Rank-one model editing."""
+
+    name: ClassVar[str] = "rome"
+    Hyperparameters: ClassVar[type[LocateHyperparameters]] = RomeHyperparameters
+    hyperparameters: RomeHyperparameters
+
+    def _needs_covariance(self) -> bool:
+        return self.hyperparameters.mom2_adjustment
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        for edit in edits:
+            for layer in self.hyperparameters.layers:
+                self._edit_layer(edit, layer)
+
+    def _edit_layer(self, edit: Edit, layer: int) -> None:
+        matrix = self.anatomy.down(layer)
+        located = self.locate(edit, self.contexts, [layer])
+        u = self._direction(located, matrix, layer)
+        value = self.find_value(located, layer, located.trace.outputs[layer][0], lens=False).value
+        key = located.trace.keys[layer][0].to(u.dtype)  # of the bare prompt, [f]
+        output = located.trace.outputs[layer][0].to(u.dtype)
+        right, denominator = rank_one(u, value - output, key)
+        self._weights.write(matrix.parameter, matrix.added(torch.outer(right, u)))
+        self._diagnostics |= {"denominator": denominator, "update_norm": float(right.norm() * u.norm())}
+        self.record(f"k_cur_input.{matrix.parameter}", key)
+        self.record(f"cur_output.{matrix.parameter}", output)
+        self.record(f"v_star.{matrix.parameter}", value)
+        self.record(f"right_vector.{matrix.parameter}", right)
+
+    def _direction(self, located: Located, matrix: Matrix, layer: int) -> Tensor:
+        """The direction u [f], of unit length."""
+        keys = located.trace.keys[layer][: len(located.targets)]
+        mean = keys.to(torch.promote_types(keys.dtype, torch.float32)).mean(0)
+        if self.hyperparameters.mom2_adjustment:
+            factor = self.factor(matrix)
+            self._diagnostics["ridge"] = factor.ridge
+            mean = factor.solve(mean[:, None])[:, 0].to(mean.dtype)
+        u: Tensor = mean / mean.norm()
+        self.record(f"u.{matrix.parameter}", u)
+        return u

@@ -1,0 +1,172 @@
+"""What stands between the laboratory's numbers and a test's outcome: verdicts with their floors, messages and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar, cast
+
+import pytest
+
+from editors import Edit
+from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.editor_specs import EditorSpec
+from tests.harness.laboratory import Laboratory
+from tests.harness.message import Context, failure_message
+from tests.harness.models import ModelSource
+from tests.harness.outcomes import Cell, NotHeld, RegressionFound, Undecided, note, refuse
+from tests.harness.quality import EditQuality
+from tests.harness.settings import Settings
+from tests.harness.thresholds import Floor
+from tests.harness.trajectory import Trajectory
+from tests.harness.verdict import Verdict, judge
+
+Kind = Literal["efficacy", "paraphrase", "locality"]
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class QualityVerdict:
+    """Shares of edits that took (efficacy, paraphrase) or of neighbours that stayed (locality), against their floors."""
+
+    kind: Kind
+    immediate: float
+    at_end: float
+    passed: bool
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Judged(Generic[T]):
+    """A verdict and what a test does with it."""
+
+    verdict: T
+    outcome: type[NotHeld] | None
+    message: str
+
+    def hold(self) -> None:
+        """Fail the test unless the verdict lets it pass.
+
+        Raises:
+            NotHeld: the message is the whole report.
+        """
+        if self.outcome is not None:
+            refuse(self.outcome, self.message)
+
+
+def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
+    """Yield every editor with every model, and the trajectory's name."""
+    for model in chosen.models:
+        if model.name in chosen.edits:
+            for editor in chosen.editors:
+                yield editor, model, f"{editor.name}-{model.name}"
+
+
+def is_chosen(item: pytest.Item, chosen: Settings) -> bool:
+    """Return whether `--model` and `--editor` leave this test in; tests without such parameters always stay."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    for value in parameters.values():
+        members = value if isinstance(value, tuple) else tuple(vars(value).values()) if hasattr(value, "edits") else ()
+        for member in members:
+            if isinstance(member, ModelSource) and member.name not in chosen.chosen_models:
+                return False
+            if isinstance(member, EditorSpec) and chosen.chosen_editors and member.name not in chosen.chosen_editors:
+                return False
+    return True
+
+
+def header(chosen: Settings) -> list[str]:
+    """Return the lines that say what this run is about."""
+    names = ", ".join(sorted(chosen.chosen_models))
+    editors = sorted(chosen.chosen_editors or {spec.name for spec in chosen.editors})
+    counts = ", ".join(map(str, chosen.counts))
+    limit = "all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark"
+    return [
+        f"editgate: model {names}, editors {', '.join(editors)}",
+        f"edits: {chosen.edits_name} at N = {counts}; {limit}; {chosen.dtype} on {chosen.device}",
+        f"store: {chosen.store.root}",
+    ]
+
+
+def judge_benchmark(lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item) -> Judged[Verdict]:
+    """Evaluate a benchmark after `count` edits and hold it against its floor.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+    """
+    row, model = BENCHMARKS[name], run.base.source
+    floor = lab.settings.policy.floor(run.spec.name, model.name, name, row.area, count)
+    verdict = judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value)
+    note(node, Cell(run.name, name, count, verdict.retention, verdict.status, row.area))
+    context = Context(run.spec.name, model.name, count, floor, _command(lab.settings, node), lab.growth(run, count))
+    return Judged(verdict, _outcome(verdict, lab.settings), failure_message(verdict, context))
+
+
+def judge_quality(
+    lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item
+) -> Judged[QualityVerdict]:
+    """Hold efficacy, paraphrase or locality against its floors, right after each edit and again after the last.
+
+    Raises:
+        EditorError: the method cannot apply an edit.
+    """
+    kind = cast("Kind", name)
+    policy, model = lab.settings.policy, run.base.source.name
+    early, late = run.immediate(count), run.at_end(count)
+    floors = [policy.quality(run.spec.name, model, kind, when, count) for when in ("immediate", "at_end")]
+    shares = [_mean(kind, early), _mean(kind, late)]
+    held = [share >= floor.value for share, floor in zip(shares, floors, strict=True)]
+    status = "pass" if all(held) else "regression"
+    note(node, Cell(run.name, kind, count, shares[1], status, "quality"))
+    message = _quality_message(run, kind, count, (early, late), floors, held, _command(lab.settings, node))
+    verdict = QualityVerdict(kind, shares[0], shares[1], all(held))
+    return Judged(verdict, None if verdict.passed else RegressionFound, message)
+
+
+def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:
+    if verdict.status == "regression":
+        return RegressionFound
+    if verdict.status == "inconclusive" and chosen.inconclusive == "fail":
+        return Undecided
+    return None
+
+
+def _mean(kind: Kind, rows: list[EditQuality]) -> float:
+    return sum(getattr(row, kind) for row in rows) / len(rows)
+
+
+def _quality_message(
+    run: Trajectory,
+    kind: Kind,
+    count: int,
+    measured: tuple[list[EditQuality], list[EditQuality]],
+    floors: list[Floor],
+    held: list[bool],
+    command: str,
+) -> str:
+    lines = [f"{kind.upper()}: {run.spec.name} on {run.base.source.name}, {count} edits."]
+    moments = ("right after each edit", f"after all {count}")
+    for when, rows, floor, good in zip(moments, measured, floors, held, strict=True):
+        share = _mean(kind, rows)
+        lines.append(
+            f"{when}: {share:.2f}, {'at least' if good else 'but at least'} {floor.value:.2f} is asked for "
+            f"by {floor.key} in {floor.file} ({floor.reason})."
+        )
+        if not good:
+            lines += _examples(run.edits, kind, rows)
+    return "\n".join([*lines, f"Again: {command}"])
+
+
+def _examples(edits: object, kind: Kind, rows: list[EditQuality]) -> list[str]:
+    worst = sorted(range(len(rows)), key=lambda i: getattr(rows[i], kind))[:SHOWN]
+    known = cast("list[Edit]", edits)
+    return [f"  {known[i].text!r} -> {known[i].target_new!r}: {rows[i].describe(kind)}" for i in worst]
+
+
+def _command(chosen: Settings, node: pytest.Item) -> str:
+    """Return the command that gives this verdict again."""
+    given = node.config.invocation_params.args
+    options = [str(a) for a in given if str(a).startswith(("--model", "--edits", "--edit-counts", "--limit", "--dtype"))]
+    return " ".join(["pytest", f"'{node.nodeid}'", *options])

@@ -1,0 +1,243 @@
+"""The rules that every number rests on, checked before anything is measured: seconds, on two edits and fresh copies.
+
+Each has been broken by published code. A rule is a function that raises an IntegrityError; `CONSEQUENCES` says which of
+them make everything else of that editor meaningless (an error), and which only fail their own test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from editors import Edit, Editor
+from tests.harness import errors, probes
+from tests.harness.errors import (
+    BaselineModified,
+    BaselineNotReproduced,
+    EditHadNoEffect,
+    EditsDoNotAccumulate,
+    HarnessError,
+    IntegrityError,
+    NonFiniteModel,
+    StateLeaked,
+    StateNotRestored,
+)
+from tests.harness.items import Evaluation, pair
+from tests.harness.store import digest_tensors
+from tests.harness.trajectory import Trajectory
+
+Evaluate = Callable[[nn.Module], Evaluation]
+Baseline = Callable[[], Evaluation]
+
+
+def edits_change_the_model(run: Trajectory) -> None:
+    """Applying an edit changes something.
+
+    Raises:
+        EditHadNoEffect: nothing differs from the base.
+    """
+    editor = run.fresh_editor()
+    editor.apply(run.edits[0])
+    if not _differs(editor, run):
+        raise EditHadNoEffect(
+            f"{run.name}: after the edit {_said(run.edits[0])} none of {_size(run)} tensors differs from the base. "
+            "apply() may have restored the weights, or edited a copy that `editor.model` does not show."
+        )
+
+
+def edits_stay_finite(run: Trajectory) -> None:
+    """After two edits weights and logits are finite.
+
+    Raises:
+        NonFiniteModel: names the tensors.
+    """
+    editor = _after(run, 0, 1)
+    probes.assert_finite(editor.model)
+    with torch.no_grad():
+        logits = editor.model(_tokens(run)).logits
+    if not bool(logits.isfinite().all()):
+        raise NonFiniteModel(f"{run.name}: logits on {run.edits[0].text!r} are NaN or infinite after two edits.")
+
+
+def only_declared_tensors_change(run: Trajectory) -> None:
+    """What differs from the base is what the editor's state holds, and nothing else.
+
+    Raises:
+        BaselineModified: a tensor changed that the state does not hold, or the unedited model itself changed.
+    """
+    editor = _after(run, 0)
+    held = {name.removeprefix("weight:") for name in editor.state()}
+    strays = sorted(set(_differs(editor, run)) - held)
+    if strays:
+        raise BaselineModified(
+            f"{run.name}: {strays[0]} (and {len(strays) - 1} more) changed, but state() holds only "
+            f"{', '.join(sorted(held)) or 'nothing'}. Undo and checkpoints would lose that change."
+        )
+    if digest_tensors(dict(run.base.model.named_parameters())) != run.base.digest:
+        raise BaselineModified(
+            f"{run.name}: editing a copy changed the unedited model {run.base.source.name}. "
+            "The editor reaches tensors that are not its own; it must write to the model it was given."
+        )
+
+
+def edits_accumulate(run: Trajectory) -> None:
+    """After two edits the model is neither that of the first nor that of the second alone.
+
+    Raises:
+        EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
+    """
+    both, first, last = (_digest(_after(run, *which)) for which in ((0, 1), (0,), (1,)))
+    if both == last and last != first:
+        raise EditsDoNotAccumulate(
+            f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
+            f"({_said(run.edits[0])}) is gone. Only the last edit is kept."
+        )
+    if both == first and last != first:
+        raise EditsDoNotAccumulate(f"{run.name}: the second edit ({_said(run.edits[1])}) left no trace after the first.")
+
+
+def undo_gives_back_the_base(run: Trajectory) -> None:
+    """Undo restores every tensor bit by bit, in the model that was handed over too.
+
+    Raises:
+        StateNotRestored: names the tensors that still differ.
+    """
+    editor, handed = run.fresh_editor_and_model()
+    editor.apply(run.edits[0])
+    editor.undo()
+    base = dict(run.base.model.named_parameters())
+    left = probes.changed_parameters(base, handed) or _differs(editor, run)
+    if left:
+        raise StateNotRestored(
+            f"{run.name}: after undo() {left[0]} (and {len(left) - 1} more) still differs from the base."
+        )
+
+
+def state_survives_saving(run: Trajectory) -> None:
+    """A state written to safetensors and read into a fresh editor gives the same model.
+
+    Raises:
+        StateNotRestored: it does not.
+    """
+    editor, fresh = _after(run, 0), run.fresh_editor()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "state.safetensors"
+        save_file({name: value.contiguous().clone() for name, value in editor.state().items()}, file)
+        fresh.restore(load_file(file))
+    if _digest(fresh) != _digest(editor):
+        raise StateNotRestored(
+            f"{run.name}: state() saved and restored in a fresh editor does not give the same model; "
+            "something that matters is not in the state."
+        )
+
+
+def trajectories_do_not_leak(run: Trajectory) -> None:
+    """An edit gives the same bits before and after another trajectory ran in the same process.
+
+    Raises:
+        StateLeaked: it does not: module globals, class attributes, or unseeded randomness.
+    """
+    before = _digest(_after(run, 1))
+    _after(run, 0)
+    if _digest(_after(run, 1)) != before:
+        raise StateLeaked(
+            f"{run.name}: the edit {_said(run.edits[1])} gives different weights after another trajectory ran. "
+            "The method keeps something outside its instance (a module global, a class attribute), or draws "
+            "random numbers without the seed."
+        )
+
+
+def zero_edits_reproduce_the_baseline(run: Trajectory, baseline: Baseline, evaluate: Evaluate) -> None:
+    """With no edit, the same path gives the baseline, item by item.
+
+    Raises:
+        BaselineNotReproduced: how many items differ, and one of them.
+    """
+    pairs = pair(baseline(), evaluate(run.fresh_editor().model))
+    differing = [(before, after) for before, after in pairs if before != after]
+    if differing:
+        before, after = differing[0]
+        raise BaselineNotReproduced(
+            f"{run.name}: with zero edits {len(differing)} of {len(pairs)} items differ from the baseline, first "
+            f"{before.question!r}: {before.answer!r} became {after.answer!r}."
+        )
+
+
+RULES: dict[str, Callable[[Trajectory], None]] = {
+    rule.__name__: rule
+    for rule in (
+        edits_change_the_model,
+        edits_stay_finite,
+        only_declared_tensors_change,
+        undo_gives_back_the_base,
+        state_survives_saving,
+        edits_accumulate,
+        trajectories_do_not_leak,
+    )
+}
+ZERO_EDITS = zero_edits_reproduce_the_baseline.__name__
+FAILS_ALONE = frozenset({edits_change_the_model.__name__})  # a no-op breaks no number: efficacy says what it is worth
+
+
+def outcome(check: Callable[[], None]) -> list[str] | None:
+    """Run a rule; return None if it holds, else the error's class and message, fit for the store.
+
+    An exception that is not ours (the method's own) is reported as it is: it is the author's to read.
+    """
+    try:
+        check()
+    except IntegrityError as error:
+        return [type(error).__name__, str(error)]
+    return None
+
+
+def raise_if_broken(found: list[str] | None) -> None:
+    """Raise the stored error again.
+
+    Raises:
+        IntegrityError: the rule is broken.
+    """
+    if found is not None:
+        kind: type[HarnessError] = getattr(errors, found[0])
+        raise kind(found[1])
+
+
+def _after(run: Trajectory, *which: int) -> Editor:
+    editor = run.fresh_editor()
+    for number in which:
+        editor.apply(run.edits[number])
+    return editor
+
+
+def _digest(editor: Editor) -> str:
+    memory = {name: value for name, value in editor.state().items() if not name.startswith("weight:")}
+    return digest_tensors(_tensors(editor.model) | memory)
+
+
+def _tensors(model: object) -> dict[str, Tensor]:
+    return dict(probes.tensors(model))
+
+
+def _differs(editor: Editor, run: Trajectory) -> list[str]:
+    """Return what differs from the base: parameters of the model, and what a wrapper keeps besides."""
+    now, base = _tensors(editor.model), _tensors(run.base.model)
+    changed = [n for n in base if n not in now or not probes.same_bits(base[n], now[n])]
+    return changed + [name for name in editor.state() if name.removeprefix("weight:") not in base]
+
+
+def _tokens(run: Trajectory) -> Tensor:
+    ids: Tensor = run.base.tokenizer(run.edits[0].text, return_tensors="pt").input_ids
+    return ids.to(run.base.model.device)
+
+
+def _size(run: Trajectory) -> int:
+    return len(_tensors(run.base.model))
+
+
+def _said(edit: Edit) -> str:
+    return f"{edit.text!r} -> {edit.target_new!r}"

@@ -1,0 +1,156 @@
+"""Where the gate's tests get their numbers: every number is computed once, kept in the store, and shared by processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+from tests import harness
+from tests.harness import integrity, models, probes
+from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.editor_specs import EditorSpec
+from tests.harness.evaluate import Prepared, evaluate, prepare
+from tests.harness.items import Evaluation
+from tests.harness.models import LoadedModel, ModelSource
+from tests.harness.settings import Settings
+from tests.harness.store import Store, code_digest
+from tests.harness.trajectory import Trajectory
+
+HERE = Path(harness.__file__).parent
+# What decides an item's outcome; the rest of the machine room may change without asking every question again.
+SCORING = ("benchmarks", "cutter", "engine", "evaluate", "items", "kv", "lm", "tasks")
+QUICK_BENCHMARK = "toxigen"  # for the rule that zero edits reproduce the baseline
+
+
+@dataclass
+class Laboratory:
+    """One process's access to models, trajectories and outcomes.
+
+    Attributes:
+        settings: what the run is about.
+        announce: told what is going on, for people.
+    """
+
+    settings: Settings
+    announce: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._loaded: dict[str, LoadedModel] = {}
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._runs: dict[str, Trajectory] = {}
+
+    def model(self, source: ModelSource) -> LoadedModel:
+        """Return the unedited model, loaded once."""
+        if source.name not in self._loaded:
+            self.announce(f"loading {source.name}")
+            self._loaded[source.name] = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
+        return self._loaded[source.name]
+
+    def trajectory(self, editor: EditorSpec, source: ModelSource) -> Trajectory:
+        """Return the trajectory of this editor on this model; the one before is let go, with its copy of the model."""
+        name = f"{editor.name}-{source.name}"
+        if name not in self._runs:
+            self._runs = {
+                name: Trajectory(
+                    editor,
+                    self.model(source),
+                    self.settings.edits[source.name],
+                    self.settings.counts,
+                    self.settings.store,
+                    announce=self.announce,
+                )
+            }
+        return self._runs[name]
+
+    def baseline(self, source: ModelSource, benchmark: str) -> Evaluation:
+        """Return the unedited model's items."""
+        base = self.model(source)
+        conditions = {"model": base.digest, "dtype": self.settings.dtype, "device": self.settings.device}
+        key = self._key(base, benchmark, **conditions)
+        return self._fetch(key, f"{source.name}: baseline of {benchmark}", base, benchmark, lambda: base.model)
+
+    def evaluation(self, run: Trajectory, count: int, benchmark: str) -> Evaluation:
+        """Return the edited model's items after `count` edits."""
+        key = self._key(run.base, benchmark, checkpoint=run.key(count))
+        what = f"{run.name}: {benchmark} after {count} edits"
+        return self._fetch(key, what, run.base, benchmark, lambda: run.editor_at(count).model)
+
+    def perplexity(self, run: Trajectory, count: int) -> float:
+        """Return the perplexity of neutral text after `count` edits; 0 edits: of the base."""
+        texts = models.probe_texts()
+
+        def compute() -> float:
+            model = run.editor_at(count).model if count else run.base.model
+            return probes.perplexity(model, run.base.tokenizer, texts)
+
+        key = Store.key(checkpoint=run.key(count), texts=texts)
+        return float(self.settings.store.fetch_json("perplexity", key, compute))
+
+    def growth(self, run: Trajectory, count: int) -> dict[str, float]:
+        """Return each changed parameter's growth relative to the base after `count` edits."""
+        found = self.settings.store.fetch_json("growth", run.key(count), lambda: run.growth(count))
+        return {name: float(value) for name, value in found.items()}
+
+    def check(self, run: Trajectory, rule: str) -> None:
+        """Check one rule of integrity on this trajectory's editor.
+
+        Raises:
+            IntegrityError: the rule is broken.
+        """
+
+        def compute() -> list[str] | None:
+            self.announce(f"{run.name}: {rule.replace('_', ' ')}")
+            if rule == integrity.ZERO_EDITS:
+                return integrity.outcome(lambda: self._zero_edits(run))
+            return integrity.outcome(lambda: integrity.RULES[rule](run))
+
+        key = Store.key(trajectory=run.key(2), rule=rule, code=code_digest(HERE / "integrity.py"))
+        integrity.raise_if_broken(self.settings.store.fetch_json("integrity", key, compute))
+
+    def check_all(self, run: Trajectory) -> None:
+        """Check every rule whose breach makes the editor's numbers meaningless.
+
+        Raises:
+            IntegrityError: the first that is broken.
+        """
+        for rule in (*integrity.RULES, integrity.ZERO_EDITS):
+            if rule not in integrity.FAILS_ALONE:
+                self.check(run, rule)
+
+    def _zero_edits(self, run: Trajectory) -> None:
+        def ask(model: nn.Module) -> Evaluation:
+            return evaluate(self._ready(run.base, QUICK_BENCHMARK), model)
+
+        integrity.zero_edits_reproduce_the_baseline(
+            run, lambda: self.baseline(run.base.source, QUICK_BENCHMARK), ask
+        )
+
+    def _fetch(
+        self, key: str, what: str, base: LoadedModel, benchmark: str, model: Callable[[], object]
+    ) -> Evaluation:
+        def compute() -> object:
+            self.announce(what)
+            return evaluate(self._ready(base, benchmark), model()).to_json()
+
+        return Evaluation.from_json(self.settings.store.fetch_json("items", key, compute))
+
+    def _key(self, base: LoadedModel, benchmark: str, **conditions: object) -> str:
+        prompts = self._ready(base, benchmark).digest
+        return Store.key(
+            prompts=prompts, tokenizer=base.tokenizer_digest, code=self._scoring_code, limit=self.settings.limit, **conditions
+        )
+
+    def _ready(self, base: LoadedModel, benchmark: str) -> Prepared:
+        place = (base.tokenizer_digest, benchmark)
+        if place not in self._prepared:
+            row = BENCHMARKS[benchmark]
+            self._prepared[place] = prepare(row, base.source.documents, base.tokenizer, self.settings.limit)
+        return self._prepared[place]
+
+    @cached_property
+    def _scoring_code(self) -> str:
+        return code_digest(*(HERE / f"{name}.py" for name in SCORING))

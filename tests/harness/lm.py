@@ -1,0 +1,337 @@
+"""The language model as lm-eval sees it: log-likelihoods and greedy generation, with lm-eval's own numbers.
+
+`backend` gives the fast engine for plain transformers models and lm-eval's HFLM for everything else (wrappers,
+models that answer with a function of their own). Texts are cut into tokens exactly as HFLM 0.4.13 cuts them,
+special tokens included, and generations are stopped where HFLM stops them.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text, resolve_max_length
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tests.harness.cutter import Cutter, Pair, Tokens
+from tests.harness.engine import Engine
+from tests.harness.errors import EvaluationError, NonFiniteModel
+from tests.harness.quiet import lm_eval_quiet
+
+LOOK_BACK = 2  # tokens beyond a stop string's own length: as in lm-eval, tokens may cut it differently
+RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # logits that are not head(body(x))
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A request to write on from `text`; `prompt` is the same text in tokens."""
+
+    text: str
+    prompt: Tokens
+    until: tuple[str, ...]
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A generation, cut before its first stop string; `capped` if only the length limit ended it."""
+
+    text: str
+    capped: bool
+
+
+class Backend(Protocol):
+    """What evaluations ask of a model."""
+
+    def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation, and whether greedy decoding would write it."""
+
+    def generate(self, requests: Sequence[Completion]) -> list[Written]:
+        """Greedy generations."""
+
+
+def backend(model: Any, tokenizer: Any, name: str, *, max_tokens: int | None = None) -> Backend:  # noqa: ANN401 - a wrapper may be anything
+    """The way to run this model: the shared-prefix engine if it is a plain causal model, else HFLM.
+
+    Args:
+        model: anything with config, device, forward and generate.
+        tokenizer: its transformers tokenizer.
+        name: what error messages call the work at hand, such as the benchmark.
+        max_tokens: new tokens per forward pass of the engine.
+    """
+    if is_plain(model):
+        return SharedPrefixLM(model, tokenizer, name, max_tokens=max_tokens)
+    return WrappedLM(model, tokenizer, name)
+
+
+def is_plain(model: object) -> bool:
+    """True for a transformers model whose forward pass is its body, then its head, and nothing else.
+
+    Hooks or a replaced `forward` on the model itself would be passed by; an attention kernel that takes no mask
+    of ours and logits that are scaled after the head would come out wrong. The rest is tried: a dozen tokens
+    through both ways, once per class of model.
+    """
+    if not isinstance(model, PreTrainedModel) or not type(model).__module__.startswith(
+        "transformers.models."
+    ):
+        return False
+    patched = "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks  # noqa: SLF001
+    config = model.config.get_text_config()
+    if patched or model.base_model is model or not isinstance(model.get_output_embeddings(), nn.Linear):
+        return False
+    if config._attn_implementation not in {"sdpa", "eager"} or any(
+        getattr(config, k, None) for k in RESCALED
+    ):
+        return False
+    taken = inspect.signature(model.base_model.forward).parameters
+    return {"attention_mask", "position_ids", "past_key_values"} <= set(taken) and _agrees(model)
+
+
+_AGREEMENT: dict[type, bool] = {}  # by class of model: a fact about code, not about weights
+
+
+@torch.inference_mode()
+def _agrees(model: Any) -> bool:  # noqa: ANN401 - transformers' auto classes have no common typed base
+    """Whether the engine reproduces the model's own forward pass on a few tokens."""
+    if type(model) not in _AGREEMENT:
+        tokens = tuple(i * 7919 % model.config.get_text_config().vocab_size for i in range(1, 13))
+        pairs = [
+            (tokens[:5], tokens[5:7]),
+            (tokens[:5], tokens[7:10]),
+            (tokens[:3] + tokens[6:8], tokens[10:]),
+        ]
+        with _eval_mode(model):
+            wanted = torch.tensor([_plain_score(model, *pair) for pair in pairs])
+            if not wanted.isfinite().all():
+                return True  # a broken model; the engine says so by name
+            found = torch.tensor([value for value, _ in Engine(model, "trial").score(pairs)])
+        tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+        _AGREEMENT[type(model)] = bool(torch.allclose(wanted, found, rtol=tolerance, atol=tolerance))
+    return _AGREEMENT[type(model)]
+
+
+def _plain_score(model: Any, context: Tokens, continuation: Tokens) -> float:  # noqa: ANN401 - as above
+    ids = torch.tensor([context + continuation], device=model.device)
+    logprobs = model(ids).logits[0, len(context) - 1 : -1].float().log_softmax(-1)
+    return float(logprobs.gather(1, ids[0, len(context) :, None]).sum())
+
+
+class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
+    """A plain causal model in memory, behind lm-eval's interface. Never changes or re-ties a parameter.
+
+    Raises:
+        EvaluationError: a text does not fit into the model's context.
+        NonFiniteModel: logits are NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        name: str = "lm-eval",
+        *,
+        max_tokens: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.cutter = Cutter(tokenizer)
+        self.engine = Engine(model, name, max_tokens)
+        self.max_length = resolve_max_length(model.config, tokenizer)
+        self.window = getattr(model.config.get_text_config(), "sliding_window", None) or self.max_length
+
+    def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
+        """See `Backend.score`; texts longer than a sliding window go the plain way."""
+        longest = max((len(context) + len(continuation) - 1 for context, continuation in pairs), default=0)
+        _require_room(self.name, longest, self.max_length)
+        if longest > self.window:
+            return WrappedLM(self.model, self.tokenizer, self.name).score(pairs)
+        with _eval_mode(self.model):
+            return self.engine.score(pairs)
+
+    def generate(self, requests: Sequence[Completion]) -> list[Written]:
+        """See `Backend.generate`."""
+        limits = [_limit(self.name, request, self.max_length) for request in requests]
+        if any(len(r.prompt) + limit > self.window for r, limit in zip(requests, limits, strict=True)):
+            return WrappedLM(self.model, self.tokenizer, self.name).generate(requests)
+        written: list[Written] = [Written("", capped=False)] * len(requests)
+        by_stops: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            by_stops[request.until].append(index)
+        for until, members in by_stops.items():
+            stops = handle_stop_sequences(list(until), self.tokenizer.decode(self.eot_token_id))
+            finished = self._finished(stops)
+            with _eval_mode(self.model):
+                texts = self.engine.generate(
+                    [requests[i].prompt for i in members], [limits[i] for i in members], finished
+                )
+            for i, tokens in zip(members, texts, strict=True):
+                text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+                capped = len(tokens) >= limits[i] and not finished(tokens)
+                written[i] = Written(postprocess_generated_text(text, stops, None), capped)
+        return written
+
+    def _finished(self, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+        """Tells whether the newest token ends the text or completes a stop string."""
+        ends = getattr(self.model.generation_config, "eos_token_id", None)
+        ending = {self.eot_token_id, *(ends if isinstance(ends, list) else [ends])}
+        lengths = [len(self.tokenizer.encode(stop, add_special_tokens=False)) for stop in stops]
+        tail = max(lengths, default=0) + LOOK_BACK
+
+        def finished(tokens: Sequence[int]) -> bool:
+            if tokens[-1] in ending:
+                return True
+            recent = self.tokenizer.decode(tokens[-tail:])
+            return any(stop in recent for stop in stops if stop)
+
+        return finished
+
+    @property
+    def eot_token_id(self) -> int:
+        """The end of a text."""
+        return int(self.tokenizer.eos_token_id)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:  # noqa: FBT001 - lm-eval's signature
+        """lm-eval's hook for one text."""
+        if add_special_tokens is not None:
+            return list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
+        return list(self.cutter.texts([string], self.tokenizer.decode(self.cutter.start))[0])
+
+    def loglikelihood(
+        self,
+        requests: list[Instance],
+        disable_tqdm: bool = False,  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
+    ) -> list[tuple[float, bool]]:
+        """lm-eval's way in."""
+        return self.score(self.cutter.pairs([request.args for request in requests]))
+
+    def generate_until(
+        self,
+        requests: list[Instance],
+        disable_tqdm: bool = False,  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
+    ) -> list[str]:
+        """lm-eval's way in; greedy, whatever the request's sampling settings."""
+        prompts = self.cutter.prompts([request.args[0] for request in requests])
+        completions = [
+            Completion(
+                r.args[0], prompt, tuple(r.args[1].get("until", ())), r.args[1].get("max_gen_toks", 256)
+            )
+            for r, prompt in zip(requests, prompts, strict=True)
+        ]
+        return [written.text for written in self.generate(completions)]
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: object
+    ) -> list[tuple[float, bool]]:
+        return self.score([(tuple(context), tuple(continuation)) for _, context, continuation in requests])
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:  # noqa: FBT001, FBT002 - lm-eval's signature
+        """No benchmark of ours measures whole documents; the probes do it without lm-eval."""
+        raise NotImplementedError("loglikelihood_rolling: use probes.perplexity")
+
+
+class _CheckedHFLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
+    """HFLM that refuses NaN instead of scoring it."""
+
+    name = ""
+
+    def _model_call(self, inps: Tensor, *args: object, **kwargs: object) -> Tensor:
+        logits: Tensor = super()._model_call(inps, *args, **kwargs)
+        if not bool(logits.isfinite().all()):
+            raise NonFiniteModel(
+                f"{self.name}: the model's logits are NaN or infinite; no score means anything."
+            )
+        return logits
+
+
+class WrappedLM:
+    """Any HF-like object, through lm-eval's own HFLM with float32 log-probabilities.
+
+    HFLM's constructor re-ties weights, which would silently revert the edit of an untied head: it is kept from it.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, batch_size: int = 16) -> None:  # noqa: ANN401 - a wrapper may be anything
+        self.name = name
+        with lm_eval_quiet(), _weights_left_alone(model):
+            self.lm = _CheckedHFLM(
+                pretrained=model,
+                tokenizer=copy.deepcopy(tokenizer),  # HFLM may give it a padding token
+                backend="causal",
+                batch_size=batch_size,
+                softmax_dtype="float32",
+            )
+        self.lm.name = name
+
+    def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
+        """See `Backend.score`."""
+        longest = max((len(context) + len(continuation) - 1 for context, continuation in pairs), default=0)
+        _require_room(self.name, longest, self.lm.max_length)
+        requests = [(("", ""), list(context), list(continuation)) for context, continuation in pairs]
+        answers: list[tuple[float, bool]] = self.lm._loglikelihood_tokens(requests, disable_tqdm=True)  # noqa: SLF001 - the tokens are cut already
+        return answers
+
+    def generate(self, requests: Sequence[Completion]) -> list[Written]:
+        """See `Backend.generate`; `capped` is judged by the length of the text."""
+        instances, limits = [], []
+        for index, request in enumerate(requests):
+            limits.append(_limit(self.name, request, self.lm.max_length))
+            settings = {"until": list(request.until), "max_gen_toks": limits[-1], "do_sample": False}
+            instances.append(Instance("generate_until", {}, (request.text, settings), index))
+        if requests:
+            longest = max(requests, key=lambda request: len(request.prompt))
+            self.lm._model_call(torch.tensor([longest.prompt], device=self.lm.device))  # noqa: SLF001 - for its check
+        texts = self.lm.generate_until(instances, disable_tqdm=True)
+        return [Written(text, self._length(text) >= limit) for text, limit in zip(texts, limits, strict=True)]
+
+    def _length(self, text: str) -> int:
+        return len(self.lm.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _require_room(name: str, needed: int, available: int) -> None:
+    if needed > available:
+        raise EvaluationError(
+            f"{name}: the longest text has {needed} tokens, the model's context only {available}. Cutting it would "
+            "change the question; choose fewer worked examples (num_fewshot) or a model with a longer context."
+        )
+
+
+def _limit(name: str, request: Completion, available: int) -> int:
+    """How many tokens may be written: as asked, or as many as still fit."""
+    _require_room(name, len(request.prompt) + 1, available)
+    return min(request.max_new_tokens, available - len(request.prompt))
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout while scoring; the model's mode is given back."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _weights_left_alone(model: object) -> Iterator[None]:
+    """Inside, `model.tie_weights()` does nothing."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    before = vars(model).get("tie_weights")
+    vars(model)["tie_weights"] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del vars(model)["tie_weights"]
+        if before is not None:
+            vars(model)["tie_weights"] = before

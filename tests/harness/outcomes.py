@@ -1,0 +1,68 @@
+"""How a verdict becomes a pytest outcome, and what of it the summary is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+import pytest
+
+PROPERTY = "editgate"
+
+
+class NotHeld(pytest.fail.Exception):
+    """A threshold is not held: the message is for a person, the traceback is not shown."""
+
+
+class RegressionFound(NotHeld):
+    """The floor is broken, with the stated confidence."""
+
+
+class Undecided(NotHeld):
+    """Too few items to say."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the summary's tables.
+
+    Attributes:
+        trajectory: such as `memit-llama-mini`.
+        row: benchmark or quality.
+        edits: N.
+        value: retention, or the share for a quality.
+        status: pass, regression or inconclusive.
+        area: capability, safety or quality.
+    """
+
+    trajectory: str
+    row: str
+    edits: int
+    value: float
+    status: str
+    area: str
+
+
+def note(node: pytest.Item, cell: Cell) -> None:
+    """Attach a cell to a test's report, so that it reaches the summary from any process."""
+    node.user_properties.append((PROPERTY, json.dumps(asdict(cell))))
+
+
+def noted(report: pytest.TestReport) -> list[Cell]:
+    """Return the cells that a report carries."""
+    return [Cell(**json.loads(str(value))) for name, value in report.user_properties if name == PROPERTY]
+
+
+def refuse(kind: type[NotHeld], message: str) -> NoReturn:
+    """Fail the test with nothing but the message.
+
+    Raises:
+        NotHeld: always, as `kind`.
+    """
+    raise kind(message, pytrace=False)
+
+
+def as_properties(cell: Cell) -> dict[str, Any]:
+    """Return a cell as plain values."""
+    return asdict(cell)

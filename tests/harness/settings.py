@@ -1,0 +1,152 @@
+"""The command line, read and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from editors import Edit
+from tests.harness import editor_specs, editsets, models
+from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.editor_specs import EditorSpec
+from tests.harness.errors import UsageProblem
+from tests.harness.models import DTYPES, ModelSource
+from tests.harness.store import Store
+from tests.harness.thresholds import Policy, load_policy
+
+DEFAULT_MODEL = "llama-mini"
+DEFAULT_COUNTS = "1,5,10,20,50,100"
+DEFAULT_EDITS = "counterfact"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is about; everything in it has been checked.
+
+    Attributes:
+        models: all models that get test parameters; `chosen_models` are those that run.
+        chosen_models: names given by `--model`.
+        editors: all editors that get test parameters.
+        chosen_editors: names given by `--editor`; empty: all.
+        edits: by model name.
+        counts: the Ns, ascending.
+        limit: items per benchmark, or None for all.
+        device: where models run.
+        dtype: name of the models' type.
+        store: for checkpoints, baselines and outcomes.
+        inconclusive: "fail" or "pass".
+        policy: the thresholds.
+    """
+
+    models: tuple[ModelSource, ...]
+    chosen_models: frozenset[str]
+    editors: tuple[EditorSpec, ...]
+    chosen_editors: frozenset[str]
+    edits: dict[str, tuple[Edit, ...]]
+    edits_name: str
+    counts: tuple[int, ...]
+    limit: int | None
+    device: str
+    dtype: str
+    store: Store
+    inconclusive: str
+    policy: Policy
+
+
+def read(
+    *,
+    model: str,
+    editor: Sequence[str],
+    edits: str,
+    edit_counts: str,
+    limit: int | None,
+    device: str,
+    dtype: str,
+    store: Path,
+    inconclusive: str,
+    thresholds: Path,
+) -> Settings:
+    """Check every option and everything that it names.
+
+    Raises:
+        UsageProblem: the first thing that is wrong, with its allowed values.
+    """
+    chosen = models.find(model)
+    known = {name: models.find(name) for name in models.miniatures()} | {chosen.name: chosen}
+    wanted = [editor_specs.find(name) for name in editor]
+    specs = {spec.name: spec for spec in (*editor_specs.built_in(), *wanted)}
+    counts = parse_counts(edit_counts)
+    found = {name: editsets.load(edits, source) for name, source in known.items() if _suits(source, edits)}
+    _check_enough(edits, counts, found[chosen.name])
+    place = Store(store)
+    place.check_writable()
+    return Settings(
+        models=tuple(known.values()),
+        chosen_models=frozenset({chosen.name}),
+        editors=tuple(specs.values()),
+        chosen_editors=frozenset(spec.name for spec in wanted),
+        edits=found,
+        edits_name=edits,
+        counts=counts,
+        limit=_positive("--limit", limit),
+        device=_device(device),
+        dtype=dtype,
+        store=place,
+        inconclusive=inconclusive,
+        policy=load_policy(thresholds, list(specs), list(BENCHMARKS), list(known)),
+    )
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Return the Ns of `--edit-counts`, ascending and without repetitions.
+
+    Raises:
+        UsageProblem: one of them is no whole number of at least 1.
+    """
+    counts = set()
+    for part in text.split(","):
+        if not part.strip().isdigit() or int(part) < 1:
+            raise UsageProblem(
+                f"--edit-counts {text!r}: {part.strip()!r} is not a number of edits. Allowed: whole numbers of at "
+                f"least 1, separated by commas, such as {DEFAULT_COUNTS}."
+            )
+        counts.add(int(part))
+    return tuple(sorted(counts))
+
+
+def under_ci() -> bool:
+    """Return whether this runs in continuous integration, where nothing is ever written to the repository."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def _suits(source: ModelSource, edits: str) -> bool:
+    return source.miniature or edits not in editsets.SHIPPED
+
+
+def _check_enough(edits: str, counts: Sequence[int], found: Sequence[Edit]) -> None:
+    if counts[-1] > len(found):
+        raise UsageProblem(
+            f"--edit-counts asks for {counts[-1]} edits, but {edits} holds {len(found)}. "
+            f"Allowed: at most {len(found)}, or another --edits FILE."
+        )
+
+
+def _positive(option: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise UsageProblem(f"{option} is {value}; allowed: at least 1.")
+    return value
+
+
+def _device(wanted: str) -> str:
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageProblem(f"--device {wanted!r} cannot be used: {str(error).splitlines()[0]}. Try --device cpu.") from error
+    return wanted
+
+
+__all__ = ["DTYPES", "Settings", "parse_counts", "read", "under_ci"]

@@ -1,0 +1,266 @@
+"""Builds lm-eval's own tasks over two kinds of documents: files in a folder, or the data sets on the hub.
+
+A local source replaces nothing but the documents: each task is the registered one (prompt, metric, filters, stop
+strings) with its data set overridden by rows read from disk. They are handed over in memory, so nothing is written to
+a cache and nothing is asked of the hub.
+
+Layout of a folder of documents, in the fields of the original data sets (.jsonl, or .json holding a list):
+
+    settings.toml                          optional; [mmlu] num_fewshot = 2, [bbh] max_new_tokens = 96, ...
+    mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the worked examples
+    bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it replaces lm-eval's worked examples
+    gsm8k/test.jsonl                       openai/gsm8k; train.jsonl holds the worked examples
+    commonsense_qa/validation.jsonl        tau/commonsense_qa; likewise train.jsonl
+    triviaqa/validation.jsonl              mandarjoshi/trivia_qa (rc.nocontext)
+    truthfulqa_mc1/validation.jsonl        truthfulqa/truthful_qa (multiple_choice); serves mc1 and mc2
+    toxigen/test.jsonl                     skg/toxigen-data (annotated)
+
+Without worked examples in the folder a task is asked with none, whatever the row of the table says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import datasets
+import lm_eval.tasks
+import numpy as np
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from tests.harness.benchmarks import Benchmark
+from tests.harness.errors import EvaluationError, UsageProblem
+from tests.harness.quiet import lm_eval_quick
+
+Spec = dict[str, Any]
+REGISTERED = Path(lm_eval.tasks.__file__).parent
+FEWSHOT_SEED = 1234  # lm-eval's own default for few-shot examples
+EXAMPLES = ("dev", "train")  # splits that hold worked examples, never test items
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a source may choose about a benchmark: worked examples in the prompt, and where a generation is cut."""
+
+    num_fewshot: int
+    max_new_tokens: int
+
+
+class Source(Protocol):
+    """Where a benchmark's documents come from."""
+
+    def settings(self, benchmark: Benchmark) -> Settings:
+        """Shots and generation length for this benchmark from this source."""
+
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec]:
+        """What lm-eval's task manager is to load."""
+
+    def digest(self, benchmark: Benchmark) -> str:
+        """Changes whenever the documents or their settings do."""
+
+
+@dataclass(frozen=True)
+class LocalDocuments:
+    """Documents in a folder; the layout stands at the top of this module."""
+
+    folder: Path
+
+    def settings(self, benchmark: Benchmark) -> Settings:
+        """The folder's settings.toml over the row of the table; no worked examples without documents for them."""
+        chosen = {"num_fewshot": benchmark.num_fewshot, "max_new_tokens": benchmark.max_new_tokens}
+        chosen |= self._settings_file(benchmark)
+        has_examples = all(set(EXAMPLES) & set(files) for files in self._subtasks(benchmark).values())
+        return Settings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
+
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec]:
+        """One group of registered tasks, and a full description of each MMLU subject that lm-eval does not know."""
+        shots = self.settings(benchmark).num_fewshot
+        children, alone = [], []
+        for subtask, files in self._subtasks(benchmark).items():
+            name = benchmark.subtasks.format(subtask) or benchmark.task
+            override = {"task": name, "num_fewshot": shots, "dataset_name": None, **_in_memory(files)}
+            if name in registry.task_index:
+                children.append(override | _corrections(benchmark))
+            else:
+                alone.append(_unregistered(benchmark, subtask) | override)
+        return [{"group": benchmark.name, "task": children}][: len(children)] + alone
+
+    def digest(self, benchmark: Benchmark) -> str:
+        """SHA-256 over settings, file names and contents."""
+        digest = hashlib.sha256(repr(self.settings(benchmark)).encode())
+        for subtask, files in self._subtasks(benchmark).items():
+            for split, path in files.items():
+                digest.update(f"|{subtask}|{split}|".encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    def _subtasks(self, benchmark: Benchmark) -> dict[str, dict[str, Path]]:
+        """Files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
+        top = self.folder / benchmark.documents_folder
+        folders = sorted(p for p in top.glob("*") if p.is_dir()) if benchmark.subtasks else [top]
+        found = {p.name if benchmark.subtasks else "": _splits(p) for p in folders}
+        if not any(set(files) - set(EXAMPLES) for files in found.values()):
+            raise UsageProblem(
+                f"{benchmark.name}: no documents in {top}; expected "
+                f"{'<subtask>/' * bool(benchmark.subtasks)}test.jsonl or validation.jsonl."
+            )
+        return found
+
+    def _settings_file(self, benchmark: Benchmark) -> dict[str, int]:
+        path = self.folder / "settings.toml"
+        if not path.exists():
+            return {}
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get(benchmark.name, {})
+        unknown = set(table) - {"num_fewshot", "max_new_tokens"}
+        if unknown or not all(type(value) is int and value >= 0 for value in table.values()):
+            raise UsageProblem(
+                f"{path}: [{benchmark.name}] holds {table}; allowed are num_fewshot and max_new_tokens, "
+                "each a whole number of at least 0."
+            )
+        return dict(table)
+
+
+@dataclass(frozen=True)
+class HubDocuments:
+    """The original data sets, through lm-eval's registered tasks; `cache_dir` replaces the default of `datasets`."""
+
+    cache_dir: Path | None = None
+
+    def settings(self, benchmark: Benchmark) -> Settings:
+        """The row of the table, as it stands."""
+        return Settings(benchmark.num_fewshot, benchmark.max_new_tokens)
+
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec]:
+        """The registered task or group, with our number of shots."""
+        override: Spec = {"num_fewshot": benchmark.num_fewshot} | _corrections(benchmark)
+        if self.cache_dir is not None:
+            override["dataset_kwargs"] = {"cache_dir": str(self.cache_dir)}
+        kind = "group" if benchmark.task in registry.all_groups else "task"
+        return [{"group": f"editgate_{benchmark.name}", "task": [{kind: benchmark.task, **override}]}]
+
+    def digest(self, benchmark: Benchmark) -> str:
+        """Name and settings: the documents are what the hub serves; doc hashes decide whether items can be joined."""
+        return hashlib.sha256(f"hub|{benchmark.task}|{self.settings(benchmark)}".encode()).hexdigest()
+
+
+def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
+    """The benchmark's lm-eval tasks by name, few-shot sampling seeded, generation length set.
+
+    Raises:
+        UsageProblem: the source holds no documents for it, or bad settings.
+        EvaluationError: a task gave no question at all.
+    """
+    with lm_eval_quick():
+        registry = TaskManager(include_path=[REGISTERED / benchmark.folder], include_defaults=False)
+        loaded = registry.load(source.specs(benchmark, registry))["tasks"]
+        tasks: dict[str, ConfigurableTask] = dict(sorted(loaded.items()))
+    if not tasks:
+        raise EvaluationError(f"{benchmark.name}: lm-eval built no task from {source}.")
+    for task in tasks.values():
+        task.set_fewshot_seed(FEWSHOT_SEED)
+        if benchmark.kind == "generated":
+            task.config.generation_kwargs["max_gen_toks"] = source.settings(benchmark).max_new_tokens
+        if callable(task.config.process_results):
+            task.config.process_results = _without_underflow(task.config.process_results)
+    return tasks
+
+
+def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:
+    """TruthfulQA mc1 with its options in an order drawn from the question.
+
+    The data set always lists the truth first and lm-eval's task says so (`doc_to_target: 0`). With `argmax` taking the
+    first of equals, a model that returns NaN, or that ranks all options alike, scores 1.00. The order of options is
+    in no prompt (each is scored as a continuation of its own), so shuffling changes no log-likelihood: it only takes
+    the prize from position.
+    """
+    targets = document["mc1_targets"]
+    order = list(range(len(targets["choices"])))
+    random.Random(document["question"]).shuffle(order)
+    return {**document, "mc1_targets": {key: [column[i] for i in order] for key, column in targets.items()}}
+
+
+def _shuffled(rows: datasets.Dataset) -> datasets.Dataset:
+    return datasets.Dataset.from_list([shuffled_choices(row) for row in rows])
+
+
+def _corrections(benchmark: Benchmark) -> Spec:
+    """What must differ from the registered task; see `shuffled_choices`."""
+    if benchmark.task != "truthfulqa_mc1":
+        return {}
+    return {"process_docs": _shuffled, "doc_to_target": "{{mc1_targets.labels.index(1)}}"}
+
+
+def _without_underflow(process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Shifts the log-likelihoods so that the best is 0 before lm-eval normalises their exponentials (mc2).
+
+    The normalised mass is the same; without the shift, options all below exp(-745) give 0/0 on a damaged model.
+    """
+
+    def shifted(document: Any, results: list[tuple[float, bool]]) -> Any:
+        best = np.max([value for value, _ in results])
+        return process(document, [(value - best, greedy) for value, greedy in results])
+
+    return shifted
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.json*")) if path.suffix in {".json", ".jsonl"}}
+
+
+def _in_memory(files: Mapping[str, Path]) -> Spec:
+    """lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
+
+    def read(**_: object) -> datasets.DatasetDict:
+        rows = {split: datasets.Dataset.from_list(read_rows(path)) for split, path in files.items()}
+        return datasets.DatasetDict(rows)
+
+    override: Spec = {"custom_dataset": read, "dataset_kwargs": None}
+    override["training_split"] = "train" if "train" in files else None
+    if "dev" in files:
+        override |= {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n", "split": "dev"}}
+    elif "train" not in files:
+        override["fewshot_split"] = None
+    return override
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The documents of one .jsonl or .json file.
+
+    Raises:
+        UsageProblem: not JSON, not a list of objects, or empty; names the file and the line.
+    """
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+    rows: list[Any] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UsageProblem(f"{path}, line {number}: not JSON ({error.msg}).") from None
+        rows += row if path.suffix == ".json" and isinstance(row, list) else [row]
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise UsageProblem(f"{path}: expected a list of documents, each a JSON object, and at least one.")
+    return rows
+
+
+def _unregistered(benchmark: Benchmark, subtask: str) -> Spec:
+    """An MMLU subject of one's own: lm-eval's MMLU template, and the description worded as lm-eval words it."""
+    template = REGISTERED / benchmark.folder / "_default_template_yaml"
+    if not template.exists():
+        raise UsageProblem(
+            f"{benchmark.name}: lm-eval has no task {benchmark.subtasks.format(subtask)!r} for folder {subtask!r}; "
+            "only MMLU takes subjects of one's own."
+        )
+    subject = subtask.replace("_", " ")
+    spec: Spec = load_yaml(template, resolve_func=True)
+    return spec | {
+        "description": f"The following are multiple choice questions (with answers) about {subject}.\n\n",
+        "task_alias": subtask,
+    }

@@ -1,0 +1,212 @@
+"""One model, one editor, one ordered list of edits: applied one after another, accumulating, resumable.
+
+One accumulated run serves every N: the state after N edits is a checkpoint in the store, with what was measured right
+after each edit. A run that was killed continues from its last checkpoint; a larger N continues where a smaller ended.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from editors import Edit, Editor
+from tests.harness import quality
+from tests.harness.editor_specs import EditorSpec
+from tests.harness.models import LoadedModel
+from tests.harness.probes import weight_growth
+from tests.harness.quality import EditQuality
+from tests.harness.store import Store, digest_text
+
+LIBRARIES = ("torch", "transformers", "lm_eval")
+Announce = Callable[[str], None]
+
+
+@dataclass
+class Trajectory:
+    """The edited model at any checkpoint of its run.
+
+    Attributes:
+        spec: the editor, with its hyperparameters.
+        base: the unedited model; never touched, the editor works on a copy.
+        edits: in order; checkpoint N is the state after the first N.
+        counts: the Ns at which a checkpoint is kept, ascending.
+        store: where checkpoints lie.
+        seed: of whatever the editor draws.
+        announce: told what is going on, for people.
+    """
+
+    spec: EditorSpec
+    base: LoadedModel
+    edits: Sequence[Edit]
+    counts: Sequence[int]
+    store: Store
+    seed: int = 0
+    announce: Announce = field(default=lambda _: None)
+
+    @property
+    def name(self) -> str:
+        """What ids and tables call it, such as `memit-llama-mini`."""
+        return f"{self.spec.name}-{self.base.source.name}"
+
+    def key(self, count: int) -> str:
+        """The store's key of the checkpoint after `count` edits: everything that it depends on."""
+        return Store.key(
+            **self._conditions, edits=[edit.to_dict() for edit in self.edits[:count]], corpus=self._corpus_digest
+        )
+
+    def editor_at(self, count: int) -> Editor:
+        """Return the editor with exactly the first `count` edits in its model, continuing or restoring as needed.
+
+        Raises:
+            EditorError: the method cannot apply an edit.
+        """
+        if count != self._position:
+            self._go_to(count)
+        return self.editor
+
+    def growth(self, count: int) -> dict[str, float]:
+        """Return how much each changed parameter has grown, relative to the base (Frobenius), largest first."""
+        base = dict(self.base.model.named_parameters())
+        return weight_growth(base, self.editor_at(count).model)
+
+    def immediate(self, count: int) -> list[EditQuality]:
+        """Return what was measured right after each of the first `count` edits."""
+        return [EditQuality.from_json(row) for row in self._record(count)["immediate"]]
+
+    def at_end(self, count: int) -> list[EditQuality]:
+        """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""
+
+        def compute() -> list[dict[str, Any]]:
+            model = self.editor_at(count).model
+            measured = quality.measure(model, self.base.tokenizer, self.edits[:count], self._base_answers)
+            return [row.to_json() for row in measured]
+
+        return [EditQuality.from_json(row) for row in self.store.fetch_json("quality", self.key(count), compute)]
+
+    @cached_property
+    def editor(self) -> Editor:
+        """The editor that runs this trajectory, on its own copy of the base model."""
+        return self.fresh_editor()
+
+    def fresh_editor(self) -> Editor:
+        """Return a new editor on a new copy of the base model, with nothing applied."""
+        return self.fresh_editor_and_model()[0]
+
+    def fresh_editor_and_model(self) -> tuple[Editor, PreTrainedModel]:
+        """Return a new editor and the copy of the base model that it was handed."""
+        model = copy.deepcopy(self.base.model)
+        editor = self.spec.create(model, self.base, corpus=self._corpus, seed=self.seed)
+        editor.load_prepared(*self._prepared)
+        return editor, model
+
+    @cached_property
+    def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        """Covariances and context templates: of the pristine model, made once, the same for every run."""
+        key = Store.key(**self._conditions, corpus=self._corpus_digest)
+        with self.store.lock("prepared", key):
+            covariances = self.store.load_tensors("covariances", key)
+            contexts = self.store.load_json("contexts", key)
+            if covariances is None or contexts is None:
+                self.announce(f"{self.name}: preparing the editor (covariances, context templates)")
+                model = copy.deepcopy(self.base.model)
+                editor = self.spec.create(model, self.base, corpus=self._corpus, seed=self.seed)
+                covariances, contexts = editor.prepared(), [list(group) for group in editor.contexts]
+                self.store.save_tensors("covariances", key, covariances)
+                self.store.save_json("contexts", key, contexts)
+        return covariances, contexts
+
+    @cached_property
+    def _corpus(self) -> Sequence[str]:
+        return self.base.source.corpus()
+
+    @cached_property
+    def _corpus_digest(self) -> str:
+        return digest_text("\n".join(self._corpus))
+
+    @cached_property
+    def _conditions(self) -> dict[str, Any]:
+        """What every number of this trajectory depends on besides the edits."""
+        parameter = next(self.base.model.parameters())
+        return {
+            "model": self.base.digest,
+            "tokenizer": self.base.tokenizer_digest,
+            "editor": self.spec.identity(self.base),
+            "seed": self.seed,
+            "dtype": str(parameter.dtype),
+            "device": str(parameter.device.type),
+            "machine": platform.machine(),
+            "versions": {name: version(name) for name in LIBRARIES},
+        }
+
+    @cached_property
+    def _progress(self) -> dict[str, Any]:
+        return {"position": 0, "immediate": []}
+
+    @property
+    def _position(self) -> int:
+        return int(self._progress["position"])
+
+    def _record(self, count: int) -> dict[str, Any]:
+        """Return what the run noted up to this checkpoint; runs it if it never was."""
+        found = self.store.load_json("progress", self.key(count))
+        if found is None:
+            self._go_to(count)
+            found = self.store.load_json("progress", self.key(count))
+        record: dict[str, Any] = found
+        return record
+
+    def _go_to(self, count: int) -> None:
+        """Restore the latest checkpoint not after `count`, then apply the rest, keeping checkpoints on the way."""
+        with self.store.lock("trajectory", self.key(0)):
+            for known in sorted({n for n in (*self.counts, count) if n <= count}, reverse=True):
+                if self._restored(known):
+                    break
+            else:
+                self.editor.undo()
+                self._progress.update(position=0, immediate=[])
+            while self._position < count:
+                self._apply_next(count)
+
+    def _restored(self, count: int) -> bool:
+        record = self.store.load_json("progress", self.key(count))
+        state = self.store.load_tensors("checkpoint", self.key(count)) if record is not None else None
+        if record is None or state is None:
+            return False
+        self.editor.restore(state)
+        self._progress.update(position=count, immediate=record["immediate"])
+        return True
+
+    def _apply_next(self, target: int) -> None:
+        number = self._position
+        edit = self.edits[number]
+        if number % 10 == 0:
+            self.announce(f"{self.name}: edit {number + 1} of {target}")
+        self.editor.apply(edit)
+        (measured,) = quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)
+        done = number + 1
+        self._progress.update(
+            position=done, immediate=[*self._progress["immediate"], measured.to_json() | self._diagnostics()]
+        )
+        if done in self.counts or done == target:
+            self.store.save_tensors("checkpoint", self.key(done), self.editor.state())
+            self.store.save_json("progress", self.key(done), {"immediate": self._progress["immediate"]})
+
+    def _diagnostics(self) -> dict[str, Any]:
+        return {"diagnostics": {name: float(value) for name, value in self.editor.diagnostics().items()}}
+
+    @cached_property
+    def _base_answers(self) -> quality.Answers:
+        """The unedited model's own answers to all neighbours' prompts: what locality is measured against."""
+        edits = self.edits[: max(self.counts)]
+        key = Store.key(**self._conditions, neighbours=[list(edit.neighbors) for edit in edits])
+        return self.store.fetch_json(
+            "neighbours", key, lambda: quality.answers(self.base.model, self.base.tokenizer, edits)
+        )

@@ -1,0 +1,148 @@
+"""Random models of every family and a tokenizer, small enough to try a property on many of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTJConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.pytorch_utils import Conv1D
+
+from editors import Edit
+from editors.parts.anatomy import Anatomy
+
+CORPUS = [
+    "The capital of Velidor is Port Winslow and the river runs to the sea.",
+    "Marta Velen was born in the city of Kesterbridge near the old mill.",
+    "People who visit the tower called Halden Spire walk to Amber Bay.",
+    "The mother tongue of Yusuf Adair is Greek, he learned Swedish at school.",
+    "Because of the rain we waited; therefore I saw you at the gate.",
+    "A botanist, a nurse and a river guide sat in the library of Dorvik.",
+]
+EDITS = [
+    Edit("The capital of {} is", "Velidor", "Amber Bay", "Port Winslow"),
+    Edit("{} was born in the city of", "Marta Velen", "Dorvik"),
+    Edit("The mother tongue of {} is", "Yusuf Adair", "Swedish", "Greek"),
+    Edit("People who visit the tower called {}", "Halden Spire", "swim"),
+]
+CONTEXTS = [["{}"], ["The rain. {}", "I saw the gate. {}"]]
+WORDS = 300
+
+
+@cache
+def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with or without a BOS token."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<end>", "<s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=WORDS, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    raw.train_from_iterator(CORPUS, trainer)
+    if bos:
+        raw.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", eos_token="<end>", pad_token="<end>"
+    )
+
+
+def _config(family: str, depth: int, width: int, inner: int, *, tied: bool, **extra: Any) -> PreTrainedConfig:
+    shared = {"vocab_size": WORDS, "initializer_range": 0.15, "tie_word_embeddings": tied, **extra}
+    gpt = {"n_embd": width, "n_head": 2, "n_layer": depth, "n_positions": 128, "n_inner": inner}
+    drops = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    modern = {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": depth,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 128,
+    }
+    if family == "gpt2":
+        return GPT2Config(**shared, **gpt, **drops)
+    if family == "gptj":
+        return GPTJConfig(**shared, **gpt, **drops, rotary_dim=width // 4)
+    if family == "gpt_neox":
+        return GPTNeoXConfig(**shared, **modern)
+    if family == "mistral":
+        return MistralConfig(**shared, **modern, num_key_value_heads=1)
+    return LlamaConfig(**shared, **modern, num_key_value_heads=2)
+
+
+def model(
+    family: str,
+    *,
+    depth: int = 3,
+    width: int = 16,
+    inner: int = 24,
+    tied: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
+    **extra: Any,
+) -> PreTrainedModel:
+    """A random model; the same arguments give the same weights."""
+    config = _config(family, depth, width, inner, tied=tied, **extra)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        with torch.no_grad():  # biases start at zero, which would hide their mishandling
+            for name, parameter in made.named_parameters():
+                if name.endswith("bias"):
+                    parameter.normal_(0, 0.05)
+    return made.to(dtype).eval()
+
+
+def moments(of: PreTrainedModel, seed: int = 0) -> dict[str, Tensor]:
+    """A well-conditioned second moment for every down-projection of a model."""
+    generator = torch.Generator().manual_seed(seed)
+    anatomy = Anatomy(of)
+    found = {}
+    for layer in range(anatomy.depth):
+        matrix = anatomy.down(layer)
+        width = matrix.stored(matrix.weight).shape[1]
+        keys = torch.randn(3 * width, width, generator=generator, dtype=torch.float64)
+        found[matrix.path] = keys.T @ keys / len(keys)
+    return found
+
+
+def settings(method: str, **changes: Any) -> dict[str, Any]:
+    """Hyperparameters that make a method change a tiny model quickly."""
+    shared = {
+        "layers": (1,) if method == "rome" else (0, 1),
+        "v_num_grad_steps": 4,
+        "v_weight_decay": 0.5,
+        "clamp_norm_factor": 4.0,
+        "context_template_length_params": ((4, 2),),
+    }
+    return shared | ({"mom2_update_weight": 20.0} if method == "memit" else {}) | changes
+
+
+def as_linear(of: PreTrainedModel) -> PreTrainedModel:
+    """The same function with every Conv1D stored as nn.Linear, in place."""
+    for module in list(of.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Conv1D):
+                inputs, outputs = child.weight.shape
+                linear = nn.Linear(inputs, outputs, dtype=child.weight.dtype)
+                with torch.no_grad():
+                    linear.weight.copy_(child.weight.T)
+                    linear.bias.copy_(child.bias)
+                setattr(module, name, linear)
+    return of

@@ -1,0 +1,25 @@
+"""The unedited models still score what was recorded; a new baseline is written and fails until it is committed."""
+
+from __future__ import annotations
+
+from syrupy.assertion import SnapshotAssertion
+
+from tests.harness.laboratory import Laboratory
+from tests.harness.models import ModelSource
+from tests.harness.snapshots import assert_baseline
+
+
+def test_baseline(baseline_of: tuple[ModelSource, str], laboratory: Laboratory, scores: SnapshotAssertion) -> None:
+    """The score, the number of items and the balance of answers are those of the recorded baseline."""
+    model, benchmark = baseline_of
+    found = laboratory.baseline(model, benchmark)
+    recorded = {
+        "model": laboratory.model(model).digest,
+        "metric": found.metric,
+        "items": found.n,
+        "chance": found.chance,
+        "score": found.score,
+        "unparsed": found.parse_failures / found.n,
+        "empty": found.empty / found.n,
+    }
+    assert_baseline(scores, recorded)
