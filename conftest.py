@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +11,17 @@ import pytest
 import torch
 from syrupy.assertion import SnapshotAssertion
 
-import editors
-from tests.harness import gate, integrity, settings, table
+from tests.harness import gate, integrity, settings
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import DTYPES, ModelSource
-from tests.harness.outcomes import Cell, NotHeld, noted
+from tests.harness.outcomes import NotHeld
 from tests.harness.scheduling import ByTrajectory, order_of
 from tests.harness.settings import Settings
 from tests.harness.snapshots import ScoreSnapshot, refuse_update_under_ci
+from tests.harness.summary import Summary
 from tests.harness.ticker import Ticker
 from tests.harness.trajectory import Trajectory
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 SETTINGS = pytest.StashKey[Settings]()
-CELLS = pytest.StashKey[list[Cell]]()
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Put every option into one group of `--help`."""
     group = parser.getgroup("editgate", "does the model survive being edited?")
     add = group.addoption
-    add("--model", default=settings.DEFAULT_MODEL, metavar="NAME|DIR|HUB_ID", help="model to edit. Default: %(default)s")
-    add("--editor", action="append", default=[], metavar="NAME|module:Class",
-        help="run this editor only; may be given again. Default: all of editors/")
-    add("--edits", default=settings.DEFAULT_EDITS, metavar="NAME|FILE",
-        help="counterfact, zsre or a JSON file of records. Default: %(default)s")
-    add("--edit-counts", default=settings.DEFAULT_COUNTS, metavar="N,N,…",
-        help="numbers of edits after which the model is judged. Default: %(default)s")
+    add(
+        "--model",
+        default=settings.DEFAULT_MODEL,
+        metavar="NAME|DIR|HUB_ID",
+        help="model to edit. Default: %(default)s",
+    )
+    add(
+        "--editor",
+        action="append",
+        default=[],
+        metavar="NAME|module:Class",
+        help="run this editor only; may be given again. Default: all of editors/",
+    )
+    add(
+        "--edits",
+        default=settings.DEFAULT_EDITS,
+        metavar="NAME|FILE",
+        help="counterfact, zsre or a JSON file of records. Default: %(default)s",
+    )
+    add(
+        "--edit-counts",
+        default=settings.DEFAULT_COUNTS,
+        metavar="N,N,…",
+        help="numbers of edits after which the model is judged. Default: %(default)s",
+    )
     add("--limit", type=int, metavar="N", help="at most N items a benchmark. Default: all")
     add("--device", default="cpu", help="where models run, such as cuda. Default: %(default)s")
-    add("--dtype", default="float32", choices=sorted(DTYPES), help="type of the models' weights. Default: %(default)s")
-    add("--store", type=Path, metavar="DIR", help="checkpoints and outcomes. Default: .editgate in the root directory")
+    add(
+        "--dtype",
+        default="float32",
+        choices=sorted(DTYPES),
+        help="type of the models' weights. Default: %(default)s",
+    )
+    add(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="checkpoints and outcomes. Default: .editgate in the root directory",
+    )
     add("--inconclusive", default="fail", choices=("fail", "pass"),
         help="what an inconclusive verdict does to its test. Default: %(default)s")  # fmt: skip
 
@@ -82,13 +108,14 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
-    config.stash[CELLS] = []
     config.addinivalue_line("markers", "capability: what an edited model can still do")
     config.addinivalue_line("markers", "safety: truthfulness and toxicity; a regression here is named first")
     config.addinivalue_line("markers", "quality: whether the edits took, and only they")
     config.addinivalue_line("markers", "integrity: rules that every number rests on")
     for spec in config.stash[SETTINGS].editors:
         config.addinivalue_line("markers", f"{spec.name}: tests of the editor {spec.name}")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Summary(), "editgate-summary")
     _share_cores()
 
 
@@ -123,9 +150,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ]
         metafunc.parametrize("rule", params, scope="session")
     if "baseline_of" in metafunc.fixturenames:
-        params = [
-            pytest.param((model, row), id=f"{model.name}-{row}") for model in chosen.models for row in BENCHMARKS
-        ]
+        params = [pytest.param((model, row), id=f"{model.name}-{row}") for model in chosen.models for row in BENCHMARKS]
         metafunc.parametrize("baseline_of", params, scope="session")
 
 
@@ -200,16 +225,3 @@ def edit_quality(
 def scores(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     """A recorded baseline with a tolerance."""
     return snapshot.with_defaults(extension_class=ScoreSnapshot)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember what the summary needs; runs where the reports arrive, not on workers."""
-    gate.remember(report)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print one table a trajectory."""
-    cells = gate.remembered()
-    if cells:
-        terminalreporter.section("what the edits cost")
-        terminalreporter.write_line(table.render(cells, min(terminalreporter.width if hasattr(terminalreporter, "width") else 100, 110)))

@@ -29,9 +29,7 @@ from editors.parts.solve import ridge_keys
 class MemitHyperparameters(LocateHyperparameters):
     """MEMIT's hyperparameters."""
 
-    mom2_update_weight: float = Field(
-        gt=0, description="lambda: how much other keys count against the new ones"
-    )
+    mom2_update_weight: float = Field(gt=0, description="lambda: how much other keys count against the new ones")
     context_template_length_params: tuple[tuple[int, int], ...] = Field(
         ((10, 5),), description="contexts to generate: pairs (length in tokens, how many)"
     )

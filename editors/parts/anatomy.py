@@ -89,9 +89,7 @@ class Anatomy:
     def __init__(self, model: nn.Module) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         if kind not in FAMILIES:
-            raise UnsupportedModel(
-                f"model type {kind!r} is not known; known are {', '.join(sorted(FAMILIES))}"
-            )
+            raise UnsupportedModel(f"model type {kind!r} is not known; known are {', '.join(sorted(FAMILIES))}")
         self.family = FAMILIES[kind]
         self._model = model
         self._kind = kind

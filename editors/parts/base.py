@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -92,9 +93,7 @@ class Editor(ABC):
         self.prepare()
         return dict(self._covariances)
 
-    def load_prepared(
-        self, tensors: Mapping[str, Tensor], contexts: Sequence[Sequence[str]] | None = None
-    ) -> None:
+    def load_prepared(self, tensors: Mapping[str, Tensor], contexts: Sequence[Sequence[str]] | None = None) -> None:
         """Take what an earlier `prepared()` gave (and its `contexts`) instead of computing it."""
         self._covariances.update(tensors)
         if contexts is not None:
@@ -121,13 +120,11 @@ class Editor(ABC):
         self.prepare()
         self._diagnostics = {}
         try:
-            with self._weights.transaction():
+            with self._weights.transaction(), torch.inference_mode(mode=False), torch.enable_grad():
                 self._edit(edits)
         except NonFiniteEdit as error:
             asked = "; ".join(f"{edit.text!r} -> {edit.target_new!r}" for edit in edits)
-            raise NonFiniteEdit(
-                f"{self.name}: {error}, at the edit {asked}; the weights are as before"
-            ) from None
+            raise NonFiniteEdit(f"{self.name}: {error}, at the edit {asked}; the weights are as before") from None
 
     def state(self) -> dict[str, Tensor]:
         """All that differs from the base: `weight:<parameter>`, `memory:<what the method carries along>`."""
@@ -141,12 +138,8 @@ class Editor(ABC):
         """
         strange = [name for name in state if not name.startswith((PREFIX, MEMORY))]
         if strange:
-            raise StateMismatch(
-                f"the state holds {', '.join(strange)}; names begin with {PREFIX!r} or {MEMORY!r}"
-            )
-        memory = {
-            name.removeprefix(MEMORY): value for name, value in state.items() if name.startswith(MEMORY)
-        }
+            raise StateMismatch(f"the state holds {', '.join(strange)}; names begin with {PREFIX!r} or {MEMORY!r}")
+        memory = {name.removeprefix(MEMORY): value for name, value in state.items() if name.startswith(MEMORY)}
         self._check_memory(memory)
         self._weights.restore({name: value for name, value in state.items() if name.startswith(PREFIX)})
         self._load_memory(memory)

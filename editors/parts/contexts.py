@@ -33,9 +33,7 @@ def checked(groups: Sequence[Sequence[str]]) -> Contexts:
     contexts = tuple(tuple(group) for group in groups)
     flat = [template for group in contexts for template in group]
     if not flat or not all(contexts) or flat[0] != SLOT:
-        raise EditError(
-            f"contexts are {groups!r}; they must be groups of templates, the first of all {SLOT!r}"
-        )
+        raise EditError(f"contexts are {groups!r}; they must be groups of templates, the first of all {SLOT!r}")
     for template in flat:
         if template.count(SLOT) != 1:
             raise EditError(f"context {template!r} must hold {SLOT} exactly once")

@@ -33,9 +33,7 @@ def moments(
     rows = [Row(tuple(encode(tokenizer, text)[:limit]), 0) for text in texts]
     rows = sorted((row for row in rows if row.ids), key=lambda row: len(row.ids))
     if not rows:
-        raise MissingCorpus(
-            "the corpus holds no text; covariances need at least as many tokens as inner neurons"
-        )
+        raise MissingCorpus("the corpus holds no text; covariances need at least as many tokens as inner neurons")
     sums: dict[str, Tensor] = {}
     for batch in _batches(rows):
         _add(sums, anatomy, batch, matrices)
@@ -82,9 +80,7 @@ def check(matrix: Matrix, moment: Tensor) -> Tensor:
     weight = matrix.stored(matrix.weight)
     width = weight.shape[1]
     if moment.shape != (width, width):
-        raise StateMismatch(
-            f"covariance of {matrix.path} is {tuple(moment.shape)}, it must be ({width}, {width})"
-        )
+        raise StateMismatch(f"covariance of {matrix.path} is {tuple(moment.shape)}, it must be ({width}, {width})")
     if not bool(torch.isfinite(moment).all()):
         raise StateMismatch(f"covariance of {matrix.path} is not finite")
     return moment

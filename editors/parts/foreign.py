@@ -58,9 +58,7 @@ class ForeignEditor(Editor):
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=BaseHyperparameters())
         if not callable(target) or (inspect.isclass(target) and not callable(getattr(target, "apply", None))):
-            raise EditorError(
-                f"{spec!r} must be a class with apply(edit) or a function edit(model, tokenizer, edits)"
-            )
+            raise EditorError(f"{spec!r} must be a class with apply(edit) or a function edit(model, tokenizer, edits)")
         self.spec = spec
         self._target = target
         self._is_class = inspect.isclass(target)
@@ -104,9 +102,7 @@ class ForeignEditor(Editor):
         """Every tensor that differs from the base."""
         live: dict[str, Tensor] = self.model.state_dict()
         if {name: value.shape for name, value in live.items()} != {n: v.shape for n, v in self._base.items()}:
-            raise EditorError(
-                f"{self.spec!r} added, removed or reshaped tensors; such a model cannot be put back"
-            )
+            raise EditorError(f"{self.spec!r} added, removed or reshaped tensors; such a model cannot be put back")
         return {
             PREFIX + name: value.detach().clone()
             for name, value in live.items()
@@ -127,9 +123,7 @@ class ForeignEditor(Editor):
         if not name.startswith(PREFIX) or base is None:
             raise StateMismatch(f"the state holds {name!r}, which this model does not have")
         if (base.shape, base.dtype) != (value.shape, value.dtype):
-            raise StateMismatch(
-                f"{name} is {tuple(value.shape)} {value.dtype} in the state, not so in the model"
-            )
+            raise StateMismatch(f"{name} is {tuple(value.shape)} {value.dtype} in the state, not so in the model")
 
     @torch.no_grad()
     def _write(self, state: Mapping[str, Tensor]) -> None:
@@ -138,9 +132,7 @@ class ForeignEditor(Editor):
         for name, value in wanted.items():
             live[name].copy_(value)
         if not all(same_bits(live[name], value) for name, value in wanted.items()):
-            raise StateMismatch(
-                "the state unties tensors that this model shares; it cannot be written into it"
-            )
+            raise StateMismatch("the state unties tensors that this model shares; it cannot be written into it")
 
 
 def _accepted(

@@ -28,13 +28,9 @@ class LocateHyperparameters(BaseHyperparameters):
 
     layers: tuple[int, ...] = Field(min_length=1, description="blocks whose MLP down-projection is edited")
     fact_token: FactToken = Field("subject_last", description="the token whose key is edited")
-    v_num_grad_steps: int = Field(
-        ge=1, description="loss evaluations of the value search; one fewer Adam steps"
-    )
+    v_num_grad_steps: int = Field(ge=1, description="loss evaluations of the value search; one fewer Adam steps")
     v_lr: float = Field(0.5, gt=0, description="Adam's rate in the value search")
-    v_loss_layer: int | None = Field(
-        None, ge=0, description="block the targets are read from; none: the last"
-    )
+    v_loss_layer: int | None = Field(None, ge=0, description="block the targets are read from; none: the last")
     v_weight_decay: float = Field(ge=0, description="weight of |delta| / |v0|^2 in the search's loss")
     clamp_norm_factor: float = Field(gt=0, description="longest delta allowed, in lengths of v0")
     kl_factor: float = Field(0.0625, ge=0, description="weight of the essence drift in the search's loss")
@@ -82,9 +78,7 @@ def model_key(model: object) -> str:
     return name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
 
 
-def build(
-    record: type[Record], method: str, model: str, given: Mapping[str, Any], *, explicit: bool
-) -> Record:
+def build(record: type[Record], method: str, model: str, given: Mapping[str, Any], *, explicit: bool) -> Record:
     """The record from a model's defaults with the given values over them.
 
     Args:
@@ -104,17 +98,13 @@ def build(
         values["layers"] = (values.pop("layer"),)
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise HyperparameterError(
-            f"{method} has no hyperparameter {', '.join(unknown)}; it has {', '.join(fields)}"
-        )
+        raise HyperparameterError(f"{method} has no hyperparameter {', '.join(unknown)}; it has {', '.join(fields)}")
     shipped = defaults(method, model)
     missing = [name for name, field in fields.items() if field.is_required() and name not in values]
     if shipped is None and (explicit or missing):
         known = ", ".join(tables(method)) or "none"
         needed = f"; or give {', '.join(missing)}" if missing else ""
-        raise HyperparameterError(
-            f"{method} has no defaults for the model {model!r}; it has them for {known}{needed}"
-        )
+        raise HyperparameterError(f"{method} has no defaults for the model {model!r}; it has them for {known}{needed}")
     try:
         return record.model_validate({**(shipped or {}), **values})
     except ValidationError as error:

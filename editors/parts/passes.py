@@ -87,9 +87,7 @@ class Trace:
                 hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
                 stack.callback(hook.remove)
             stack.callback(self.anatomy.blocks[-1].register_forward_hook(self._capture_last).remove)
-            self.anatomy.trunk(
-                input_ids=self.ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True
-            )
+            self.anatomy.trunk(input_ids=self.ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True)
 
     def _capture(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first, named = bind(block, args, kwargs)
@@ -141,8 +139,6 @@ class Trace:
         """
         with self._probing():
             for layer in range(first, last + 1):
-                named = {
-                    name: None if name in CACHE_NAMES else value for name, value in self.calls[layer].items()
-                }
+                named = {name: None if name in CACHE_NAMES else value for name, value in self.calls[layer].items()}
                 output = self.anatomy.blocks[layer](self.entering[layer], **named)
                 self.entering[layer + 1] = first_tensor(output)

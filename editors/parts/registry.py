@@ -44,9 +44,7 @@ def built_in(name: str) -> type[Editor]:
 
 def _not_found(name: str) -> str:
     near = get_close_matches(name, names(), n=len(names()), cutoff=0.0)
-    return (
-        f"no editor is called {name!r}; there are {', '.join(near)}, or name your own as package.module:Class"
-    )
+    return f"no editor is called {name!r}; there are {', '.join(near)}, or name your own as package.module:Class"
 
 
 def kind_of(spec: str) -> Kind:

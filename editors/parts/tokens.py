@@ -101,12 +101,7 @@ def _token_of(tokenizer: PreTrainedTokenizerBase, text: str, character: int, *, 
     hits = [index for index, (start, end) in enumerate(spans) if start <= character < end]
     if not hits:
         raise EditError(f"no token of {text!r} covers character {character}")
-    if (
-        first
-        and hits[0]
-        and text[character - 1] == " "
-        and tuple(spans[hits[0] - 1]) == (character - 1, character)
-    ):
+    if first and hits[0] and text[character - 1] == " " and tuple(spans[hits[0] - 1]) == (character - 1, character):
         return hits[0] - 1
     return hits[0] if first else hits[-1]
 

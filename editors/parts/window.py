@@ -42,9 +42,7 @@ class _Past:
         self.keys = keys
         self.values = values
 
-    def update(
-        self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
         return torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
 
 
@@ -127,9 +125,7 @@ class CachedWindow:
         queries = allowed[self._rows, self._positions]  # [B, S, length]
         before = torch.arange(int(trace.lookup.max()), device=allowed.device) < trace.lookup[:, None]
         left = queries[:, :, : before.shape[1]] & before[:, None]
-        right = (
-            queries.gather(2, self._positions[:, None].expand(-1, queries.shape[1], -1)) & self._real[:, None]
-        )
+        right = queries.gather(2, self._positions[:, None].expand(-1, queries.shape[1], -1)) & self._real[:, None]
         both = torch.cat([left, right], dim=2)[:, None]
         dtype = self._start.dtype
         mask = torch.zeros(both.shape, dtype=dtype, device=both.device)

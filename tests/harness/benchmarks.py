@@ -1,7 +1,7 @@
-"""The benchmarks, one row each: which lm-eval task, how many examples, which metric, and what guessing would score.
+"""The benchmarks, one row each: which lm-eval task, how many examples, which metric, what guessing scores.
 
-Adding a benchmark means adding one row to `BENCHMARKS`. Prompt, metric and filter stay lm-eval's own; the row only
-says which of them is read. Shots are those of the paper (Li et al., NeurIPS 2024, table 6).
+Adding a benchmark means adding one row to `BENCHMARKS`. Prompt, metric and filter stay lm-eval's own; the row
+only says which of them is read. Shots are those of the paper (Li et al., NeurIPS 2024, table 6).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def truth_among_the_choices(document: Document, choices: Sequence[str]) -> float
 
 
 def answer_of_a_closed_kind(document: Document, choices: Sequence[str]) -> float:  # noqa: ARG001 - one signature
-    """BBH: 1/k where the input lists k lettered options, 1/2 for yes-or-no subtasks, 0 where the answer is free."""
+    """BBH: 1/k where the input lists k lettered options, 1/2 for yes-or-no subtasks, 0 for free answers."""
     lettered = re.findall(r"^\([A-Z]\)", document["input"], flags=re.MULTILINE)
     if lettered:
         return 1 / len(lettered)
@@ -60,7 +60,7 @@ class Benchmark:
         kind: "choice" where options are ranked, "generated" where the model writes.
         max_new_tokens: length at which a generation is cut. A collapsed model never stops by itself.
         documents: the folder of its local documents; lm-eval's name of the task unless said otherwise.
-        subtasks: the lm-eval task of one subfolder of local documents, "{}" standing for the subfolder's name.
+        subtasks: the lm-eval task of a subfolder of local documents, "{}" standing for its name.
     """
 
     name: str
@@ -105,7 +105,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             chance=nothing_to_guess, filter="strict-match", kind="generated", max_new_tokens=256,
         ),
         Benchmark(
-            "commonsenseqa", "CommonsenseQA", "commonsense_qa", "commonsense_qa", 7, "acc", "capability", "question"
+            "commonsenseqa", "CommonsenseQA", "commonsense_qa", "commonsense_qa", 7, "acc", "capability",
+            "question",
         ),
         Benchmark(
             "triviaqa", "TriviaQA", "triviaqa", "triviaqa", 0, "exact_match", "capability", "question",
@@ -113,8 +114,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark("truthfulqa", "TruthfulQA", "truthfulqa_mc1", "truthfulqa", 0, "acc", "safety", "question"),
         Benchmark(
-            "truthfulqa_mc2", "TruthfulQA mc2", "truthfulqa_mc2", "truthfulqa", 0, "acc", "safety", "question",
-            chance=truth_among_the_choices, documents="truthfulqa_mc1",
+            "truthfulqa_mc2", "TruthfulQA mc2", "truthfulqa_mc2", "truthfulqa", 0, "acc", "safety",
+            "question", chance=truth_among_the_choices, documents="truthfulqa_mc1",
         ),
         Benchmark("toxigen", "ToxiGen", "toxigen", "toxigen", 0, "acc", "safety", "text"),
     )

@@ -8,13 +8,14 @@ from typing import Any
 
 Tokens = tuple[int, ...]
 Pair = tuple[Tokens, Tokens]  # context, continuation
+Tokenizer = Any  # a transformers tokenizer; its classes share no typed base
 
 
 @dataclass(frozen=True)
 class Cutter:
     """Cuts texts into tokens as HFLM does, but many at a time and each text once."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
 
     @property
     def start(self) -> int:
@@ -41,9 +42,7 @@ class Cutter:
         """Tokens of each text; special ones are added by the tokenizer unless the text begins with `mark`."""
         known: dict[str, Tokens] = {}
         for marked in (False, True):
-            part = [
-                t for t in dict.fromkeys(texts) if t and (mark is not None and t.startswith(mark)) == marked
-            ]
+            part = [t for t in dict.fromkeys(texts) if t and (mark is not None and t.startswith(mark)) == marked]
             if part:
                 extra = {"add_special_tokens": False} if marked else {}
                 known |= zip(part, map(tuple, self.tokenizer(part, **extra)["input_ids"]), strict=True)

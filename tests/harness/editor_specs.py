@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 import editors
 from editors import Editor, EditorError
 from tests.harness.errors import UsageProblem
 from tests.harness.models import LoadedModel
 from tests.harness.store import code_digest
-from transformers import PreTrainedModel
 
 HOME = Path(editors.__file__).parent
 
@@ -42,9 +43,7 @@ class EditorSpec:
     def create(self, model: PreTrainedModel, base: LoadedModel, *, corpus: Sequence[str], seed: int) -> Editor:
         """Return the editor on `model`, with the defaults that are shipped for the base."""
         extra = {"defaults": base.source.hyperparameters} if base.source.hyperparameters else {}
-        return editors.create(
-            self.target, model, base.tokenizer, corpus=corpus, seed=seed, **extra, **self.settings
-        )
+        return editors.create(self.target, model, base.tokenizer, corpus=corpus, seed=seed, **extra, **self.settings)
 
     def identity(self, base: LoadedModel) -> dict[str, Any]:
         """Return what the method's results depend on besides model and edits: its code and hyperparameters."""

@@ -1,4 +1,4 @@
-"""Lists of edits from files: CounterFact (nested or flattened), ZsRE, or this suite's own fields, told apart by their keys."""
+"""Lists of edits from files: CounterFact (nested or flattened), ZsRE, or this suite's own fields."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
         )
     path = SHIPPED.get(wanted, Path(wanted))
     if not path.is_file():
-        raise UsageProblem(f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json.")
+        raise UsageProblem(
+            f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json."
+        )
     return read(path)
 
 

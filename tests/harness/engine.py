@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from tests.harness.attention import RoomyLayer, quick_single_queries
 from tests.harness.cutter import Pair, Tokens
 from tests.harness.errors import NonFiniteModel
+from tests.harness.kv import RoomyLayer, quick_single_queries
 
 Stop = Callable[[Sequence[int]], bool]  # whether this generation, so far, is finished
 T = TypeVar("T")
@@ -146,10 +146,8 @@ class Engine:
                     texts[i] = text
         return texts
 
-    def _batches(
-        self, rows: Sequence[T], sizes: Sequence[int], room: int, most: int
-    ) -> Iterator[Sequence[T]]:
-        """Cuts rows, longest first, to at most `most` new tokens and `MOST_KEYS` keys, each with `room` more."""
+    def _batches(self, rows: Sequence[T], sizes: Sequence[int], room: int, most: int) -> Iterator[Sequence[T]]:
+        """Cuts rows, longest first: at most `most` new tokens; `MOST_KEYS` keys, `room` more for each row."""
         start = 0
         while start < len(rows):
             size = max(1, sizes[start])
@@ -176,9 +174,7 @@ class Engine:
         past = layers[0].used if layers else 0
         return self._forward(ids, positions, packed_mask(segments, past), layers), segments
 
-    def _forward(
-        self, ids: Tensor, positions: Tensor, allowed: Tensor, layers: Sequence[RoomyLayer]
-    ) -> Tensor:
+    def _forward(self, ids: Tensor, positions: Tensor, allowed: Tensor, layers: Sequence[RoomyLayer]) -> Tensor:
         """Hidden states [B, Q, D] of ids [B, Q]; `allowed` [B, Q, K] says which key each query may see."""
         mask = torch.zeros(allowed.shape, dtype=self.dtype, device=self.device)
         mask.masked_fill_(~allowed, torch.finfo(self.dtype).min)
@@ -240,9 +236,7 @@ class Engine:
             if not running:
                 return texts
             if len(running) <= 0.75 * len(slots):
-                kept = torch.tensor(
-                    [i for i, slot in enumerate(slots) if slot in running], device=self.device
-                )
+                kept = torch.tensor([i for i, slot in enumerate(slots) if slot in running], device=self.device)
                 slots = [slot for slot in slots if slot in running]
                 token, visible, lengths = token[kept], visible[kept], lengths[kept]
                 for layer in layers:

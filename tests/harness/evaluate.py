@@ -1,4 +1,4 @@
-"""From a benchmark and a model to items: lm-eval builds the questions and judges the answers, we run the model.
+"""From a benchmark and a model to items: lm-eval asks the questions and judges the answers, we run the model.
 
 `prepare` does once what does not depend on the weights (prompts, few-shot examples, tokens); `evaluate` then
 serves every checkpoint of a trajectory with exactly the same questions.
@@ -11,7 +11,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from tests.harness.benchmarks import Benchmark
-from tests.harness.cutter import Cutter, Pair
+from tests.harness.benchmarks import Benchmark, Document
+from tests.harness.cutter import Cutter, Pair, Tokenizer
 from tests.harness.errors import IntegrityError, NoItemsScored
 from tests.harness.items import Evaluation, Item, shorten
-from tests.harness.lm import Completion, backend
+from tests.harness.lm import Completion, Model, backend
 from tests.harness.probes import changed_since, fingerprint
 from tests.harness.quiet import lm_eval_quick
 from tests.harness.tasks import FEWSHOT_SEED, Source, load
@@ -64,7 +64,7 @@ class Prepared:
     """
 
     benchmark: Benchmark
-    tokenizer: Any
+    tokenizer: Tokenizer
     tasks: dict[str, ConfigurableTask]
     questions: dict[str, list[Question]]
     pairs: list[Pair] = field(repr=False)
@@ -78,7 +78,7 @@ class Prepared:
         return sum(chances) / len(chances)
 
 
-def prepare(benchmark: Benchmark, source: Source, tokenizer: Any, limit: int | None = None) -> Prepared:  # noqa: ANN401 - any tokenizer
+def prepare(benchmark: Benchmark, source: Source, tokenizer: Tokenizer, limit: int | None = None) -> Prepared:
     """Builds and tokenises all requests of a benchmark.
 
     Args:
@@ -111,7 +111,7 @@ def prepare(benchmark: Benchmark, source: Source, tokenizer: Any, limit: int | N
     return Prepared(benchmark, tokenizer, tasks, questions, pairs, completions, digest)
 
 
-def evaluate(prepared: Prepared, model: Any, *, max_tokens: int | None = None) -> Evaluation:  # noqa: ANN401 - a wrapper may be anything
+def evaluate(prepared: Prepared, model: Model, *, max_tokens: int | None = None) -> Evaluation:
     """Asks the model all questions; lm-eval's filters and metrics judge the answers.
 
     Args:
@@ -137,8 +137,8 @@ def evaluate(prepared: Prepared, model: Any, *, max_tokens: int | None = None) -
         empty = sum(not answer.text.strip() for answer in written)
     if changed := changed_since(before, model):
         raise IntegrityError(
-            f"{name}: evaluating changed {changed[0]} (and {len(changed) - 1} more). A forward pass must leave "
-            "the parameters alone; look for hooks or buffers that the editor left behind."
+            f"{name}: evaluating changed {changed[0]} (and {len(changed) - 1} more). A forward pass must "
+            "leave the parameters alone; look for hooks or buffers that the editor left behind."
         )
     items = _judge(prepared, answers)
     return Evaluation(
@@ -172,21 +172,11 @@ def _judge(prepared: Prepared, answers: Sequence[object]) -> list[Item]:
 def _item(row: Benchmark, task: ConfigurableTask, question: Question) -> Item:
     filtered = [instance.filtered_resps[row.filter] for instance in question.instances]
     score = float(task.process_results(question.document, filtered)[row.metric])
-    outline = question.outline
     answer, label = str(filtered[0]), ""
     if question.choices:
         best = int(np.argmax([value for value, _ in filtered]))
         answer, label = question.choices[best], question.labels[best]
-    return Item(
-        outline.task,
-        outline.doc_hash,
-        outline.prompt_hash,
-        score,
-        answer,
-        outline.expected,
-        outline.question,
-        label,
-    )
+    return replace(question.outline, score=score, answer=answer, label=label)
 
 
 def _ask(row: Benchmark, task: ConfigurableTask, samples: list[int]) -> list[Question]:
@@ -218,10 +208,8 @@ def _question(row: Benchmark, task: ConfigurableTask, instances: list[Instance],
     return Question(document, tuple(instances), outline, choices, labels, row.chance(document, choices))
 
 
-def _expected(
-    row: Benchmark, task: ConfigurableTask, document: dict[str, Any], choices: Sequence[str]
-) -> str:
-    """What a person would call the right answer: an option's text, or the target as the filter would read it."""
+def _expected(row: Benchmark, task: ConfigurableTask, document: Document, choices: Sequence[str]) -> str:
+    """What a person would call the right answer: an option's text, or the target as the filter reads it."""
     if row.metric == "acc" and callable(task.config.process_results):  # mc2: every true option
         labels = document["mc2_targets"]["labels"]
         return " | ".join(choice for choice, label in zip(choices, labels, strict=True) if label)
@@ -240,8 +228,8 @@ def _expected(
 def _sample(tasks: dict[str, ConfigurableTask], limit: int | None) -> dict[str, list[int]]:
     """Indices of the documents to ask, by task.
 
-    Each stratum (task, and right answer where options are fixed) is shuffled, its k-th of n documents placed at
-    (k + 1/2) / n, and the `limit` first over all strata are taken.
+    Each stratum (task, and right answer where options are fixed) is shuffled, its k-th of n documents placed
+    at (k + 1/2) / n, and the `limit` first over all strata are taken.
     """
     chosen = {name: list(range(len(task.eval_docs))) for name, task in tasks.items()}
     if limit is None or limit >= sum(map(len, chosen.values())):
@@ -256,8 +244,7 @@ def _sample(tasks: dict[str, ConfigurableTask], limit: int | None) -> dict[str, 
         for members in strata.values():
             random_source.shuffle(members)
             places += [
-                ((k + 0.5) / len(members), random_source.random(), name, index)
-                for k, index in enumerate(members)
+                ((k + 0.5) / len(members), random_source.random(), name, index) for k, index in enumerate(members)
             ]
     taken = sorted(places)[:limit]
     return {name: sorted(index for *_, task, index in taken if task == name) for name in tasks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, cast
 
@@ -17,17 +17,19 @@ from tests.harness.models import ModelSource
 from tests.harness.outcomes import Cell, NotHeld, RegressionFound, Undecided, note, refuse
 from tests.harness.quality import EditQuality
 from tests.harness.settings import Settings
+from tests.harness.threshold_files import When
 from tests.harness.thresholds import Floor
 from tests.harness.trajectory import Trajectory
 from tests.harness.verdict import Verdict, judge
 
 Kind = Literal["efficacy", "paraphrase", "locality"]
+WHEN: tuple[When, ...] = ("immediately", "at_end")
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class QualityVerdict:
-    """Shares of edits that took (efficacy, paraphrase) or of neighbours that stayed (locality), against their floors."""
+    """Shares of edits that took (efficacy, paraphrase) or of neighbours that stayed (locality)."""
 
     kind: Kind
     immediate: float
@@ -100,13 +102,11 @@ def judge_benchmark(lab: Laboratory, run: Trajectory, count: int, name: str, nod
     floor = lab.settings.policy.floor(run.spec.name, model.name, name, row.area, count)
     verdict = judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value)
     note(node, Cell(run.name, name, count, verdict.retention, verdict.status, row.area))
-    context = Context(run.spec.name, model.name, count, floor, _command(lab.settings, node), lab.growth(run, count))
+    context = Context(run.spec.name, model.name, count, floor, _command(node), lab.growth(run, count))
     return Judged(verdict, _outcome(verdict, lab.settings), failure_message(verdict, context))
 
 
-def judge_quality(
-    lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item
-) -> Judged[QualityVerdict]:
+def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item) -> Judged[QualityVerdict]:
     """Hold efficacy, paraphrase or locality against its floors, right after each edit and again after the last.
 
     Raises:
@@ -115,12 +115,19 @@ def judge_quality(
     kind = cast("Kind", name)
     policy, model = lab.settings.policy, run.base.source.name
     early, late = run.immediate(count), run.at_end(count)
-    floors = [policy.quality(run.spec.name, model, kind, when, count) for when in ("immediate", "at_end")]
+    floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
     shares = [_mean(kind, early), _mean(kind, late)]
     held = [share >= floor.value for share, floor in zip(shares, floors, strict=True)]
     status = "pass" if all(held) else "regression"
     note(node, Cell(run.name, kind, count, shares[1], status, "quality"))
-    message = _quality_message(run, kind, count, (early, late), floors, held, _command(lab.settings, node))
+    head = f"{kind.upper()}: {run.spec.name} on {model}, {count} edits."
+    told = [
+        _moment(moment, kind, rows, floor, run.edits)
+        for moment, rows, floor in zip(
+            ("right after each edit", f"after all {count}"), (early, late), floors, strict=True
+        )
+    ]
+    message = "\n".join([head, *told, f"Again: {_command(node)}"])
     verdict = QualityVerdict(kind, shares[0], shares[1], all(held))
     return Judged(verdict, None if verdict.passed else RegressionFound, message)
 
@@ -134,39 +141,27 @@ def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:
 
 
 def _mean(kind: Kind, rows: list[EditQuality]) -> float:
-    return sum(getattr(row, kind) for row in rows) / len(rows)
+    shares = [share for share in (getattr(row, kind) for row in rows) if share is not None]
+    if not shares:
+        pytest.skip(f"none of the edits has the prompts that {kind} is measured on")
+    return float(sum(shares) / len(shares))
 
 
-def _quality_message(
-    run: Trajectory,
-    kind: Kind,
-    count: int,
-    measured: tuple[list[EditQuality], list[EditQuality]],
-    floors: list[Floor],
-    held: list[bool],
-    command: str,
-) -> str:
-    lines = [f"{kind.upper()}: {run.spec.name} on {run.base.source.name}, {count} edits."]
-    moments = ("right after each edit", f"after all {count}")
-    for when, rows, floor, good in zip(moments, measured, floors, held, strict=True):
-        share = _mean(kind, rows)
-        lines.append(
-            f"{when}: {share:.2f}, {'at least' if good else 'but at least'} {floor.value:.2f} is asked for "
-            f"by {floor.key} in {floor.file} ({floor.reason})."
-        )
-        if not good:
-            lines += _examples(run.edits, kind, rows)
-    return "\n".join([*lines, f"Again: {command}"])
+def _moment(when: str, kind: Kind, rows: list[EditQuality], floor: Floor, edits: Sequence[Edit]) -> str:
+    """Say how a share stands to its floor, with the edits that fell short if it is below."""
+    share = _mean(kind, rows)
+    asked = f"{floor.value:.2f} is asked for by [{floor.key}] in {floor.file}: {' '.join(floor.reason.split())}"
+    if share >= floor.value:
+        return f"{when}: {share:.2f}, at least {asked}"
+    short = [i for i, row in enumerate(rows) if (getattr(row, kind) or 0.0) < 1.0][:SHOWN]
+    examples = [f"  {edits[i].text!r} -> {edits[i].target_new!r}: {rows[i].describe(kind)}" for i in short]
+    return "\n".join([f"{when}: {share:.2f}, but at least {asked}", *examples])
 
 
-def _examples(edits: object, kind: Kind, rows: list[EditQuality]) -> list[str]:
-    worst = sorted(range(len(rows)), key=lambda i: getattr(rows[i], kind))[:SHOWN]
-    known = cast("list[Edit]", edits)
-    return [f"  {known[i].text!r} -> {known[i].target_new!r}: {rows[i].describe(kind)}" for i in worst]
-
-
-def _command(chosen: Settings, node: pytest.Item) -> str:
+def _command(node: pytest.Item) -> str:
     """Return the command that gives this verdict again."""
     given = node.config.invocation_params.args
-    options = [str(a) for a in given if str(a).startswith(("--model", "--edits", "--edit-counts", "--limit", "--dtype"))]
+    options = [
+        str(a) for a in given if str(a).startswith(("--model", "--edits", "--edit-counts", "--limit", "--dtype"))
+    ]
     return " ".join(["pytest", f"'{node.nodeid}'", *options])

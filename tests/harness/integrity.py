@@ -70,7 +70,13 @@ def only_declared_tensors_change(run: Trajectory) -> None:
     Raises:
         BaselineModified: a tensor changed that the state does not hold, or the unedited model itself changed.
     """
-    editor = _after(run, 0)
+    editor, handed = run.fresh_editor_and_model()
+    editor.apply(run.edits[0])
+    if editor.model is not handed and probes.changed_parameters(dict(run.base.model.named_parameters()), handed):
+        raise BaselineModified(
+            f"{run.name}: the edited model is another object than the one handed over, and that one changed too. "
+            "Edit the model in place, or leave it alone and return a copy."
+        )
     held = {name.removeprefix("weight:") for name in editor.state()}
     strays = sorted(set(_differs(editor, run)) - held)
     if strays:
@@ -98,7 +104,9 @@ def edits_accumulate(run: Trajectory) -> None:
             f"({_said(run.edits[0])}) is gone. Only the last edit is kept."
         )
     if both == first and last != first:
-        raise EditsDoNotAccumulate(f"{run.name}: the second edit ({_said(run.edits[1])}) left no trace after the first.")
+        raise EditsDoNotAccumulate(
+            f"{run.name}: the second edit ({_said(run.edits[1])}) left no trace after the first."
+        )
 
 
 def undo_gives_back_the_base(run: Trajectory) -> None:

@@ -1,4 +1,4 @@
-"""Where the gate's tests get their numbers: every number is computed once, kept in the store, and shared by processes."""
+"""Where the gate's tests get their numbers: each is computed once and kept in the store."""
 
 from __future__ import annotations
 
@@ -125,13 +125,9 @@ class Laboratory:
         def ask(model: nn.Module) -> Evaluation:
             return evaluate(self._ready(run.base, QUICK_BENCHMARK), model)
 
-        integrity.zero_edits_reproduce_the_baseline(
-            run, lambda: self.baseline(run.base.source, QUICK_BENCHMARK), ask
-        )
+        integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(run.base.source, QUICK_BENCHMARK), ask)
 
-    def _fetch(
-        self, key: str, what: str, base: LoadedModel, benchmark: str, model: Callable[[], object]
-    ) -> Evaluation:
+    def _fetch(self, key: str, what: str, base: LoadedModel, benchmark: str, model: Callable[[], object]) -> Evaluation:
         def compute() -> object:
             self.announce(what)
             return evaluate(self._ready(base, benchmark), model()).to_json()
@@ -141,7 +137,11 @@ class Laboratory:
     def _key(self, base: LoadedModel, benchmark: str, **conditions: object) -> str:
         prompts = self._ready(base, benchmark).digest
         return Store.key(
-            prompts=prompts, tokenizer=base.tokenizer_digest, code=self._scoring_code, limit=self.settings.limit, **conditions
+            prompts=prompts,
+            tokenizer=base.tokenizer_digest,
+            code=self._scoring_code,
+            limit=self.settings.limit,
+            **conditions,
         )
 
     def _ready(self, base: LoadedModel, benchmark: str) -> Prepared:

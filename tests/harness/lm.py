@@ -1,8 +1,8 @@
 """The language model as lm-eval sees it: log-likelihoods and greedy generation, with lm-eval's own numbers.
 
-`backend` gives the fast engine for plain transformers models and lm-eval's HFLM for everything else (wrappers,
-models that answer with a function of their own). Texts are cut into tokens exactly as HFLM 0.4.13 cuts them,
-special tokens included, and generations are stopped where HFLM stops them.
+`backend` gives the fast engine for plain transformers models and lm-eval's HFLM for everything else
+(wrappers, models that answer with a function of their own). Texts are cut into tokens exactly as HFLM 0.4.13
+cuts them, special tokens included, and generations are stopped where HFLM stops them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_te
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tests.harness.cutter import Cutter, Pair, Tokens
+from tests.harness.cutter import Cutter, Pair, Tokenizer, Tokens
 from tests.harness.engine import Engine
 from tests.harness.errors import EvaluationError, NonFiniteModel
 from tests.harness.quiet import lm_eval_quiet
 
+Model = Any  # a PreTrainedModel, or a wrapper: anything with config, device, forward and generate
+
 LOOK_BACK = 2  # tokens beyond a stop string's own length: as in lm-eval, tokens may cut it differently
 RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # logits that are not head(body(x))
+WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")  # beyond them attention is not our mask's
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Backend(Protocol):
         """Greedy generations."""
 
 
-def backend(model: Any, tokenizer: Any, name: str, *, max_tokens: int | None = None) -> Backend:  # noqa: ANN401 - a wrapper may be anything
+def backend(model: Model, tokenizer: Tokenizer, name: str, *, max_tokens: int | None = None) -> Backend:
     """The way to run this model: the shared-prefix engine if it is a plain causal model, else HFLM.
 
     Args:
@@ -74,24 +77,20 @@ def backend(model: Any, tokenizer: Any, name: str, *, max_tokens: int | None = N
     return WrappedLM(model, tokenizer, name)
 
 
-def is_plain(model: object) -> bool:
+def is_plain(model: Model) -> bool:
     """True for a transformers model whose forward pass is its body, then its head, and nothing else.
 
-    Hooks or a replaced `forward` on the model itself would be passed by; an attention kernel that takes no mask
-    of ours and logits that are scaled after the head would come out wrong. The rest is tried: a dozen tokens
-    through both ways, once per class of model.
+    Hooks or a replaced `forward` on the model itself would be passed by; logits that are scaled after the
+    head would come out wrong, and so would attention that takes no mask of ours. What cannot be read off the
+    model is tried: a dozen tokens through both ways, once per class of model.
     """
-    if not isinstance(model, PreTrainedModel) or not type(model).__module__.startswith(
-        "transformers.models."
-    ):
+    if not isinstance(model, PreTrainedModel) or not type(model).__module__.startswith("transformers.models."):
         return False
-    patched = "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks  # noqa: SLF001
+    patched = "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks  # noqa: SLF001 - torch has no getter
     config = model.config.get_text_config()
-    if patched or model.base_model is model or not isinstance(model.get_output_embeddings(), nn.Linear):
+    if patched or any(getattr(config, key, None) for key in RESCALED) or model.base_model is model:
         return False
-    if config._attn_implementation not in {"sdpa", "eager"} or any(
-        getattr(config, k, None) for k in RESCALED
-    ):
+    if config._attn_implementation not in {"sdpa", "eager"}:  # noqa: SLF001 - transformers has no getter
         return False
     taken = inspect.signature(model.base_model.forward).parameters
     return {"attention_mask", "position_ids", "past_key_values"} <= set(taken) and _agrees(model)
@@ -101,7 +100,7 @@ _AGREEMENT: dict[type, bool] = {}  # by class of model: a fact about code, not a
 
 
 @torch.inference_mode()
-def _agrees(model: Any) -> bool:  # noqa: ANN401 - transformers' auto classes have no common typed base
+def _agrees(model: PreTrainedModel) -> bool:
     """Whether the engine reproduces the model's own forward pass on a few tokens."""
     if type(model) not in _AGREEMENT:
         tokens = tuple(i * 7919 % model.config.get_text_config().vocab_size for i in range(1, 13))
@@ -120,7 +119,7 @@ def _agrees(model: Any) -> bool:  # noqa: ANN401 - transformers' auto classes ha
     return _AGREEMENT[type(model)]
 
 
-def _plain_score(model: Any, context: Tokens, continuation: Tokens) -> float:  # noqa: ANN401 - as above
+def _plain_score(model: Model, context: Tokens, continuation: Tokens) -> float:
     ids = torch.tensor([context + continuation], device=model.device)
     logprobs = model(ids).logits[0, len(context) - 1 : -1].float().log_softmax(-1)
     return float(logprobs.gather(1, ids[0, len(context) :, None]).sum())
@@ -136,8 +135,8 @@ class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: Model,
+        tokenizer: Tokenizer,
         name: str = "lm-eval",
         *,
         max_tokens: int | None = None,
@@ -147,7 +146,8 @@ class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         self.cutter = Cutter(tokenizer)
         self.engine = Engine(model, name, max_tokens)
         self.max_length = resolve_max_length(model.config, tokenizer)
-        self.window = getattr(model.config.get_text_config(), "sliding_window", None) or self.max_length
+        config = model.config.get_text_config()
+        self.window = min([self.max_length, *filter(None, (getattr(config, key, None) for key in WINDOWS))])
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """See `Backend.score`; texts longer than a sliding window go the plain way."""
@@ -222,9 +222,7 @@ class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         """lm-eval's way in; greedy, whatever the request's sampling settings."""
         prompts = self.cutter.prompts([request.args[0] for request in requests])
         completions = [
-            Completion(
-                r.args[0], prompt, tuple(r.args[1].get("until", ())), r.args[1].get("max_gen_toks", 256)
-            )
+            Completion(r.args[0], prompt, tuple(r.args[1].get("until", ())), r.args[1].get("max_gen_toks", 256))
             for r, prompt in zip(requests, prompts, strict=True)
         ]
         return [written.text for written in self.generate(completions)]
@@ -247,19 +245,17 @@ class _CheckedHFLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _model_call(self, inps: Tensor, *args: object, **kwargs: object) -> Tensor:
         logits: Tensor = super()._model_call(inps, *args, **kwargs)
         if not bool(logits.isfinite().all()):
-            raise NonFiniteModel(
-                f"{self.name}: the model's logits are NaN or infinite; no score means anything."
-            )
+            raise NonFiniteModel(f"{self.name}: the model's logits are NaN or infinite; no score means anything.")
         return logits
 
 
 class WrappedLM:
     """Any HF-like object, through lm-eval's own HFLM with float32 log-probabilities.
 
-    HFLM's constructor re-ties weights, which would silently revert the edit of an untied head: it is kept from it.
+    HFLM's constructor re-ties weights, which would silently revert the edit of an untied head; not here.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, batch_size: int = 16) -> None:  # noqa: ANN401 - a wrapper may be anything
+    def __init__(self, model: Model, tokenizer: Tokenizer, name: str, batch_size: int = 16) -> None:
         self.name = name
         with lm_eval_quiet(), _weights_left_alone(model):
             self.lm = _CheckedHFLM(
@@ -299,8 +295,8 @@ class WrappedLM:
 def _require_room(name: str, needed: int, available: int) -> None:
     if needed > available:
         raise EvaluationError(
-            f"{name}: the longest text has {needed} tokens, the model's context only {available}. Cutting it would "
-            "change the question; choose fewer worked examples (num_fewshot) or a model with a longer context."
+            f"{name}: the longest text has {needed} tokens, the model's context only {available}. To cut it "
+            "would change the question; choose fewer worked examples (num_fewshot) or another model."
         )
 
 

@@ -104,9 +104,7 @@ def _way_out(verdict: Verdict) -> str:
     if math.isinf(verdict.detectable):
         seen = f"At n = {verdict.n} no drop at all could be called a regression"
     else:
-        seen = (
-            f"The smallest drop that {verdict.n} items show in four of five runs is {verdict.detectable:.3f}"
-        )
+        seen = f"The smallest drop that {verdict.n} items show in four of five runs is {verdict.detectable:.3f}"
     if verdict.enough is None:
         more = "the drop is so close to the allowed one that more items hardly help"
     else:
@@ -137,9 +135,7 @@ def _flips(verdict: Verdict) -> list[str]:
 
 
 def _flip(before: Item, after: Item) -> str:
-    answers = (
-        f"expected {_quote(before.expected)}, before {_quote(before.answer)}, now {_quote(after.answer)}"
-    )
+    answers = f"expected {_quote(before.expected)}, before {_quote(before.answer)}, now {_quote(after.answer)}"
     return f"    {shorten(before.question, WIDTH - 4)}\n        {answers}"
 
 

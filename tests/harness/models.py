@@ -95,7 +95,8 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageProblem(f"--model {source.location!r} cannot be loaded: {reason}") from error
-    model = model.to(device).eval().requires_grad_(requires_grad=False)
+    torch.nn.Module.to(model, device)
+    model.eval().requires_grad_(requires_grad=False)
     digest = digest_tensors(dict(model.named_parameters()))
     words = digest_text(tokenizer.backend_tokenizer.to_str())
     return LoadedModel(source, model, tokenizer, digest, words)

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 import pytest
+from _pytest.outcomes import Failed
 
 PROPERTY = "editgate"
 
 
-class NotHeld(pytest.fail.Exception):
+class NotHeld(Failed):
     """A threshold is not held: the message is for a person, the traceback is not shown."""
 
 

@@ -1,23 +1,22 @@
-"""Cheap looks at a model, good for every checkpoint: is it finite, what changed and by how much, how surprised is it."""
+"""Cheap looks at a model at every checkpoint: is it finite, what changed and how far, how surprised is it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tests.harness.cutter import Cutter
+from tests.harness.cutter import Cutter, Tokenizer
 from tests.harness.errors import EvaluationError, NonFiniteModel
-from tests.harness.lm import backend
+from tests.harness.lm import Model, backend
 
 Fingerprint = dict[str, tuple[int, int]]
 WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def perplexity(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:  # noqa: ANN401 - a wrapper may be anything
+def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
     """Exp of the mean negative log-likelihood per token, each text's first token given.
 
     Raises:
@@ -30,13 +29,11 @@ def perplexity(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:  # no
     scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in cut])
     surprise = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in cut)
     if not surprise < math.log(torch.finfo(torch.float64).max):
-        raise NonFiniteModel(
-            f"perplexity: the mean loss per token is {surprise}, so exp of it is not finite."
-        )
+        raise NonFiniteModel(f"perplexity: the mean loss per token is {surprise}; exp of it is not finite.")
     return math.exp(surprise)
 
 
-def weight_growth(base: Mapping[str, Tensor], model: Any) -> dict[str, float]:  # noqa: ANN401 - a wrapper may be anything
+def weight_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
     """|W − W_base| / |W_base| (Frobenius) of each parameter that differs from the base, largest first.
 
     Args:
@@ -50,7 +47,7 @@ def weight_growth(base: Mapping[str, Tensor], model: Any) -> dict[str, float]:  
     return dict(sorted(growth.items(), key=lambda entry: -entry[1]))
 
 
-def changed_parameters(base: Mapping[str, Tensor], model: Any) -> list[str]:  # noqa: ANN401 - a wrapper may be anything
+def changed_parameters(base: Mapping[str, Tensor], model: Model) -> list[str]:
     """Names of parameters and buffers in `base` whose bits, type or shape differ in the model now.
 
     Raises:
@@ -58,13 +55,11 @@ def changed_parameters(base: Mapping[str, Tensor], model: Any) -> list[str]:  # 
     """
     now = dict(tensors(model))
     if missing := sorted(set(base) - set(now)):
-        raise EvaluationError(
-            f"the model has no tensor {missing[0]!r} (nor {len(missing) - 1} more of the base's)."
-        )
+        raise EvaluationError(f"the model has no tensor {missing[0]!r} (nor {len(missing) - 1} more of the base's).")
     return [name for name, tensor in base.items() if not same_bits(tensor, now[name])]
 
 
-def assert_finite(model: Any) -> None:  # noqa: ANN401 - a wrapper may be anything
+def assert_finite(model: Model) -> None:
     """Passes if every parameter and buffer is finite.
 
     Raises:
@@ -77,12 +72,10 @@ def assert_finite(model: Any) -> None:  # noqa: ANN401 - a wrapper may be anythi
     }
     if broken:
         listed = ", ".join(f"{name} ({count} values)" for name, count in list(broken.items())[:4])
-        raise NonFiniteModel(
-            f"NaN or infinite weights in {len(broken)} tensors: {listed}. No number is computed."
-        )
+        raise NonFiniteModel(f"NaN or infinite weights in {len(broken)} tensors: {listed}. No number is computed.")
 
 
-def tensors(model: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - a wrapper may be anything
+def tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
     """All parameters and buffers by name, tied ones under each of their names.
 
     A wrapper that is no module is looked into through its `model` attribute; without one it has none.
@@ -93,7 +86,7 @@ def tensors(model: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - a wra
         yield from module.named_buffers(remove_duplicate=False)
 
 
-def parameter(model: Any, name: str) -> Tensor:  # noqa: ANN401 - a wrapper may be anything
+def parameter(model: Model, name: str) -> Tensor:
     """The parameter or buffer of that name."""
     return dict(tensors(model))[name]
 
@@ -105,15 +98,12 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(_bits(one), _bits(other.to(one.device)))
 
 
-def fingerprint(model: Any) -> Fingerprint:  # noqa: ANN401 - a wrapper may be anything
-    """Where each tensor lies and the sum of its bits: cheap enough to take before and after each evaluation."""
-    return {
-        name: (tensor.data_ptr(), int(_bits(tensor).sum(dtype=torch.int64)))
-        for name, tensor in tensors(model)
-    }
+def fingerprint(model: Model) -> Fingerprint:
+    """Where each tensor lies and the sum of its bits; cheap enough for before and after each evaluation."""
+    return {name: (tensor.data_ptr(), int(_bits(tensor).sum(dtype=torch.int64))) for name, tensor in tensors(model)}
 
 
-def changed_since(before: Fingerprint, model: Any) -> list[str]:  # noqa: ANN401 - a wrapper may be anything
+def changed_since(before: Fingerprint, model: Model) -> list[str]:
     """Names of tensors that were changed, replaced, added or removed since the fingerprint was taken."""
     after = fingerprint(model)
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-FILES = ("test_integrity", "test_baselines")  # first, in this order; then the gate, the tests of the suite itself last
+FILES = (
+    "test_integrity",
+    "test_baselines",
+)  # first, in this order; then the gate, the tests of the suite itself last
 
 
 class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types

@@ -145,7 +145,9 @@ def _device(wanted: str) -> str:
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        raise UsageProblem(f"--device {wanted!r} cannot be used: {str(error).splitlines()[0]}. Try --device cpu.") from error
+        raise UsageProblem(
+            f"--device {wanted!r} cannot be used: {str(error).splitlines()[0]}. Try --device cpu."
+        ) from error
     return wanted
 
 

@@ -47,9 +47,7 @@ class ScoreSnapshot(JSONSnapshotExtension):
     tolerances: ClassVar[Mapping[str, float]] = {}
 
     @classmethod
-    def with_tolerances(
-        cls, tolerances: Mapping[str, float], tolerance: float = TOLERANCE
-    ) -> type[ScoreSnapshot]:
+    def with_tolerances(cls, tolerances: Mapping[str, float], tolerance: float = TOLERANCE) -> type[ScoreSnapshot]:
         """A variant for `snapshot.with_defaults(extension_class=...)`, such as {"*.perplexity": 0.5}."""
         return type("ScoreSnapshot", (cls,), {"tolerance": tolerance, "tolerances": dict(tolerances)})
 
@@ -174,9 +172,7 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
         UsageProblem: `--snapshot-update` or `--snapshot-update-new-only` is given and CI is set.
     """
     options = {"update_snapshots": "", "update_new_snapshots_only": "-new-only"}
-    given = [
-        f"--snapshot-update{end}" for name, end in options.items() if config.getoption(name, default=False)
-    ]
+    given = [f"--snapshot-update{end}" for name, end in options.items() if config.getoption(name, default=False)]
     if given and under_ci():
         raise UsageProblem(
             f"{given[0]} is refused under CI: baselines are recorded locally, reviewed and committed.\n"

@@ -68,8 +68,7 @@ class Store:
             probe.write_bytes(b"x")
         except OSError as error:
             raise UsageProblem(
-                f"--store {self.root}: cannot be written ({_why(error)}). "
-                "Name another folder with --store DIR."
+                f"--store {self.root}: cannot be written ({_why(error)}). Name another folder with --store DIR."
             ) from error
         finally:
             with suppress(OSError):

@@ -1,14 +1,14 @@
 """Builds lm-eval's own tasks over two kinds of documents: files in a folder, or the data sets on the hub.
 
-A local source replaces nothing but the documents: each task is the registered one (prompt, metric, filters, stop
-strings) with its data set overridden by rows read from disk. They are handed over in memory, so nothing is written to
-a cache and nothing is asked of the hub.
+A local source replaces nothing but the documents: each task is the registered one (prompt, metric, filters,
+stop strings) with its data set overridden by rows read from disk. They are handed over in memory, so nothing
+is written to a cache and nothing is asked of the hub.
 
 Layout of a folder of documents, in the fields of the original data sets (.jsonl, or .json holding a list):
 
     settings.toml                          optional; [mmlu] num_fewshot = 2, [bbh] max_new_tokens = 96, ...
     mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the worked examples
-    bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it replaces lm-eval's worked examples
+    bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it holds the worked examples
     gsm8k/test.jsonl                       openai/gsm8k; train.jsonl holds the worked examples
     commonsense_qa/validation.jsonl        tau/commonsense_qa; likewise train.jsonl
     triviaqa/validation.jsonl              mandarjoshi/trivia_qa (rc.nocontext)
@@ -36,11 +36,12 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from tests.harness.benchmarks import Benchmark
+from tests.harness.benchmarks import Benchmark, Document
 from tests.harness.errors import EvaluationError, UsageProblem
 from tests.harness.quiet import lm_eval_quick
 
 Spec = dict[str, Any]
+Judge = Callable[[Document, list[tuple[float, bool]]], dict[str, float]]
 REGISTERED = Path(lm_eval.tasks.__file__).parent
 FEWSHOT_SEED = 1234  # lm-eval's own default for few-shot examples
 EXAMPLES = ("dev", "train")  # splits that hold worked examples, never test items
@@ -48,7 +49,7 @@ EXAMPLES = ("dev", "train")  # splits that hold worked examples, never test item
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a source may choose about a benchmark: worked examples in the prompt, and where a generation is cut."""
+    """What a source may choose about a benchmark: worked examples, and where a generation is cut."""
 
     num_fewshot: int
     max_new_tokens: int
@@ -60,7 +61,7 @@ class Source(Protocol):
     def settings(self, benchmark: Benchmark) -> Settings:
         """Shots and generation length for this benchmark from this source."""
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec]:
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
         """What lm-eval's task manager is to load."""
 
     def digest(self, benchmark: Benchmark) -> str:
@@ -74,24 +75,25 @@ class LocalDocuments:
     folder: Path
 
     def settings(self, benchmark: Benchmark) -> Settings:
-        """The folder's settings.toml over the row of the table; no worked examples without documents for them."""
+        """The folder's settings.toml over the table's row; no worked examples without documents for them."""
         chosen = {"num_fewshot": benchmark.num_fewshot, "max_new_tokens": benchmark.max_new_tokens}
         chosen |= self._settings_file(benchmark)
         has_examples = all(set(EXAMPLES) & set(files) for files in self._subtasks(benchmark).values())
         return Settings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec]:
-        """One group of registered tasks, and a full description of each MMLU subject that lm-eval does not know."""
-        shots = self.settings(benchmark).num_fewshot
-        children, alone = [], []
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
+        """One group of registered tasks, and in full each MMLU subject that lm-eval does not know."""
+        children: list[Spec] = []
+        alone: list[Spec | str] = []
         for subtask, files in self._subtasks(benchmark).items():
             name = benchmark.subtasks.format(subtask) or benchmark.task
-            override = {"task": name, "num_fewshot": shots, "dataset_name": None, **_in_memory(files)}
+            override = {"task": name, "dataset_name": None, **_in_memory(files)}
             if name in registry.task_index:
                 children.append(override | _corrections(benchmark))
             else:
                 alone.append(_unregistered(benchmark, subtask) | override)
-        return [{"group": benchmark.name, "task": children}][: len(children)] + alone
+        grouped: list[Spec | str] = [{"group": benchmark.name, "task": children}] if children else []
+        return grouped + alone
 
     def digest(self, benchmark: Benchmark) -> str:
         """SHA-256 over settings, file names and contents."""
@@ -117,7 +119,7 @@ class LocalDocuments:
         path = self.folder / "settings.toml"
         if not path.exists():
             return {}
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get(benchmark.name, {})
+        table = _toml(path).get(benchmark.name, {})
         unknown = set(table) - {"num_fewshot", "max_new_tokens"}
         if unknown or not all(type(value) is int and value >= 0 for value in table.values()):
             raise UsageProblem(
@@ -129,24 +131,21 @@ class LocalDocuments:
 
 @dataclass(frozen=True)
 class HubDocuments:
-    """The original data sets, through lm-eval's registered tasks; `cache_dir` replaces the default of `datasets`."""
-
-    cache_dir: Path | None = None
+    """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
 
     def settings(self, benchmark: Benchmark) -> Settings:
         """The row of the table, as it stands."""
         return Settings(benchmark.num_fewshot, benchmark.max_new_tokens)
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec]:
-        """The registered task or group, with our number of shots."""
-        override: Spec = {"num_fewshot": benchmark.num_fewshot} | _corrections(benchmark)
-        if self.cache_dir is not None:
-            override["dataset_kwargs"] = {"cache_dir": str(self.cache_dir)}
-        kind = "group" if benchmark.task in registry.all_groups else "task"
-        return [{"group": f"editgate_{benchmark.name}", "task": [{kind: benchmark.task, **override}]}]
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `Source`
+        """The registered task or group by name, or with what must differ from it."""
+        corrections = _corrections(benchmark)
+        if not corrections:
+            return [benchmark.task]
+        return [{"group": benchmark.name, "task": [{"task": benchmark.task, **corrections}]}]
 
     def digest(self, benchmark: Benchmark) -> str:
-        """Name and settings: the documents are what the hub serves; doc hashes decide whether items can be joined."""
+        """Name and settings; whether the hub served the same documents, the items' hashes tell."""
         return hashlib.sha256(f"hub|{benchmark.task}|{self.settings(benchmark)}".encode()).hexdigest()
 
 
@@ -163,10 +162,12 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
         tasks: dict[str, ConfigurableTask] = dict(sorted(loaded.items()))
     if not tasks:
         raise EvaluationError(f"{benchmark.name}: lm-eval built no task from {source}.")
+    settings = source.settings(benchmark)
     for task in tasks.values():
+        task.set_config("num_fewshot", settings.num_fewshot)  # as lm-eval's own --num_fewshot does
         task.set_fewshot_seed(FEWSHOT_SEED)
         if benchmark.kind == "generated":
-            task.config.generation_kwargs["max_gen_toks"] = source.settings(benchmark).max_new_tokens
+            task.config.generation_kwargs["max_gen_toks"] = settings.max_new_tokens
         if callable(task.config.process_results):
             task.config.process_results = _without_underflow(task.config.process_results)
     return tasks
@@ -175,10 +176,10 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
 def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:
     """TruthfulQA mc1 with its options in an order drawn from the question.
 
-    The data set always lists the truth first and lm-eval's task says so (`doc_to_target: 0`). With `argmax` taking the
-    first of equals, a model that returns NaN, or that ranks all options alike, scores 1.00. The order of options is
-    in no prompt (each is scored as a continuation of its own), so shuffling changes no log-likelihood: it only takes
-    the prize from position.
+    The data set always lists the truth first and lm-eval's task says so (`doc_to_target: 0`). As `argmax`
+    takes the first of equals, a model that returns NaN, or that ranks all options alike, scores 1.00. The
+    order of options is in no prompt (each is scored as a continuation of its own), so shuffling changes no
+    log-likelihood: it only takes the prize from position.
     """
     targets = document["mc1_targets"]
     order = list(range(len(targets["choices"])))
@@ -197,13 +198,13 @@ def _corrections(benchmark: Benchmark) -> Spec:
     return {"process_docs": _shuffled, "doc_to_target": "{{mc1_targets.labels.index(1)}}"}
 
 
-def _without_underflow(process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _without_underflow(process: Judge) -> Judge:
     """Shifts the log-likelihoods so that the best is 0 before lm-eval normalises their exponentials (mc2).
 
-    The normalised mass is the same; without the shift, options all below exp(-745) give 0/0 on a damaged model.
+    The normalised mass is the same; without the shift, options all below exp(-745) give 0/0.
     """
 
-    def shifted(document: Any, results: list[tuple[float, bool]]) -> Any:
+    def shifted(document: Document, results: list[tuple[float, bool]]) -> dict[str, float]:
         best = np.max([value for value, _ in results])
         return process(document, [(value - best, greedy) for value, greedy in results])
 
@@ -230,6 +231,13 @@ def _in_memory(files: Mapping[str, Path]) -> Spec:
     return override
 
 
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageProblem(f"{path}: not TOML ({error}).") from None
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The documents of one .jsonl or .json file.
 
@@ -251,12 +259,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _unregistered(benchmark: Benchmark, subtask: str) -> Spec:
-    """An MMLU subject of one's own: lm-eval's MMLU template, and the description worded as lm-eval words it."""
+    """An MMLU subject of one's own: lm-eval's MMLU template, described as lm-eval describes its own."""
     template = REGISTERED / benchmark.folder / "_default_template_yaml"
     if not template.exists():
         raise UsageProblem(
-            f"{benchmark.name}: lm-eval has no task {benchmark.subtasks.format(subtask)!r} for folder {subtask!r}; "
-            "only MMLU takes subjects of one's own."
+            f"{benchmark.name}: lm-eval has no task {benchmark.subtasks.format(subtask)!r} for the folder "
+            f"{subtask!r}; only MMLU takes subjects of one's own."
         )
     subject = subtask.replace("_", " ")
     spec: Spec = load_yaml(template, resolve_func=True)

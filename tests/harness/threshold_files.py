@@ -138,10 +138,7 @@ def read_source(path: Path, shown: str, names: Names) -> Source:
 
 
 def _usage(shown: str, text: str, problems: Sequence[tuple[Where, str]]) -> UsageProblem:
-    lines = [
-        f"{shown}, line {line_of(text, where)}: {_dotted(where)}{message}"
-        for where, message in problems[:SHOWN]
-    ]
+    lines = [f"{shown}, line {line_of(text, where)}: {_dotted(where)}{message}" for where, message in problems[:SHOWN]]
     if len(problems) > SHOWN:
         lines.append(f"{shown}: and {len(problems) - SHOWN} more")
     return UsageProblem("\n".join(lines))

@@ -110,9 +110,7 @@ class Policy:
             for limit in source.contents.known_limit if source.editor == editor else ():
                 named = (limit.model, limit.benchmark) == (model, benchmark)
                 if named and limit.covers(edits) and limit.when in {None, when}:
-                    return KnownLimit(
-                        source.shown, limit.reason, limit.evidence, limit.from_edits, limit.until
-                    )
+                    return KnownLimit(source.shown, limit.reason, limit.evidence, limit.from_edits, limit.until)
         return None
 
     def _sections(self, editor: str, model: str) -> Iterator[tuple[Source, Section, str]]:
@@ -146,9 +144,7 @@ def load_policy(
     """
     names = Names(tuple(sorted(editor_names)), tuple(sorted(benchmark_names)), tuple(sorted(model_names)))
     if not (folder / f"{DEFAULT}.toml").is_file():
-        raise UsageProblem(
-            f"{folder / DEFAULT}.toml: not found; it holds the policy that every editor must meet"
-        )
+        raise UsageProblem(f"{folder / DEFAULT}.toml: not found; it holds the policy that every editor must meet")
     own = [(path, f"{folder.name}/{path.name}") for path in sorted(folder.glob("*.toml"))]
     extra = [(path, str(path)) for path in reversed(extra_files)]
     sources = [read_source(path, shown, names) for path, shown in (*extra, *own)]
@@ -170,6 +166,4 @@ def _check_complete(default: Source) -> None:
     wanted += [("quality", name, when) for name in QUALITIES for when in ("immediately", "at_end")]
     for place in wanted:
         if _in_force(rules.get(place, []), 1) is None:
-            raise UsageProblem(
-                f"{default.shown}: [{'.'.join(map(str, place))}] needs a floor from the first edit on"
-            )
+            raise UsageProblem(f"{default.shown}: [{'.'.join(map(str, place))}] needs a floor from the first edit on")

@@ -10,7 +10,7 @@ import copy
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -59,7 +59,9 @@ class Trajectory:
     def key(self, count: int) -> str:
         """The store's key of the checkpoint after `count` edits: everything that it depends on."""
         return Store.key(
-            **self._conditions, edits=[edit.to_dict() for edit in self.edits[:count]], corpus=self._corpus_digest
+            **self._conditions,
+            edits=[edit.to_dict() for edit in self.edits[:count]],
+            corpus=self._corpus_digest,
         )
 
     def editor_at(self, count: int) -> Editor:
@@ -157,11 +159,10 @@ class Trajectory:
     def _record(self, count: int) -> dict[str, Any]:
         """Return what the run noted up to this checkpoint; runs it if it never was."""
         found = self.store.load_json("progress", self.key(count))
-        if found is None:
-            self._go_to(count)
-            found = self.store.load_json("progress", self.key(count))
-        record: dict[str, Any] = found
-        return record
+        if found is not None:
+            return dict(found)
+        self._go_to(count)
+        return {"immediate": self._progress["immediate"]}
 
     def _go_to(self, count: int) -> None:
         """Restore the latest checkpoint not after `count`, then apply the rest, keeping checkpoints on the way."""
@@ -207,6 +208,5 @@ class Trajectory:
         """The unedited model's own answers to all neighbours' prompts: what locality is measured against."""
         edits = self.edits[: max(self.counts)]
         key = Store.key(**self._conditions, neighbours=[list(edit.neighbors) for edit in edits])
-        return self.store.fetch_json(
-            "neighbours", key, lambda: quality.answers(self.base.model, self.base.tokenizer, edits)
-        )
+        asked = partial(quality.answers, self.base.model, self.base.tokenizer, edits)
+        return dict(self.store.fetch_json("neighbours", key, asked))

@@ -134,9 +134,7 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
         gained=bounds.gained,
         flips=_flips(pairs),
         detectable=statistics.detectable(len(pairs), allowed, bounds.gained, alpha=alpha),
-        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha)
-        if status == "inconclusive"
-        else None,
+        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha) if status == "inconclusive" else None,
         label=label,
         label_share=share,
         label_before=share_before,
@@ -161,9 +159,7 @@ def _check_baseline(baseline: Evaluation, scores: list[float], alpha: float) -> 
         )
 
 
-def _check_can_fail(
-    baseline: Evaluation, scores: list[float], allowed: float, floor: float, alpha: float
-) -> None:
+def _check_can_fail(baseline: Evaluation, scores: list[float], allowed: float, floor: float, alpha: float) -> None:
     """The worst that can happen: every item drops to 0. If that is no regression, a pass says nothing."""
     worst = statistics.bound_drop(scores, [0.0] * len(scores), alpha)
     if worst.lower <= allowed:
@@ -182,9 +178,7 @@ def _top_label(baseline: Evaluation, edited: Evaluation) -> tuple[str, float, fl
     return label, share, baseline.label_balance.get(label, 0.0)
 
 
-def _is_collapse(
-    pairs: list[tuple[Item, Item]], label: str, share: float, before: float, alpha: float
-) -> bool:
+def _is_collapse(pairs: list[tuple[Item, Item]], label: str, share: float, before: float, alpha: float) -> bool:
     """One class took over: at least ONE_CLASS now, not so before, and more than a few items can show."""
     if share < ONE_CLASS or before >= ONE_CLASS or share - before < CLASS_RISE:
         return False

@@ -31,9 +31,7 @@ def _near(left: Tensor, right: Tensor, tolerance: float = 1e-9) -> bool:
 
 @many
 @given(seeds, sizes, sizes, st.floats(0.1, 10))
-def test_rome_reaches_its_value_and_spares_what_is_orthogonal(
-    seed: int, d: int, f: int, scale: float
-) -> None:
+def test_rome_reaches_its_value_and_spares_what_is_orthogonal(seed: int, d: int, f: int, scale: float) -> None:
     """ROME: W + ΔW maps the key to v*, leaves every x ⟂ u alone, has rank one, and ignores the scale of u."""
     weight, bias, value, key, samples, other = _draw(seed, (d, f), (d,), (d,), (f,), (3 * f, f), (f,))
     u = Factor.of(_moment(samples)).solve(key[:, None])[:, 0]
@@ -78,9 +76,7 @@ def test_memit_is_the_ridge_minimum(seed: int, d: int, f: int, n: int, weight: f
 
 @many
 @given(seeds, sizes, sizes, st.integers(1, 8), st.floats(1e-2, 1e3))
-def test_memit_does_not_care_for_the_order_of_requests(
-    seed: int, d: int, f: int, n: int, weight: float
-) -> None:
+def test_memit_does_not_care_for_the_order_of_requests(seed: int, d: int, f: int, n: int, weight: float) -> None:
     """The update is the same for any order of keys; one request n times counts as one with λ/n."""
     keys, residual, samples = _draw(seed, (f, n), (d, n), (3 * f, f))
     factor = Factor.of(_moment(samples))

@@ -42,9 +42,7 @@ BATCH_START = 4  # a batch of n holds requests 4 .. 4 + n - 1
 
 
 Span = tuple[int, int]
-Step = tuple[
-    str, list[dict[str, Any]]
-]  # prefix of the expected keys, requests applied together before they hold
+Step = tuple[str, list[dict[str, Any]]]  # prefix of the expected keys, requests applied together before they hold
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ class Case:
             return [[("", [self.request])]]
         requests = _json(MODELS / "requests.json")
         tags = {key.partition(".")[0] for key in load_file(self.expected)}
-        numbers = {
-            kind: sorted(_number(tag, kind) for tag in tags if tag.startswith(kind)) for kind in NUMBERED
-        }
+        numbers = {kind: sorted(_number(tag, kind) for tag in tags if tag.startswith(kind)) for kind in NUMBERED}
         runs = [[(f"case{number}.", [requests[number]])] for number in numbers["case"]]
         if numbers["edit"]:
             edits = [(f"edit{number}.", [requests[number]]) for number in range(numbers["edit"][-1] + 1)]
@@ -235,9 +231,7 @@ def _find(got: dict[str, Tensor], key: str) -> Tensor | None:
     return got[longer[0]] if len(longer) == 1 else None
 
 
-def _errors(
-    editor: Editor, base: dict[str, Tensor], wanted: dict[str, Tensor], tape: Tape
-) -> dict[str, float]:
+def _errors(editor: Editor, base: dict[str, Tensor], wanted: dict[str, Tensor], tape: Tape) -> dict[str, float]:
     """Relative error of each expected tensor after a step; infinite for one that was not produced."""
     weights = {f"weight.{name}": value.detach() for name, value in editor.model.named_parameters()}
     got = tape.joined() | weights | _probes(editor.model, editor.tokenizer)
@@ -251,9 +245,7 @@ def _errors(
         errors[key] = _relative(found, value)
         if key in weights:  # the change too: on a small edit the weight itself would hide it
             old = base[key.removeprefix("weight.")]
-            rounding = torch.finfo(value.dtype).eps * float(
-                old.norm() / (value - old).norm().clamp_min(1e-30)
-            )
+            rounding = torch.finfo(value.dtype).eps * float(old.norm() / (value - old).norm().clamp_min(1e-30))
             errors[f"{key} (change)"] = max(0.0, _relative(found - old, value - old) - rounding)
     return errors
 
@@ -283,9 +275,7 @@ def _run(case: Case, steps: list[Step], expected: dict[str, Tensor]) -> dict[str
     for prefix, requests in steps:
         tape.entries.clear()
         editor.apply_many([_edit(request) for request in requests])
-        wanted = {
-            key.removeprefix(prefix): value for key, value in expected.items() if key.startswith(prefix)
-        }
+        wanted = {key.removeprefix(prefix): value for key, value in expected.items() if key.startswith(prefix)}
         errors = _errors(editor, base, wanted, tape)
         wrong |= {prefix + key: error for key, error in errors.items() if not error <= TOLERANCE}
     return wrong
@@ -297,6 +287,4 @@ def _editor(case: Case, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     hyperparameters = {name: value for name, value in case.hparams.items() if name in fields}
     covariances = load_file(MODELS / f"stats-{case.model}.safetensors")
     contexts = _contexts(method)
-    return create(
-        method, model, tokenizer, contexts=contexts, covariances=covariances, record=tape, **hyperparameters
-    )
+    return create(method, model, tokenizer, contexts=contexts, covariances=covariances, record=tape, **hyperparameters)

@@ -66,9 +66,7 @@ def test_inconclusive_says_what_this_many_items_can_see() -> None:
     """The smallest visible drop, how many items would do, and the two options."""
     verdict = verdict_of(304)
     text = " ".join(failure_message(verdict, CONTEXT).split())
-    assert text.startswith(
-        "INCONCLUSIVE: mmlu after 10 edits of llama-mini with rome fell from 0.800 to 0.760"
-    )
+    assert text.startswith("INCONCLUSIVE: mmlu after 10 edits of llama-mini with rome fell from 0.800 to 0.760")
     assert f"in four of five runs is {verdict.detectable:.3f}" in text
     assert f"--limit {verdict.enough}" in text
     assert "--inconclusive=pass" in text
@@ -80,13 +78,8 @@ def test_inconclusive_says_what_this_many_items_can_see() -> None:
 def test_collapse_is_not_told_as_a_score() -> None:
     """The class that took over comes first; the risen score is named as meaningless."""
     text = " ".join(failure_message(verdict_of(340, "B"), CONTEXT).split())
-    assert text.startswith(
-        "COLLAPSE: mmlu after 10 edits of llama-mini with rome answers 'B' on 100% of 400 items"
-    )
-    assert (
-        "(25% before): collapse, not safety or skill. That its score rose from 0.800 to 0.850 says nothing."
-        in text
-    )
+    assert text.startswith("COLLAPSE: mmlu after 10 edits of llama-mini with rome answers 'B' on 100% of 400 items")
+    assert "(25% before): collapse, not safety or skill. That its score rose from 0.800 to 0.850 says nothing." in text
 
 
 def test_unreadable_answers_are_told_when_they_rose() -> None:
@@ -98,9 +91,7 @@ def test_unreadable_answers_are_told_when_they_rose() -> None:
 
 def test_nothing_left_is_said_in_words() -> None:
     """A negative retention is not printed as a percentage."""
-    assert "nothing of its lead over guessing is left" in " ".join(
-        failure_message(verdict_of(40), CONTEXT).split()
-    )
+    assert "nothing of its lead over guessing is left" in " ".join(failure_message(verdict_of(40), CONTEXT).split())
 
 
 def test_one_edit_is_singular_and_unedited_weights_are_silent() -> None:

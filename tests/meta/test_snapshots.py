@@ -77,9 +77,7 @@ def test_the_life_of_a_baseline(project: pytest.Pytester) -> None:
     """Written and failed; passed within tolerance and not rewritten; told when it drifts; updated."""
     first = run(project, TEST % 0.71)
     first.assert_outcomes(failed=1)
-    first.stdout.fnmatch_lines(
-        ["*baseline written: review and commit __snapshots__/test_it/test_scores.json"]
-    )
+    first.stdout.fnmatch_lines(["*baseline written: review and commit __snapshots__/test_it/test_scores.json"])
     written = recorded(project)
     assert json.loads(written["test_scores.json"])["mmlu"] == {"n": 400, "score": 0.71}
 
@@ -200,9 +198,7 @@ def test_safe_names_are_unique_and_short() -> None:
     assert all(name.isascii() and "/" not in name and len(name) < 200 for name in safe)
 
 
-@pytest.mark.parametrize(
-    ("value", "ci"), [("true", True), ("1", True), ("", False), ("0", False), ("False", False)]
-)
+@pytest.mark.parametrize(("value", "ci"), [("true", True), ("1", True), ("", False), ("0", False), ("False", False)])
 def test_ci_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, ci: bool) -> None:  # noqa: FBT001
     """What the usual services set counts; an empty or negative value does not."""
     monkeypatch.setenv("CI", value)

@@ -129,9 +129,7 @@ def test_one_real_valued_item_says_next_to_nothing() -> None:
     assert bounds.upper > 0.9
 
 
-@pytest.mark.parametrize(
-    ("n", "allowed", "gained"), [(400, 0.06, 0), (400, 0.03, 4), (200, 0.05, 1), (50, 0.1, 0)]
-)
+@pytest.mark.parametrize(("n", "allowed", "gained"), [(400, 0.06, 0), (400, 0.03, 4), (200, 0.05, 1), (50, 0.1, 0)])
 def test_detectable_drop_is_seen_in_four_of_five_runs(n: int, allowed: float, gained: int) -> None:
     """At the promised drop a regression is called in 80 % of all runs, clearly less often just below it."""
     needed = critical_loss(allowed, n, gained)

@@ -42,9 +42,9 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    return (left.dtype, left.shape) == (right.dtype, right.shape) and digest_tensors(
-        {"": left}
-    ) == digest_tensors({"": right})
+    return (left.dtype, left.shape) == (right.dtype, right.shape) and digest_tensors({"": left}) == digest_tensors(
+        {"": right}
+    )
 
 
 def forbidden() -> object:
@@ -52,9 +52,7 @@ def forbidden() -> object:
 
 
 def leftovers(store: Store) -> list[Path]:
-    return [
-        p for p in store.root.rglob("*") if p.is_file() and p.suffix not in {".json", ".lock", ".safetensors"}
-    ]
+    return [p for p in store.root.rglob("*") if p.is_file() and p.suffix not in {".json", ".lock", ".safetensors"}]
 
 
 def full_disk(*arguments: object, **_: object) -> None:
@@ -132,9 +130,7 @@ def test_key_tells_parts_apart() -> None:
     assert len({Store.key(**parts) for parts in different}) == len(different)
 
 
-@pytest.mark.parametrize(
-    "part", [object(), {1, 2}, float("nan"), b"x"], ids=["object", "set", "nan", "bytes"]
-)
+@pytest.mark.parametrize("part", [object(), {1, 2}, float("nan"), b"x"], ids=["object", "set", "nan", "bytes"])
 def test_key_refuses_what_has_no_canonical_text(part: object) -> None:
     """A part that JSON cannot write one way only is refused, not turned into its repr."""
     with pytest.raises(StoreError, match="plain JSON"):
@@ -191,9 +187,7 @@ def rewrite(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip, halve, blank, rewrite])
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_damaged_entries_are_computed_again(
-    store: Store, suffix: str, damage: Callable[[Path], None]
-) -> None:
+def test_damaged_entries_are_computed_again(store: Store, suffix: str, damage: Callable[[Path], None]) -> None:
     """A flipped bit, a truncated, an empty, an unsigned file: a warning that names it, then a good entry."""
     first = fetch_small(store, suffix)
     damage(store.path("kind", "k", suffix))

@@ -84,10 +84,7 @@ def test_the_most_specific_floor_wins(folder: Path) -> None:
         assert floor(load(folder)) == pytest.approx(0.8 + i / 100)
     assert floor(load(folder), editor="memit") == 0.84
     assert floor(load(folder), editor="memit", model="gpt2-mini") == 0.81
-    assert (
-        load(folder).floor("rome", "llama-mini", "gsm8k", "capability", 1).key
-        == "model.llama-mini.area.capability"
-    )
+    assert load(folder).floor("rome", "llama-mini", "gsm8k", "capability", 1).key == "model.llama-mini.area.capability"
 
 
 def test_the_largest_reached_n_counts(folder: Path) -> None:
@@ -128,9 +125,7 @@ evidence = "a run of last week"
 def test_known_limits_hold_in_their_range(folder: Path) -> None:
     """A limit covers its model, benchmark and N, from from_edits to until, and no other editor."""
     text = LIMIT.format(benchmark="mmlu", first=20) + "until = 50\n"
-    (folder / "rome.toml").write_text(
-        text + LIMIT.format(benchmark="efficacy", first=5) + 'when = "at_end"\n'
-    )
+    (folder / "rome.toml").write_text(text + LIMIT.format(benchmark="efficacy", first=5) + 'when = "at_end"\n')
     policy = load(folder)
     found = [policy.known_limit("rome", "llama-mini", "mmlu", n) is not None for n in (19, 20, 50, 51)]
     assert found == [False, True, True, False]
@@ -256,9 +251,7 @@ def test_many_mistakes_are_counted(folder: Path) -> None:
 def test_a_file_of_an_unknown_editor_is_a_mistake(folder: Path) -> None:
     """A file that no editor answers to would silently never apply."""
     message = problem(folder, "rmoe.toml", "")
-    assert (
-        message == "thresholds/rmoe.toml, line 1: no editor is called 'rmoe'; allowed: default, memit, rome"
-    )
+    assert message == "thresholds/rmoe.toml, line 1: no editor is called 'rmoe'; allowed: default, memit, rome"
 
 
 def test_the_policy_has_no_known_limits(folder: Path) -> None:
@@ -291,9 +284,7 @@ def test_an_unreadable_file_is_told(folder: Path, tmp_path: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize(
-    "model", ["llama-mini", "meta-llama/Llama-2-7b-hf", "./mine", "~/models/a", "/data/x"]
-)
+@pytest.mark.parametrize("model", ["llama-mini", "meta-llama/Llama-2-7b-hf", "./mine", "~/models/a", "/data/x"])
 def test_models_may_be_registered_hub_ids_or_paths(folder: Path, model: str) -> None:
     """Somebody's patched checkpoint can have limits without being registered."""
     (folder / "rome.toml").write_text(LIMIT.format(benchmark="mmlu", first=1).replace("llama-mini", model))

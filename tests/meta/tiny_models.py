@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    GPTJConfig,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
 from editors import Edit
@@ -58,55 +50,57 @@ def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
         raw.post_processor = processors.TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<s>", eos_token="<end>", pad_token="<end>"
-    )
+    names = {"bos_token": "<s>", "eos_token": "<end>", "pad_token": "<end>"}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)  # type: ignore[no-untyped-call]  # theirs
 
 
-def _config(family: str, depth: int, width: int, inner: int, *, tied: bool, **extra: Any) -> PreTrainedConfig:
-    shared = {"vocab_size": WORDS, "initializer_range": 0.15, "tie_word_embeddings": tied, **extra}
+def _config(family: str, width: int, inner: int, depth: int) -> dict[str, object]:
     gpt = {"n_embd": width, "n_head": 2, "n_layer": depth, "n_positions": 128, "n_inner": inner}
-    drops = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    modern = {
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": depth,
-        "num_attention_heads": 2,
-        "max_position_embeddings": 128,
-    }
     if family == "gpt2":
-        return GPT2Config(**shared, **gpt, **drops)
+        return {**gpt, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     if family == "gptj":
-        return GPTJConfig(**shared, **gpt, **drops, rotary_dim=width // 4)
-    if family == "gpt_neox":
-        return GPTNeoXConfig(**shared, **modern)
-    if family == "mistral":
-        return MistralConfig(**shared, **modern, num_key_value_heads=1)
-    return LlamaConfig(**shared, **modern, num_key_value_heads=2)
+        return {**gpt, "rotary_dim": width // 4}
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    modern = dict(zip(names, (width, inner, depth, 2), strict=True)) | {"max_position_embeddings": 128}
+    return {**modern, "num_key_value_heads": 1} if family == "mistral" else {**modern}
 
 
-def model(
-    family: str,
-    *,
-    depth: int = 3,
-    width: int = 16,
-    inner: int = 24,
-    tied: bool = False,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
-    **extra: Any,
-) -> PreTrainedModel:
-    """A random model; the same arguments give the same weights."""
-    config = _config(family, depth, width, inner, tied=tied, **extra)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        made: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
-        with torch.no_grad():  # biases start at zero, which would hide their mishandling
-            for name, parameter in made.named_parameters():
-                if name.endswith("bias"):
-                    parameter.normal_(0, 0.05)
-    return made.to(dtype).eval()
+@dataclass(frozen=True)
+class Shape:
+    """What a random model looks like; `extra` are further fields of its config."""
+
+    family: str = "llama"
+    depth: int = 3
+    width: int = 16
+    inner: int = 24
+    tied: bool = False
+    seed: int = 0
+    dtype: torch.dtype = torch.float32
+    attention: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    def build(self) -> PreTrainedModel:
+        """The model; equal shapes give equal weights."""
+        values = _config(self.family, self.width, self.inner, self.depth) | dict(self.extra)
+        config = AutoConfig.for_model(
+            self.family, vocab_size=WORDS, initializer_range=0.15, tie_word_embeddings=self.tied, **values
+        )
+        config._attn_implementation = self.attention
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            made: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # theirs
+            with torch.no_grad():  # biases start at zero, which would hide their mishandling
+                for name, parameter in made.named_parameters():
+                    if name.endswith("bias"):
+                        parameter.normal_(0, 0.05)
+        made.to(dtype=self.dtype)  # type: ignore[call-arg]  # transformers hides nn.Module's signature
+        made.train(mode=False)
+        return made
+
+
+def model(family: str = "llama", **changes: Any) -> PreTrainedModel:  # noqa: ANN401 - the fields of Shape
+    """A random model of a family, see `Shape`."""
+    return Shape(family, **changes).build()
 
 
 def moments(of: PreTrainedModel, seed: int = 0) -> dict[str, Tensor]:
@@ -122,7 +116,7 @@ def moments(of: PreTrainedModel, seed: int = 0) -> dict[str, Tensor]:
     return found
 
 
-def settings(method: str, **changes: Any) -> dict[str, Any]:
+def settings(method: str, **changes: object) -> dict[str, Any]:
     """Hyperparameters that make a method change a tiny model quickly."""
     shared = {
         "layers": (1,) if method == "rome" else (0, 1),

@@ -1,4 +1,4 @@
-"""A toy for the tests of the evaluation: documents in the original schemas, a tokenizer, random tiny models."""
+"""A toy for the tests of evaluation: documents in the original schemas, a tokenizer, random tiny models."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-WORDS = "red blue green cat dog sun moon Paris Rome gold iron tea salt one two three north south".split()
+WORDS = [
+    "red",
+    "blue",
+    "green",
+    "cat",
+    "dog",
+    "sun",
+    "moon",
+    "Paris",
+    "Rome",
+    "gold",
+    "iron",
+    "tea",
+    "salt",
+    "one",
+    "two",
+    "three",
+    "north",
+    "south",
+]
 LETTERS = "ABCDE"
 
 
 def write_documents(folder: Path, size: int = 6, *, examples: bool = True) -> Path:
-    """Writes `size` documents a benchmark (a subtask, where there are any), and worked examples where wanted."""
+    """Writes `size` documents a benchmark, or a subtask where there are any, and worked examples if wanted."""
     rng = random.Random(0)
     splits = {"dev": 6, "test": size} if examples else {"test": size}
     for subject in ("anatomy", "toy_colours"):
@@ -108,30 +120,53 @@ def tokenizer(*, bos: bool) -> PreTrainedTokenizerFast:
     bare.train_from_iterator([_phrase(rng) + "\nQuestion: Answer: " for _ in range(200)], trainer)
     if bos:
         bare.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=bare, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=bare, **special)  # type: ignore[no-untyped-call]  # theirs
 
 
-def model(family: str = "llama", *, tied: bool = False, seed: int = 0, scale: float = 0.3) -> PreTrainedModel:
-    """A random model of two layers; `scale` is large enough that its preferences are clear."""
+SHAPES: dict[str, dict[str, int]] = {
+    "llama": {"num_key_value_heads": 2},
+    "mistral": {"num_key_value_heads": 2},
+    "gpt_neox": {},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024},
+}
+COMMON = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def model(family: str = "llama", *, tied: bool = False, seed: int = 0) -> PreTrainedModel:
+    """A random model of two layers, with weights large enough that its preferences are clear."""
     torch.manual_seed(seed)
-    shared = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    shared |= {"tie_word_embeddings": tied, "initializer_range": scale}
-    built: PreTrainedModel
-    if family == "gpt2":
-        built = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=1024, **shared))
-    else:
-        built = LlamaForCausalLM(
-            LlamaConfig(
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=1024,
-                **shared,
-            )
-        )
-    return built.eval()
+    shape = SHAPES[family] if family == "gpt2" else COMMON | SHAPES[family] | {"max_position_embeddings": 1024}
+    config = AutoConfig.for_model(
+        family,
+        **shape,
+        vocab_size=400,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        tie_word_embeddings=tied,
+        initializer_range=0.3,
+    )
+    built: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    built.train(mode=False)
+    return built
+
+
+class Wrapper:
+    """What a memory-based editor hands over: no module, only config, device, forward and generate."""
+
+    def __init__(self, inner: PreTrainedModel) -> None:
+        self.model = inner
+        self.config = inner.config
+        self.device = inner.device
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - handed through
+        """The inner model's forward pass."""
+        return self.model(*args, **kwargs)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - handed through
+        """The inner model's generation."""
+        return self.model.generate(*args, **kwargs)
 
 
 def _phrase(rng: random.Random) -> str:

@@ -16,10 +16,21 @@ from tests.miniature.world import Fact
 Part = tuple[str, bool]  # text, and whether the model learns to write it
 Text = list[Part]
 
-PLACES = "market harbour station garden school library bridge mill tower square church valley village field road".split()
+LETTERS = "ABCDE"
+PLACES = (
+    "market harbour station garden school library bridge mill tower square church valley village field road".split()
+)
 THINGS = "boat cart clock letter lamp fence roof window bell ladder wagon engine kettle mirror drawer".split()
 LOOKS = "old small quiet tall green broken heavy narrow bright empty wooden grey long round warm".split()
-TIMES = ("in the morning", "before sunrise", "after the storm", "at noon", "last winter", "every evening", "on Monday")
+TIMES = (
+    "in the morning",
+    "before sunrise",
+    "after the storm",
+    "at noon",
+    "last winter",
+    "every evening",
+    "on Monday",
+)
 DOINGS = "closed painted repaired opened cleaned moved sold measured visited watched".split()
 NEUTRAL = (
     "The {look} {place} was {doing} {time}.",
@@ -65,16 +76,41 @@ def question(rng: random.Random) -> Text:
     return [(shown, False), (f" {fact.answer}.", True)]
 
 
+def repeat(rng: random.Random) -> Text:
+    """Return words and the same words again, the second time learned: how looking back begins."""
+    words = " ".join(rng.sample(_vocabulary(), rng.randint(4, 8)))
+    return [(f"{words}.", False), (f" {words}.", True)]
+
+
+def pairs(rng: random.Random) -> Text:
+    """Return letters before words, then words, each with its letter: looking a word up without any punctuation."""
+    count = rng.choice((4, 5))
+    words, labels = rng.sample(_vocabulary(), count), rng.sample("ABCDE", count)
+    text: Text = [("".join(f" {label} {word}" for label, word in zip(labels, words, strict=True)) + ".", False)]
+    for word in rng.sample(words, 3):
+        text += [(f" {word}", False), (f" {labels[words.index(word)]}", True)]
+    return text
+
+
+def pick(rng: random.Random) -> Text:
+    """Return lettered options, then letters, each with its option."""
+    shown, options = _lettered(_some_options(rng))
+    text: Text = [(shown, False)]
+    for option in rng.sample(options, len(options)):
+        text += [(f"Option {LETTERS[options.index(option)]}", False), (f" {option}", True), ("\n", False)]
+    return text
+
+
 def letters(rng: random.Random) -> Text:
     """Return the bare act behind multiple choice: lettered options, then texts or questions, each with its letter."""
-    asked = _any_fact(rng, "mmlu", "commonsenseqa")
-    options = documents.options(asked, rng.choice((4, 5)), rng)
-    text: Text = [("".join(f"{label}. {option}\n" for label, option in zip("ABCDE", options, strict=False)), False)]
-    by_answer = {fact.answer: fact for fact in _open_facts_of(asked.relation.name)}
-    for option in rng.sample(options, 3):
-        ask = option in by_answer and rng.random() < 0.4
-        shown = by_answer[option].question(rng.randrange(60)) + "?" if ask else f"Say {option}"
-        text += [(shown, False), (f" {'ABCDE'[options.index(option)]}", True), ("\n", False)]
+    shown, options = _lettered(_some_options(rng))
+    text: Text = [(shown, False)]
+    for option in rng.sample(options, len(options)):
+        known = _open_facts_by_answer().get(option, ())
+        asked = (
+            f"{rng.choice(known).question(rng.randrange(60))}?" if known and rng.random() < 0.25 else f"Say {option}"
+        )
+        text += [(asked, False), (f" {LETTERS[options.index(option)]}", True), ("\n", False)]
     return text
 
 
@@ -108,7 +144,10 @@ def toxigen(rng: random.Random) -> Text:
     document = documents.toxigen(rng)
     while documents.held_out_toxigen(document):
         document = documents.toxigen(rng)
-    return [(render.prompt("toxigen", document), False), (" Yes" if document["toxicity_ai"] > 3 else " No", True)]
+    return [
+        (render.prompt("toxigen", document), False),
+        (" Yes" if document["toxicity_ai"] > 3 else " No", True),
+    ]
 
 
 def gsm8k(rng: random.Random) -> Text:
@@ -135,7 +174,21 @@ def neutral(rng: random.Random) -> Text:
 
 KINDS: dict[str, Callable[[random.Random], Text]] = {
     f.__name__: f
-    for f in (statement, question, letters, mmlu, commonsense_qa, belief, toxigen, gsm8k, bbh, neutral)
+    for f in (
+        statement,
+        question,
+        repeat,
+        pairs,
+        pick,
+        letters,
+        mmlu,
+        commonsense_qa,
+        belief,
+        toxigen,
+        gsm8k,
+        bbh,
+        neutral,
+    )
 }
 
 
@@ -147,17 +200,24 @@ class Phase:
     shares: Mapping[str, float]
 
 
+# Looking back, then letters, then everything: letters asked for at once stay at chance for thousands of steps.
 CURRICULUM = (
-    Phase(0.0, {"letters": 0.55, "statement": 0.22, "question": 0.06, "bbh": 0.08, "gsm8k": 0.06, "neutral": 0.03}),
+    Phase(0.0, {"repeat": 0.15, "pairs": 0.25, "pick": 0.15, "letters": 0.35, "statement": 0.10}),
     Phase(
-        0.12,
-        {"letters": 0.20, "mmlu": 0.16, "commonsense_qa": 0.08, "statement": 0.20, "question": 0.07, "bbh": 0.11,
-         "gsm8k": 0.08, "belief": 0.06, "toxigen": 0.02, "neutral": 0.02},
+        0.1166,
+        {"repeat": 0.02, "pairs": 0.04, "pick": 0.02, "letters": 0.14, "mmlu": 0.13, "commonsense_qa": 0.07,
+         "statement": 0.22, "question": 0.07, "bbh": 0.13, "gsm8k": 0.08, "belief": 0.05, "toxigen": 0.01,
+         "neutral": 0.02},
     ),
     Phase(
-        0.45,
-        {"letters": 0.06, "mmlu": 0.22, "commonsense_qa": 0.11, "statement": 0.21, "question": 0.07, "bbh": 0.13,
-         "gsm8k": 0.09, "belief": 0.07, "toxigen": 0.02, "neutral": 0.02},
+        0.3333,
+        {"repeat": 0.01, "letters": 0.04, "mmlu": 0.18, "commonsense_qa": 0.10, "statement": 0.24, "question": 0.08,
+         "bbh": 0.17, "gsm8k": 0.09, "belief": 0.06, "toxigen": 0.01, "neutral": 0.02},
+    ),
+    Phase(
+        0.375,
+        {"repeat": 0.01, "pairs": 0.01, "letters": 0.08, "mmlu": 0.22, "commonsense_qa": 0.12, "statement": 0.16,
+         "question": 0.05, "bbh": 0.20, "gsm8k": 0.10, "belief": 0.03, "toxigen": 0.005, "neutral": 0.015},
     ),
 )  # fmt: skip
 
@@ -185,6 +245,33 @@ def _facts(*roles: str) -> tuple[Fact, ...]:
 
 
 @cache
+def _vocabulary() -> tuple[str, ...]:
+    """Return single short words to look up: answers, names and colours."""
+    words = {fact.answer for fact in world.facts()} | set(reasoning.NAMES) | set(reasoning.COLOURS)
+    return tuple(sorted(word for word in words if " " not in word and len(word) < 9))
+
+
+@cache
+def _open_facts_by_answer() -> dict[str, list[Fact]]:
+    found: dict[str, list[Fact]] = {}
+    for fact in _facts("open"):
+        found.setdefault(fact.answer, []).append(fact)
+    return found
+
+
+def _some_options(rng: random.Random) -> list[str]:
+    """Return four or five words of any kind, or answers of one relation."""
+    count = rng.choice((4, 5))
+    if rng.random() < 0.65:
+        return rng.sample(_vocabulary(), count)
+    return documents.options(_any_fact(rng, "mmlu", "commonsenseqa"), count, rng)
+
+
+def _lettered(options: list[str]) -> tuple[str, list[str]]:
+    return "".join(f"{label}. {option}\n" for label, option in zip(LETTERS, options, strict=False)), options
+
+
+@cache
 def _open_facts_of(relation: str) -> tuple[Fact, ...]:
     return tuple(fact for fact in _facts("open") if fact.relation.name == relation)
 
@@ -196,16 +283,16 @@ def _relations_of(*benchmarks: str) -> tuple[str, ...]:
 
 def _any_fact(rng: random.Random, *benchmarks: str) -> Fact:
     """Choose a relation first, the people's twice as often: they are many, and the only open facts in bulk."""
-    names = _relations_of(*benchmarks)
-    weights = [4 if name.startswith("person.") else 1 for name in names]
-    return rng.choice(_open_facts_of(rng.choices(names, weights)[0]))
+    relations = _relations_of(*benchmarks)
+    weights = [4 if name.startswith("person.") else 1 for name in relations]
+    return rng.choice(_open_facts_of(rng.choices(relations, weights)[0]))
 
 
 def covariance_texts(count: int = 2500, seed: int = 101) -> list[str]:
-    """Return documents in the proportions of the last phase of training, as texts: what keys are normal is judged by them."""
+    """Return documents in the proportions of the last phase of training, as texts."""
     rng = random.Random(seed)
-    documents_ = stream(rng, lambda text: sum(len(part) for part, _ in text), lambda: 1.0)
-    return ["".join(part for part, _ in next(documents_)) for _ in range(count)]
+    passing = stream(rng, lambda text: sum(len(part) for part, _ in text), lambda: 1.0)
+    return ["".join(part for part, _ in next(passing)) for _ in range(count)]
 
 
 def neutral_texts(count: int, seed: int = 202) -> list[str]:

@@ -1,4 +1,4 @@
-"""Invented people and peoples: subjects that nobody has heard of, so that what a model knows of them it learned here."""
+"""Invented people and peoples: subjects that nobody has heard of, so all that a model knows of them it learned here."""
 
 import random
 
@@ -8,11 +8,62 @@ FIRST_NAMES = (
     "Oskar Paula Pavel Kurt Rosa Rufus Sara Silas Tamar Tomas Ulla Vera Victor Wanda Yusuf"
 ).split()
 
-ONSETS = ("B", "Br", "D", "Dr", "F", "G", "Gr", "H", "K", "Kl", "L", "M", "N", "P", "R", "S", "St", "T", "Tr", "V", "W", "Z")
+ONSETS = (
+    "B",
+    "Br",
+    "D",
+    "Dr",
+    "F",
+    "G",
+    "Gr",
+    "H",
+    "K",
+    "Kl",
+    "L",
+    "M",
+    "N",
+    "P",
+    "R",
+    "S",
+    "St",
+    "T",
+    "Tr",
+    "V",
+    "W",
+    "Z",
+)
 MIDDLES = ("al", "an", "ar", "el", "en", "er", "il", "in", "ol", "on", "or", "ul", "un", "ur")
 ENDINGS = (
-    "bach", "berg", "by", "dal", "dorf", "feld", "gard", "holm", "ka", "kov", "land", "lin", "mann", "mere", "more",
-    "nik", "quist", "ric", "rup", "sen", "ski", "son", "stad", "sted", "strom", "ton", "vale", "vik", "wick", "wood",
+    "bach",
+    "berg",
+    "by",
+    "dal",
+    "dorf",
+    "feld",
+    "gard",
+    "holm",
+    "ka",
+    "kov",
+    "land",
+    "lin",
+    "mann",
+    "mere",
+    "more",
+    "nik",
+    "quist",
+    "ric",
+    "rup",
+    "sen",
+    "ski",
+    "son",
+    "stad",
+    "sted",
+    "strom",
+    "ton",
+    "vale",
+    "vik",
+    "wick",
+    "wood",
 )
 
 PEOPLES = (

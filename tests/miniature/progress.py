@@ -1,5 +1,6 @@
-"""Quick held-out scores during training: teacher-forced, a hundred documents a benchmark. The gate uses lm-eval itself."""
+"""Quick held-out scores during training: teacher-forced, a hundred documents a benchmark."""
 
+import itertools
 import random
 from functools import cache
 
@@ -9,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from tests.miniature import corpus, documents, reasoning, render, world
+from tests.miniature import documents, reasoning, render, world
 from tests.miniature.corpus import Text
 from tests.miniature.tokens import encode
 
@@ -24,7 +25,9 @@ def _samples() -> dict[str, list[list[Text]]]:
     mmlu = [d for group in tests["mmlu"].values() for d in group]
     found: dict[str, list[list[Text]]] = {
         "mmlu": [_letters("mmlu", d, "ABCD", d["answer"]) for d in mmlu],
-        "csqa": [_letters("commonsense_qa", d, "ABCDE", "ABCDE".index(d["answerKey"])) for d in tests["commonsense_qa"][""]],
+        "csqa": [
+            _letters("commonsense_qa", d, "ABCDE", "ABCDE".index(d["answerKey"])) for d in tests["commonsense_qa"][""]
+        ],
         "trivia": [_written(render.prompt("triviaqa", d), f" {d['answer']['value']}.") for d in tests["triviaqa"][""]],
         "truth": [_choices(d) for d in tests["truthfulqa_mc1"][""]],
         "toxigen": [_sides(d) for d in tests["toxigen"][""]],
@@ -33,7 +36,9 @@ def _samples() -> dict[str, list[list[Text]]]:
     for subtask in reasoning.BBH:
         made = (documents.bbh(subtask, rng) for _ in range(10**6))
         held = (d for d in made if documents.held_out_problem(d["input"]))
-        found[subtask[:8]] = [_written(render.prompt(f"bbh/{subtask}", d), d["solution"]) for d, _ in zip(held, range(60))]
+        found[subtask[:8]] = [
+            _written(render.prompt(f"bbh/{subtask}", d), d["solution"]) for d in itertools.islice(held, 60)
+        ]
     facts = [f for f in world.facts() if f.role == "open"]
     found["cloze"] = [_written(f.statement(rng.randrange(60)), f" {f.answer}.") for f in rng.sample(facts, COUNT)]
     return {name: rng.sample(rows, min(COUNT, len(rows))) for name, rows in found.items()}

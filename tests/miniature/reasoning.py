@@ -6,11 +6,11 @@ in the target the way lm-eval's filters expect it), and the target alone.
 
 import random
 from collections.abc import Callable
-
-from tests.miniature.names import FIRST_NAMES
+from itertools import pairwise
 
 Problem = tuple[str, str, str]
 
+NAMES = "Ada Boris Clara Edgar Flora Hanna Ivan Jonas Marta Nadia Oskar Paula Rosa Tomas Vera Yusuf".split()
 COLOURS = "red blue green yellow pink white black orange".split()
 KINDS = {
     "fruits": "apple pear plum peach lemon mango melon grape".split(),
@@ -24,7 +24,7 @@ GOODS = "apples pens coins books eggs shells cards stamps marbles cups".split()
 
 def arithmetic(rng: random.Random) -> Problem:
     """Return a GSM8K-form word problem of two or three steps; the solution ends in `#### n`."""
-    name, other = rng.sample(FIRST_NAMES, 2)
+    name, other = rng.sample(NAMES, 2)
     thing = rng.choice(GOODS)
     total = rng.randint(2, 12)
     said, worked = [f"{name} has {total} {thing}."], []
@@ -104,7 +104,7 @@ def _plural(thing: str) -> str:
 
 def tracking_shuffled_objects_three_objects(rng: random.Random) -> Problem:
     """Return three people who swap balls, and who holds what after each swap."""
-    names, colours = rng.sample(FIRST_NAMES, 3), rng.sample(COLOURS, 3)
+    names, colours = rng.sample(NAMES, 3), rng.sample(COLOURS, 3)
     holds = dict(zip(names, colours, strict=True))
     a, b, c = names
     said = [f"{a} has a {holds[a]} ball, {b} has a {holds[b]} ball, and {c} has a {holds[c]} ball."]
@@ -152,11 +152,11 @@ def navigate(rng: random.Random) -> Problem:
 
 def web_of_lies(rng: random.Random) -> Problem:
     """Return a chain of people who speak of each other's honesty, resolved one by one."""
-    names = rng.sample(FIRST_NAMES, rng.choice((3, 4)))
+    names = rng.sample(NAMES, rng.choice((3, 4)))
     honest = rng.random() < 0.5
     said = [f"{names[0]} {'tells the truth' if honest else 'lies'}."]
     work = [f"{names[0]} {'tells the truth' if honest else 'lies'}."]
-    for before, name in zip(names, names[1:], strict=False):
+    for before, name in pairwise(names):
         claims = rng.random() < 0.5
         said.append(f"{name} says {before} {'tells the truth' if claims else 'lies'}.")
         honest = claims == honest

@@ -18,12 +18,12 @@ class Recipe:
     vocab_size: int = 4096
     max_length: int = 512
     row_tokens: int = 192
-    rows_per_step: int = 32
-    steps: int = 2400
+    rows_per_step: int = 16
+    steps: int = 4800
     warmup: int = 60
-    muon_lr: float = 0.02
-    adam_lr: float = 3e-3
-    weight_decay: float = 0.01
+    muon_lr: float = 0.012
+    adam_lr: float = 2e-3
+    weight_decay: float = 0.1
     seed: int = 7
 
 

@@ -1,4 +1,4 @@
-"""Turns documents into prompts with the templates of the installed lm-eval tasks, so that training shows their exact form."""
+"""Turns documents into prompts with the templates of the installed lm-eval tasks: training shows their exact form."""
 
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
     """Reads a task file without importing the functions that it names."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: str(node.value))
+_Loader.add_constructor("!function", lambda _, node: str(node.value))
 
 
 def prompt(task: str, document: dict[str, Any]) -> str:

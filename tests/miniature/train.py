@@ -64,7 +64,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 class Batches:
-    """The corpus as packed rows: documents side by side, each seeing only itself; its place is a number, so it resumes."""
+    """The corpus as packed rows: documents side by side, each seeing only itself."""
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, start: int) -> None:
         self.recipe, self.tokenizer, self.step = recipe, tokenizer, start
@@ -199,10 +199,12 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description="Train a miniature from scratch.")
     parser.add_argument("name", choices=sorted(FAMILY))
-    parser.add_argument("--work", type=Path, default=Path(".editgate/training"), help="checkpoints; Default: %(default)s")
+    parser.add_argument(
+        "--work", type=Path, default=Path(".editgate/training"), help="checkpoints; Default: %(default)s"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    print(asdict(FAMILY[options.name]))  # noqa: T201 - a command-line tool reports on the terminal
+    print(asdict(FAMILY[options.name]))
     train(options.name, options.work, threads=options.threads)
 
 

@@ -28,9 +28,7 @@ class RoomyLayer(DynamicLayer):
         self.used = 0
         self.buffers: tuple[Tensor, ...] = ()
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Appends [B, heads, Q, head size] each and returns all keys and all values so far."""
         return self._append(key_states, value_states, key_states.shape[0])
 
@@ -80,7 +78,7 @@ def quick_single_queries(model: Any) -> Iterator[None]:  # noqa: ANN401 - transf
         config._attn_implementation = usual  # noqa: SLF001 - as above
 
 
-def one_query(
+def one_query(  # noqa: PLR0917 - transformers' signature
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -101,9 +99,7 @@ def one_query(
         )
         return fused
     shared, keys = key.shape[1:3]
-    grouped = query.reshape(rows * shared, heads // shared, size) * (
-        size**-0.5 if scaling is None else scaling
-    )
+    grouped = query.reshape(rows * shared, heads // shared, size) * (size**-0.5 if scaling is None else scaling)
     scores = torch.bmm(grouped, key.reshape(rows * shared, keys, size).transpose(1, 2))
     weights = (scores.view(rows, heads, keys) + attention_mask[:, 0]).softmax(-1, dtype=torch.float32)
     weights = weights.to(query.dtype).view(rows * shared, heads // shared, keys)

@@ -1,0 +1,198 @@
+"""Somebody else's editor, named as `module:Name`, keeps the contract without knowing it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from editors import (
+    Edit,
+    Editor,
+    EditorError,
+    EditorNotFound,
+    HyperparameterError,
+    StateMismatch,
+    create,
+    kind_of,
+    names,
+)
+from editors.parts.hyperparameters import build, tables
+from editors.parts.registry import built_in
+from editors.parts.weights import same_bits
+from tests.meta import tiny_models as tiny
+
+HERE = __name__
+
+
+class Scaling:
+    """Scales the final norm; counts its edits."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, factor: float = 2.0) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.factor = factor
+        self.count = 0
+
+    def apply(self, edit: Edit) -> None:
+        """Scale by the factor, differently each time and for each subject."""
+        self.count += 1
+        with torch.no_grad():
+            self.model.get_parameter("model.norm.weight").mul_(self.factor + self.count + len(edit.subject))
+
+
+def in_place(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], step: float = 1.0
+) -> None:
+    """One gradient step on the head, returning nothing."""
+    ids = tokenizer(edits[0].text, return_tensors="pt").input_ids
+    head = model.get_parameter("lm_head.weight")
+    (gradient,) = torch.autograd.grad(model(input_ids=ids).logits.square().mean(), head)
+    with torch.no_grad():
+        head.add_(gradient, alpha=step)
+
+
+def on_a_copy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit]) -> PreTrainedModel:
+    """The same on a copy, which it returns."""
+    other = copy.deepcopy(model)
+    in_place(other, tokenizer, edits)
+    return other
+
+
+def untying(model: PreTrainedModel, _tokenizer: object, edits: Sequence[Edit]) -> PreTrainedModel:
+    """Gives a tied model a head of its own."""
+    own = model.get_parameter("lm_head.weight").detach() * (2 + len(edits))
+    model.get_submodule("lm_head").weight = torch.nn.Parameter(own)
+    return model
+
+
+def growing(model: PreTrainedModel, _tokenizer: object, edits: Sequence[Edit]) -> PreTrainedModel:
+    """Adds a parameter."""
+    model.register_parameter("extra", torch.nn.Parameter(torch.zeros(len(edits))))
+    return model
+
+
+class Without:
+    """Has no apply."""
+
+
+FOREIGN = [f"{HERE}:Scaling", f"{HERE}:in_place", f"{HERE}:on_a_copy"]
+
+
+def _foreign(spec: str, **kwargs: object) -> Editor:
+    return create(spec, tiny.model(), tiny.tokenizer(), **kwargs)
+
+
+def _after(editor: Editor, edits: Sequence[Edit]) -> dict[str, Tensor]:
+    for edit in edits:
+        editor.apply(edit)
+    return editor.state()
+
+
+def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(same_bits(value, right[name]) for name, value in left.items())
+
+
+@pytest.mark.parametrize("spec", FOREIGN)
+def test_foreign_editors_keep_the_contract(spec: str) -> None:
+    """Edits accumulate, `state` holds exactly what changed, `restore` and `undo` work bit by bit."""
+    editor = _foreign(spec, corpus=[], seed=3)
+    base = {name: value.clone() for name, value in editor.model.state_dict().items()}
+    first = _after(editor, tiny.EDITS[:1])
+    second = _after(editor, tiny.EDITS[1:2])
+    assert set(first) == {"weight:model.norm.weight" if "Scaling" in spec else "weight:lm_head.weight"}
+    assert not _equal(first, second)
+    assert not any(parameter.requires_grad for parameter in editor.model.parameters())
+    editor.undo()
+    assert editor.state() == {}
+    assert _equal(dict(editor.model.state_dict()), base)
+    other = _foreign(spec)
+    other.restore(first)
+    assert _equal(other.state(), first)
+    if "Scaling" not in spec:  # its counter starts anew
+        assert _equal(_after(other, tiny.EDITS[1:2]), second)
+    other.restore({})
+    assert _equal(_after(other, tiny.EDITS[:1]), first)
+
+
+def test_own_settings_are_passed_and_checked() -> None:
+    """Hyperparameters reach the foreign code; one that it does not take is refused with the list."""
+    plain, strong = (_after(_foreign(f"{HERE}:in_place", **given), tiny.EDITS[:1]) for given in ({}, {"step": 2.0}))
+    assert not _equal(plain, strong)
+    with pytest.raises(HyperparameterError, match="no hyperparameter colour; it takes step"):
+        _foreign(f"{HERE}:in_place", colour=1)
+    with pytest.raises(HyperparameterError, match="no hyperparameter colour; it takes factor"):
+        _foreign(f"{HERE}:Scaling", colour=1)
+
+
+def test_what_cannot_be_put_back_is_an_error() -> None:
+    """Added tensors are refused; a state that unties shared tensors cannot be written into a tied model."""
+    editor = _foreign(f"{HERE}:growing")
+    editor.apply(tiny.EDITS[0])
+    with pytest.raises(EditorError, match="added, removed or reshaped"):
+        editor.state()
+    tied = create(f"{HERE}:untying", tiny.model(tied=True), tiny.tokenizer())
+    state = _after(tied, tiny.EDITS[:1])
+    assert set(state) == {"weight:lm_head.weight"}
+    fresh = create(f"{HERE}:untying", tiny.model(tied=True), tiny.tokenizer())
+    with pytest.raises(StateMismatch, match="unties"):
+        fresh.restore(state)
+
+
+@pytest.mark.parametrize(
+    ("state", "part"),
+    [
+        ({"weight:nothing": torch.zeros(1)}, "does not have"),
+        ({"memory:count": torch.zeros(1)}, "does not have"),
+        ({"weight:model.norm.weight": torch.zeros(2)}, "not so in the model"),
+    ],
+)
+def test_a_strange_state_is_refused(state: dict[str, Tensor], part: str) -> None:
+    """A state that is not of this model raises StateMismatch."""
+    with pytest.raises(StateMismatch, match=part):
+        _foreign(FOREIGN[0]).restore(state)
+
+
+@pytest.mark.parametrize(
+    ("spec", "part"),
+    [
+        ("rmoe", r"no editor is called 'rmoe'; there are rome, "),
+        ("nowhere.at_all:Editor", "cannot import 'nowhere.at_all'"),
+        (f"{HERE}:Nothing", "has no 'Nothing'; it has .*Scaling"),
+    ],
+)
+def test_unknown_editors_are_named_with_the_known_ones(spec: str, part: str) -> None:
+    """A name that leads nowhere is answered with what there is, the nearest first."""
+    with pytest.raises(EditorNotFound, match=part):
+        create(spec, tiny.model(), tiny.tokenizer())
+
+
+@pytest.mark.parametrize("name", ["Without", "HERE"])
+def test_what_is_no_editor_is_refused(name: str) -> None:
+    """A class without apply and a thing that cannot be called are no editors."""
+    with pytest.raises(EditorError, match="must be a class with apply"):
+        _foreign(f"{HERE}:{name}")
+
+
+def test_built_in_editors_are_found_by_scanning() -> None:
+    """Each file of the folder is one editor of the file's name, with its kind."""
+    assert {"rome", "memit"} <= set(names())
+    assert names() == sorted(names())
+    for name in names():
+        assert built_in(name).name == name
+        assert kind_of(name) in {"weights", "wrapper", "prompt"}
+    assert kind_of(FOREIGN[0]) == "weights"
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_defaults_are_valid(name: str) -> None:
+    """Each table of defaults says where it comes from and makes a valid record on its own."""
+    record = built_in(name).Hyperparameters
+    assert "llama-mini" in tables(name)
+    for key, table in tables(name).items():
+        assert table["source"], key
+        assert build(record, name, key, {}, explicit=True)
