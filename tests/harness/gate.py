@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeVar, cast
 import pytest
 
 from editors import Edit
+from tests.harness import models
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.laboratory import Laboratory
@@ -81,7 +82,7 @@ def is_chosen(item: pytest.Item, chosen: Settings) -> bool:
 
 def header(chosen: Settings) -> list[str]:
     """Return the lines that say what this run is about."""
-    names = ", ".join(sorted(chosen.chosen_models))
+    names = ", ".join(f"{m.name} ({models.digest_of(m)})" for m in chosen.models if m.name in chosen.chosen_models)
     editors = sorted(chosen.chosen_editors or {spec.name for spec in chosen.editors})
     counts = ", ".join(map(str, chosen.counts))
     limit = "all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark"

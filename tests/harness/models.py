@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -127,3 +128,15 @@ def _wikitext() -> Sequence[str]:
 
     rows = datasets.load_dataset("Salesforce/wikitext", "wikitext-2-raw-v1", split="train")
     return [row["text"] for row in rows if len(row["text"]) > 200]
+
+
+def digest_of(source: ModelSource) -> str:
+    """Return a short digest of the files that hold the weights, without loading them; `on the hub` where there are none."""
+    files = sorted(Path(source.location).glob("*.safetensors"))
+    if not files:
+        return "on the hub"
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return f"sha256 {digest.hexdigest()[:12]}"

@@ -118,7 +118,7 @@ def test_a_nan_model_is_not_scored(name: str, source: LocalDocuments) -> None:
     """lm-eval gives a model of NaNs 1.00 on truthfulqa_mc1; here it is an error that names the benchmark."""
     model = toy.model()
     with torch.no_grad():
-        model.get_output_embeddings().weight.fill_(float("nan"))
+        model.get_parameter("lm_head.weight").fill_(float("nan"))
     with pytest.raises(NonFiniteModel, match=name):
         evaluate(_prepared(name, source), model)
 
@@ -127,7 +127,7 @@ def _indifferent() -> PreTrainedModel:
     """All logits are 0: every option is as likely as any other of its length, and argmax takes the first."""
     model = toy.model()
     with torch.no_grad():
-        model.get_output_embeddings().weight.zero_()
+        model.get_parameter("lm_head.weight").zero_()
     return model
 
 
@@ -148,7 +148,7 @@ def test_mc2_survives_probabilities_that_underflow(source: LocalDocuments) -> No
     """With all options below exp(-745) lm-eval's own formula is 0/0; shifted, it is a share again."""
     model = toy.model()
     with torch.no_grad():
-        model.get_output_embeddings().weight.mul_(1000)
+        model.get_parameter("lm_head.weight").mul_(1000)
     evaluation = evaluate(_prepared("truthfulqa_mc2", source), model)
     assert all(0 <= item.score <= 1 for item in evaluation.items)
 
@@ -158,7 +158,7 @@ class _Meddler(toy.Wrapper):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - handed through
         with torch.no_grad():
-            self.model.get_input_embeddings().weight[7].add_(1)
+            self.model.get_parameter("model.embed_tokens.weight")[7].add_(1)
         return super().__call__(*args, **kwargs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from typing import cast
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from tests.harness.cutter import Cutter
 from tests.harness.engine import PADDING, packed_mask, shared_prefixes
@@ -109,10 +110,10 @@ def test_only_plain_models_take_the_fast_path() -> None:
     """A hook on the model, a replaced forward, a class of one's own, capped logits, a wrapper: none is plain."""
     hooked, patched, plain = toy.model(), toy.model(), toy.model()
     hooked.register_forward_hook(lambda *_: None)
-    patched.forward = lambda *args, **kwargs: plain(*args, **kwargs)
+    patched.forward = plain.forward
     shape = toy.COMMON | {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 400, "pad_token_id": 1}
     capped = AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma2", **shape))
-    for model in (hooked, patched, _Odd(plain.config), capped, toy.Wrapper(plain), None):
+    for model in (hooked, patched, _Odd(cast("LlamaConfig", plain.config)), capped, toy.Wrapper(plain), None):
         assert not is_plain(model)
     assert is_plain(plain)
 
@@ -139,7 +140,7 @@ def test_nan_is_refused_by_name(value: float, wrapped: bool) -> None:  # noqa: F
     """NaN or infinite weights raise and name the benchmark, for scores and for texts."""
     model, tokenizer = toy.model(), toy.tokenizer(bos=True)
     with torch.no_grad():
-        model.model.layers[0].mlp.down_proj.weight[0, 0] = value
+        model.get_parameter("model.layers.0.mlp.down_proj.weight")[0, 0] = value
     lm = backend(toy.Wrapper(model) if wrapped else model, tokenizer, "truthfulqa")
     with pytest.raises(NonFiniteModel, match="truthfulqa"):
         lm.score([((0, 5), (9,))])

@@ -73,7 +73,7 @@ def test_efficacy_paraphrase_and_locality_are_shares(scripted: Install) -> None:
         "Rome is in the country of": " Italy.",
         "Bonn is in the country of": " Italy.",
     })  # fmt: skip
-    measured = _measure(model.table, before={p: a for p, a in EDIT.neighbors})
+    measured = _measure(model.table, before=dict(EDIT.neighbors))
     assert (measured.efficacy, measured.paraphrase, measured.locality) == (1.0, 0.5, 0.5)
     assert measured.teacher_forced
     assert measured.answer == "Italy"
@@ -124,7 +124,7 @@ def test_an_edit_without_rephrases_has_no_paraphrase(scripted: Install) -> None:
 def test_a_failure_says_what_was_written(scripted: Install) -> None:
     """The description quotes prompt and answer, before and after for a neighbour."""
     scripted({"People in Paris live in": " France.", "Bonn is in the country of": " Italy."})
-    measured = _measure({}, before={p: a for p, a in EDIT.neighbors})
+    measured = _measure({}, before=dict(EDIT.neighbors))
     assert measured.describe("efficacy") == "wrote 'nothing'"
     assert "'People in Paris live in' gave 'France'" in measured.describe("paraphrase")
     assert "'Bonn is in the country of' gave 'Germany', now 'Italy'" in measured.describe("locality")
@@ -133,7 +133,7 @@ def test_a_failure_says_what_was_written(scripted: Install) -> None:
 def test_quality_survives_json(scripted: Install) -> None:
     """What is stored comes back equal, beside whatever else the record holds."""
     scripted({})
-    measured = _measure({}, before={p: a for p, a in EDIT.neighbors})
+    measured = _measure({}, before=dict(EDIT.neighbors))
     assert EditQuality.from_json(measured.to_json() | {"diagnostics": {"loss": 1.0}}) == measured
 
 
@@ -141,7 +141,7 @@ def test_all_edits_go_in_one_batch_and_no_prompt_twice(scripted: Install) -> Non
     """Fifty edits are one call for the targets and one for the neighbours; a shared neighbour is asked once."""
     model = scripted({})
     edits = [Edit("{} is in", f"City {i}", "Italy", neighbors=EDIT.neighbors) for i in range(50)]
-    measured = measure(None, toy.tokenizer(bos=True), edits, {p: a for p, a in EDIT.neighbors})
+    measured = measure(None, toy.tokenizer(bos=True), edits, dict(EDIT.neighbors))
     assert len(measured) == 50
     assert len(model.requests) == 50 + 2
 
@@ -159,6 +159,6 @@ def test_a_nan_model_has_no_quality() -> None:
     """NaN is an error, not an answer."""
     model = toy.model()
     with torch.no_grad():
-        model.get_output_embeddings().weight.fill_(float("nan"))
+        model.get_parameter("lm_head.weight").fill_(float("nan"))
     with pytest.raises(NonFiniteModel, match="edit quality"):
         measure(model, toy.tokenizer(bos=True), [EDIT])

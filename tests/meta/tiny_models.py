@@ -51,7 +51,7 @@ def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
             single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
         )
     names = {"bos_token": "<s>", "eos_token": "<end>", "pad_token": "<end>"}
-    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)  # type: ignore[no-untyped-call]  # theirs
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
 
 
 def _config(family: str, width: int, inner: int, depth: int) -> dict[str, object]:
@@ -88,7 +88,7 @@ class Shape:
         config._attn_implementation = self.attention
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            made: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # theirs
+            made: PreTrainedModel = AutoModelForCausalLM.from_config(config)
             with torch.no_grad():  # biases start at zero, which would hide their mishandling
                 for name, parameter in made.named_parameters():
                     if name.endswith("bias"):

@@ -121,7 +121,7 @@ def tokenizer(*, bos: bool) -> PreTrainedTokenizerFast:
     if bos:
         bare.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
-    return PreTrainedTokenizerFast(tokenizer_object=bare, **special)  # type: ignore[no-untyped-call]  # theirs
+    return PreTrainedTokenizerFast(tokenizer_object=bare, **special)
 
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -166,7 +166,8 @@ class Wrapper:
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - handed through
         """The inner model's generation."""
-        return self.model.generate(*args, **kwargs)
+        generate: Any = self.model.generate
+        return generate(*args, **kwargs)
 
 
 def _phrase(rng: random.Random) -> str:

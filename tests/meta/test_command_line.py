@@ -1,0 +1,96 @@
+"""Wrong input is a usage error of one to three lines that lists what is allowed, before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+GATE = str(REPOSITORY / "tests" / "test_capability.py")
+
+
+def collect(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """Collect the gate with these options, as a user would from the repository."""
+    return pytester.runpytest_inprocess(
+        GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "--collect-only", "-q", *options,
+    )  # fmt: skip
+
+
+WRONG = {
+    "unknown model": (["--model", "lama-mini"], "--model 'lama-mini' is not known. Allowed: llama-mini"),
+    "hub model while offline": (["--model", "nobody/has-this"], "not on this machine and HF_HUB_OFFLINE is set"),
+    "unknown editor": (["--editor", "memitt"], "no editor is called 'memitt'; there are memit, rome"),
+    "unknown module": (["--editor", "nowhere.at_all:It"], "cannot import 'nowhere.at_all'"),
+    "counts": (["--edit-counts", "0,-3,x"], "--edit-counts '0,-3,x': '0' is not a number of edits"),
+    "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 320"),
+    "no such edits": (["--edits", "counterfakt"], "is no file and no shipped list. Allowed: counterfact, zsre, FILE"),
+    "limit": (["--limit", "0"], "--limit is 0; allowed: at least 1"),
+    "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
+    "dtype": (["--dtype", "int3"], "invalid choice: 'int3'"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG))
+def test_wrong_option(case: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value names itself and what is allowed, and nothing runs."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    options, message = WRONG[case]
+    result = collect(pytester, "--store", str(pytester.path / "store"), *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in " ".join(result.stderr.str().split())
+    assert len(result.stderr.str().strip().splitlines()) <= 8  # argparse adds the file and the root directory
+
+
+def test_store_that_cannot_be_written(pytester: pytest.Pytester) -> None:
+    """A store below a plain file is refused at once."""
+    (pytester.path / "file").write_text("", encoding="utf-8")
+    result = collect(pytester, "--store", str(pytester.path / "file" / "store"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "store" in result.stderr.str()
+
+
+BAD_RECORDS = {
+    "no form": ({"hello": 1}, "record 1 has none of the fields that tell its form"),
+    "missing field": ({"requested_rewrite": {"prompt": "{} is", "subject": "X"}}, "record 1: field 'target_new' is missing"),
+    "two slots": (
+        {"prompt": "{} and {}", "subject": "X", "target_new": "Y", "target_true": "Z"},
+        "record 1: prompt '{} and {}' has 2 places",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD_RECORDS))
+def test_malformed_edits(case: str, pytester: pytest.Pytester) -> None:
+    """A malformed record is named by file, number and field."""
+    record, message = BAD_RECORDS[case]
+    good = {"prompt": "{} plays the", "subject": "Ann", "target_new": "lute"}
+    file = pytester.path / "edits.json"
+    file.write_text(json.dumps([good, record]), encoding="utf-8")
+    result = collect(pytester, "--store", str(pytester.path / "store"), "--edit-counts", "1", "--edits", str(file))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "edits.json" in result.stderr.str()
+    assert message in " ".join(result.stderr.str().split())
+
+
+def test_typo_in_marker_is_an_error(pytester: pytest.Pytester) -> None:
+    """`-m memitt` selects nothing silently in plain pytest; here it is an error."""
+    result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "memitt")
+    assert result.ret != pytest.ExitCode.OK
+    assert "memitt" in result.stderr.str() + result.stdout.str()
+
+
+def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:
+    """`-m rome` selects ROME's tests alone, with ids of benchmark, editor, model and N."""
+    result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "rome")
+    chosen = [line for line in result.outlines if "::" in line]
+    assert any(line.endswith("test_mmlu[rome-llama-mini-n10]") for line in chosen)
+    assert all("[rome-llama-mini-n" in line for line in chosen)
+
+
+def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
+    """Model, digest, editors, grid, device and store stand in the header."""
+    result = collect(pytester, "--store", str(pytester.path / "store"), "-v")
+    result.stdout.fnmatch_lines(["editgate: model llama-mini (*), editors memit, rome", "edits: counterfact at N = 1, 5, 10*", "store: *"])
