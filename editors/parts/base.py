@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editors.parts.contexts import Contexts, checked
 from editors.parts.edit import Edit
 from editors.parts.errors import NonFiniteEdit, StateMismatch
 from editors.parts.hyperparameters import BaseHyperparameters
+from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 from editors.parts.weights import PREFIX, Weights
 
 Kind = Literal["weights", "wrapper", "prompt"]

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editors.parts.edit import SLOT
 from editors.parts.errors import EditError
 from editors.parts.tokens import encode
+from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
 SEEDS = ("The", "Therefore", "Because", "I", "You")
 TOP = 5

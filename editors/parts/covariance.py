@@ -7,13 +7,13 @@ from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from editors.parts.anatomy import Anatomy
 from editors.parts.errors import MissingCorpus, StateMismatch
 from editors.parts.linear import Matrix
 from editors.parts.passes import pad
 from editors.parts.tokens import Row, encode
+from editors.parts.types import PreTrainedTokenizerBase
 
 TOKENS_A_BATCH = 4096
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editors.parts.base import Editor, Kind
 from editors.parts.edit import Edit
 from editors.parts.errors import EditorError, HyperparameterError, StateMismatch
 from editors.parts.hyperparameters import BaseHyperparameters
+from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 from editors.parts.weights import PREFIX, same_bits
 
 
@@ -24,7 +24,7 @@ class ForeignEditor(Editor):
     """Adapter around a foreign class or function.
 
     A class is constructed as `Cls(model, tokenizer, **settings)`; its `model` attribute, where it has one, is
-    what is evaluated. A function is called as `edit(model, tokenizer, [edit], **settings)`, each time on the
+    what is evaluated. A function is called as `edit(model, tokenizer, edits, **settings)`, each time on the
     model so far; it may work in place or return another model. Gradients may be asked for while the foreign
     code runs. What its object remembers outside the model's tensors starts anew after `restore`.
 
@@ -86,17 +86,18 @@ class ForeignEditor(Editor):
     def _edit(self, edits: Sequence[Edit]) -> None:
         self.model.requires_grad_(requires_grad=True)
         try:
-            for edit in edits:
-                self._edit_one(edit)
+            if self._is_class:
+                for edit in edits:
+                    self._object.apply(edit)
+            else:
+                result = self._target(self._model, self.tokenizer, list(edits), **self._settings)
+                self._model = self._model if result is None else result
         finally:
             self._freeze()
 
-    def _edit_one(self, edit: Edit) -> None:
-        if self._object is not None:
-            self._object.apply(edit)
-            return
-        result = self._target(self._model, self.tokenizer, [edit], **self._settings)
-        self._model = self._model if result is None else result
+    def apply_many(self, edits: Sequence[Edit]) -> None:
+        """Hand a function all edits at once; a class gets one after another."""
+        self._apply(edits)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that differs from the base."""

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editors.parts.anatomy import Anatomy
 from editors.parts.base import Editor, Kind
@@ -22,6 +21,7 @@ from editors.parts.passes import Trace
 from editors.parts.search import Found, search
 from editors.parts.solve import Factor
 from editors.parts.tokens import essence_row, prompt_row, target_ids, target_row
+from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 from editors.parts.window import open_window
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers.cache_utils import DynamicCache
 
 from editors.parts.anatomy import Anatomy, States, first_tensor
 from editors.parts.tokens import Row

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from editors.parts.base import Editor, Kind
 from editors.parts.errors import EditorNotFound
 from editors.parts.foreign import ForeignEditor
 from editors.parts.hyperparameters import build, model_key
+from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
 FOLDER = Path(__file__).resolve().parent.parent
 _CONSTRUCTOR = ("corpus", "contexts", "covariances", "seed", "record")

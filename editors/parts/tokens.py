@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from transformers import PreTrainedTokenizerBase
-
 from editors.parts.edit import SLOT, Edit
 from editors.parts.errors import EditError
+from editors.parts.types import PreTrainedTokenizerBase
 
 FactToken = Literal["subject_last", "subject_first", "subject_first_after_last", "last"]
 ESSENCE = "{} is a"  # the prompt on which the search keeps the subject's next-token distribution

@@ -47,7 +47,8 @@ class EditorSpec:
 
     def identity(self, base: LoadedModel) -> dict[str, Any]:
         """Return what the method's results depend on besides model and edits: its code and hyperparameters."""
-        files = [HOME / "parts", HOME / "defaults", HOME / f"{self.name}.py"] if self.built_in else [HOME / "parts"]
+        own = [HOME / f"{self.name}.py", HOME / "defaults" / f"{self.name}.toml"] if self.built_in else []
+        files = [HOME / "parts", *(file for file in own if file.is_file())]
         digest = code_digest(*files)
         if not self.built_in:
             digest += code_digest(_source_file(self.target))

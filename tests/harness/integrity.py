@@ -192,8 +192,8 @@ ZERO_EDITS = zero_edits_reproduce_the_baseline.__name__
 FAILS_ALONE = frozenset({edits_change_the_model.__name__})  # a no-op breaks no number: efficacy says what it is worth
 
 
-def outcome(check: Callable[[], None]) -> list[str] | None:
-    """Run a rule; return None if it holds, else the error's class and message, fit for the store.
+def outcome(check: Callable[[], None]) -> list[str]:
+    """Run a rule; return nothing if it holds, else the error's class and message, fit for the store.
 
     An exception that is not ours (the method's own) is reported as it is: it is the author's to read.
     """
@@ -201,16 +201,16 @@ def outcome(check: Callable[[], None]) -> list[str] | None:
         check()
     except IntegrityError as error:
         return [type(error).__name__, str(error)]
-    return None
+    return []
 
 
-def raise_if_broken(found: list[str] | None) -> None:
+def raise_if_broken(found: list[str]) -> None:
     """Raise the stored error again.
 
     Raises:
         IntegrityError: the rule is broken.
     """
-    if found is not None:
+    if found:
         kind: type[HarnessError] = getattr(errors, found[0])
         raise kind(found[1])
 

@@ -102,7 +102,7 @@ class Laboratory:
             IntegrityError: the rule is broken.
         """
 
-        def compute() -> list[str] | None:
+        def compute() -> list[str]:
             self.announce(f"{run.name}: {rule.replace('_', ' ')}")
             if rule == integrity.ZERO_EDITS:
                 return integrity.outcome(lambda: self._zero_edits(run))

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -184,16 +185,31 @@ class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         """Tells whether the newest token ends the text or completes a stop string."""
         ends = getattr(self.model.generation_config, "eos_token_id", None)
         ending = {self.eot_token_id, *(ends if isinstance(ends, list) else [ends])}
+        stops = [stop for stop in stops if stop]
         lengths = [len(self.tokenizer.encode(stop, add_special_tokens=False)) for stop in stops]
         tail = max(lengths, default=0) + LOOK_BACK
+        may_complete = self._may_complete(stops)
 
         def finished(tokens: Sequence[int]) -> bool:
             if tokens[-1] in ending:
                 return True
+            if not may_complete(tokens[-1]):
+                return False
             recent = self.tokenizer.decode(tokens[-tail:])
-            return any(stop in recent for stop in stops if stop)
+            return any(stop in recent for stop in stops)
 
         return finished
+
+    def _may_complete(self, stops: Sequence[str]) -> Callable[[int], bool]:
+        """Tells whether a token holds the last character of a stop string; decoding each text would be slow.
+
+        A token's own text lacks white space at its edge with some tokenizers, and parts of characters beyond
+        ASCII: with stop strings that end in such, every token may complete one.
+        """
+        lasts = {stop[-1] for stop in stops}
+        if any(last == " " or not last.isascii() for last in lasts):
+            return lambda _: True
+        return cache(lambda token: not lasts.isdisjoint(self.tokenizer.decode([token])))
 
     @property
     def eot_token_id(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from tests.harness.errors import UsageProblem
 from tests.harness.store import digest_tensors, digest_text
@@ -90,6 +91,7 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
     Raises:
         UsageProblem: the files are missing or cannot be read.
     """
+    disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location)
         model = AutoModelForCausalLM.from_pretrained(source.location, dtype=DTYPES[dtype])
@@ -131,7 +133,7 @@ def _wikitext() -> Sequence[str]:
 
 
 def digest_of(source: ModelSource) -> str:
-    """Return a short digest of the files that hold the weights, without loading them; `on the hub` where there are none."""
+    """Return a short digest of the files that hold the weights, or `on the hub`, without loading them."""
     files = sorted(Path(source.location).glob("*.safetensors"))
     if not files:
         return "on the hub"

@@ -54,7 +54,10 @@ def test_store_that_cannot_be_written(pytester: pytest.Pytester) -> None:
 
 BAD_RECORDS = {
     "no form": ({"hello": 1}, "record 1 has none of the fields that tell its form"),
-    "missing field": ({"requested_rewrite": {"prompt": "{} is", "subject": "X"}}, "record 1: field 'target_new' is missing"),
+    "missing field": (
+        {"requested_rewrite": {"prompt": "{} is", "subject": "X"}},
+        "record 1: field 'target_new' is missing",
+    ),
     "two slots": (
         {"prompt": "{} and {}", "subject": "X", "target_new": "Y", "target_true": "Z"},
         "record 1: prompt '{} and {}' has 2 places",
@@ -93,4 +96,6 @@ def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:
 def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
     """Model, digest, editors, grid, device and store stand in the header."""
     result = collect(pytester, "--store", str(pytester.path / "store"), "-v")
-    result.stdout.fnmatch_lines(["editgate: model llama-mini (*), editors memit, rome", "edits: counterfact at N = 1, 5, 10*", "store: *"])
+    result.stdout.fnmatch_lines(
+        ["editgate: model llama-mini (*), editors memit, rome", "edits: counterfact at N = 1, 5, 10*", "store: *"]
+    )

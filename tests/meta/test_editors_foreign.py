@@ -76,6 +76,19 @@ def growing(model: PreTrainedModel, _tokenizer: object, edits: Sequence[Edit]) -
     return model
 
 
+class Anchored:
+    """Remembers, when it is made, what it will add."""
+
+    def __init__(self, model: PreTrainedModel, _tokenizer: object) -> None:
+        self.model = model
+        self.anchor = model.get_parameter("model.norm.weight").detach().clone()
+
+    def apply(self, _edit: Edit) -> None:
+        """Add it."""
+        with torch.no_grad():
+            self.model.get_parameter("model.norm.weight").add_(self.anchor)
+
+
 class Without:
     """Has no apply."""
 
@@ -117,6 +130,15 @@ def test_foreign_editors_keep_the_contract(spec: str) -> None:
         assert _equal(_after(other, tiny.EDITS[1:2]), second)
     other.restore({})
     assert _equal(_after(other, tiny.EDITS[:1]), first)
+
+
+def test_a_restored_editor_is_made_on_the_base() -> None:
+    """What foreign code computes from the model when it is made comes from base weights, also after a restore."""
+    editor = _foreign(f"{HERE}:Anchored")
+    first = _after(editor, tiny.EDITS[:1])
+    second = _after(editor, tiny.EDITS[1:2])
+    editor.restore(first)
+    assert _equal(_after(editor, tiny.EDITS[1:2]), second)
 
 
 def test_own_settings_are_passed_and_checked() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import cast
 
@@ -12,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from tests.harness.cutter import Cutter
 from tests.harness.engine import PADDING, packed_mask, shared_prefixes
 from tests.harness.errors import EvaluationError, NonFiniteModel
+from tests.harness.kv import RoomyLayer
 from tests.harness.lm import Completion, SharedPrefixLM, WrappedLM, backend, is_plain
 from tests.harness.probes import fingerprint
 from tests.harness.quiet import lm_eval_quiet
@@ -76,6 +80,31 @@ def test_generations_are_those_of_hflm(family: str, bos: bool) -> None:  # noqa:
     found = SharedPrefixLM(model, toy.tokenizer(bos=bos)).generate_until(requests)
     assert found == wanted
     assert len(set(found)) > 5, "the toy must write different things, or this shows nothing"
+
+
+def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that end early are dropped from the batch, and the others go on as if they were alone."""
+    model, tokenizer = toy.model(), toy.tokenizer(bos=True)
+    free = [replace(c, until=("never",)) for c in _completions(_texts(24), bos=True)]
+    asked = [replace(c, until=_common_letters(model, free)) for c in free]
+    kept: list[int] = []
+    keep = RoomyLayer.keep
+
+    def counted(layer: RoomyLayer, rows: Tensor) -> None:
+        kept.append(len(rows))
+        keep(layer, rows)
+
+    monkeypatch.setattr(RoomyLayer, "keep", counted)
+    together = backend(model, tokenizer, "toy").generate(asked)
+    assert len(set(kept)) >= 2, "rows must leave at several moments, or this shows nothing"
+    assert together == backend(model, tokenizer, "toy", max_tokens=1).generate(asked)
+
+
+def _common_letters(model: PreTrainedModel, requests: list[Completion]) -> tuple[str, ...]:
+    """Three letters that many of the model's texts contain, so that they stop at different places."""
+    texts = [written.text for written in backend(model, toy.tokenizer(bos=True), "toy").generate(requests)]
+    shares = Counter(letter for text in texts for letter in set(text) if letter.isalpha())
+    return tuple(letter for letter, _ in shares.most_common(3))
 
 
 @pytest.mark.parametrize("max_tokens", [1, 37, 100_000])

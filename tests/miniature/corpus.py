@@ -288,7 +288,7 @@ def _any_fact(rng: random.Random, *benchmarks: str) -> Fact:
     return rng.choice(_open_facts_of(rng.choices(relations, weights)[0]))
 
 
-def covariance_texts(count: int = 2500, seed: int = 101) -> list[str]:
+def covariance_texts(count: int = 1200, seed: int = 101) -> list[str]:
     """Return documents in the proportions of the last phase of training, as texts."""
     rng = random.Random(seed)
     passing = stream(rng, lambda text: sum(len(part) for part, _ in text), lambda: 1.0)
