@@ -102,28 +102,30 @@ _AGREEMENT: dict[type, bool] = {}  # by class of model: a fact about code, not a
 
 @torch.inference_mode()
 def _agrees(model: PreTrainedModel) -> bool:
-    """Whether the engine reproduces the model's own forward pass on a few tokens."""
+    """Whether the engine reproduces the model's own forward pass on a few tokens, reading and writing."""
     if type(model) not in _AGREEMENT:
         tokens = tuple(i * 7919 % model.config.get_text_config().vocab_size for i in range(1, 13))
-        pairs = [
-            (tokens[:5], tokens[5:7]),
-            (tokens[:5], tokens[7:10]),
-            (tokens[:3] + tokens[6:8], tokens[10:]),
-        ]
+        pairs = [(tokens[:5], tokens[5:7]), (tokens[:5], tokens[7:10]), (tokens[:3] + tokens[6:8], tokens[10:])]
+        engine = Engine(model, "trial")
         with _eval_mode(model):
-            wanted = torch.tensor([_plain_score(model, *pair) for pair in pairs])
+            wanted = torch.stack([_plain_logprobs(model, *pair).sum() for pair in pairs])
             if not wanted.isfinite().all():
                 return True  # a broken model; the engine says so by name
-            found = torch.tensor([value for value, _ in Engine(model, "trial").score(pairs)])
+            found = wanted.new_tensor([value for value, _ in engine.score(pairs)])
+            written = tuple(engine.generate([tokens[:5]], [3], lambda _: False)[0])
+            regret = _plain_logprobs(model, tokens[:5], written, regret=True)
         tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-        _AGREEMENT[type(model)] = bool(torch.allclose(wanted, found, rtol=tolerance, atol=tolerance))
+        read = torch.allclose(wanted, found, rtol=tolerance, atol=tolerance)
+        _AGREEMENT[type(model)] = read and float(regret.max()) <= tolerance * (1 + float(wanted.abs().max()))
     return _AGREEMENT[type(model)]
 
 
-def _plain_score(model: Model, context: Tokens, continuation: Tokens) -> float:
+def _plain_logprobs(model: Model, context: Tokens, continuation: Tokens, *, regret: bool = False) -> Tensor:
+    """Log-probability of each token by the model's own forward pass, or how far below the best it is."""
     ids = torch.tensor([context + continuation], device=model.device)
     logprobs = model(ids).logits[0, len(context) - 1 : -1].float().log_softmax(-1)
-    return float(logprobs.gather(1, ids[0, len(context) :, None]).sum())
+    chosen: Tensor = logprobs.gather(1, ids[0, len(context) :, None])[:, 0]
+    return logprobs.amax(-1) - chosen if regret else chosen
 
 
 class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types

@@ -90,6 +90,18 @@ def test_only_the_listed_weights_change(method: str) -> None:
     assert not any(parameter.requires_grad for parameter in editor.model.parameters())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_no_hook_stays_behind(method: str) -> None:
+    """After an edit, and after one that failed, no module of the model has a hook left."""
+    editor = _editor(method)
+    editor.apply(tiny.EDITS[0])
+    editor.model.get_parameter("lm_head.weight")[5, 0] = float("nan")
+    with pytest.raises(NonFiniteEdit):
+        editor.apply(tiny.EDITS[1])
+    left = [name for name, module in editor.model.named_modules() if module._forward_hooks or module._forward_pre_hooks]
+    assert left == []
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("method", METHODS)
 def test_resumed_equals_uninterrupted(method: str, family: str) -> None:

@@ -21,6 +21,7 @@ from editors import (
     kind_of,
     names,
 )
+from editors.parts.foreign import ForeignEditor
 from editors.parts.hyperparameters import build, tables
 from editors.parts.registry import built_in
 from editors.parts.weights import same_bits
@@ -139,6 +140,21 @@ def test_a_restored_editor_is_made_on_the_base() -> None:
     second = _after(editor, tiny.EDITS[1:2])
     editor.restore(first)
     assert _equal(_after(editor, tiny.EDITS[1:2]), second)
+
+
+def test_a_batch_reaches_a_function_whole() -> None:
+    """`apply_many` hands a function all edits in one call, and a class each edit on its own."""
+    sizes: list[int] = []
+
+    def counting(_model: PreTrainedModel, _tokenizer: object, edits: Sequence[Edit]) -> None:
+        sizes.append(len(edits))
+
+    editor = ForeignEditor("here:counting", counting, tiny.model(), tiny.tokenizer(), settings={}, offered={})
+    editor.apply_many(tiny.EDITS[:3])
+    assert sizes == [3]
+    many, single = _foreign(FOREIGN[0]), _foreign(FOREIGN[0])
+    many.apply_many(tiny.EDITS[:2])
+    assert _equal(many.state(), _after(single, tiny.EDITS[:2]))
 
 
 def test_own_settings_are_passed_and_checked() -> None:
