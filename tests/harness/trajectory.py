@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -21,12 +23,29 @@ from editors import Edit, Editor
 from tests.harness import quality
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
-from tests.harness.probes import weight_growth
+from tests.harness.probes import parameter, weight_growth
 from tests.harness.quality import EditQuality
 from tests.harness.store import Store, digest_text
 
+SMALL = 100_000_000  # parameters
 LIBRARIES = ("torch", "transformers", "lm_eval")
 Announce = Callable[[str], None]
+
+
+@contextmanager
+def single_threaded(base: LoadedModel) -> Iterator[None]:
+    """Inside, torch uses one thread for small models, whose edits gain nothing from more.
+
+    Sums come out differently on another number of threads, a trajectory magnifies that, and `pytest -n 2` must give the
+    verdicts of `pytest`.
+    """
+    before = torch.get_num_threads()
+    if base.model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass
@@ -75,9 +94,12 @@ class Trajectory:
         return self.editor
 
     def growth(self, count: int) -> dict[str, float]:
-        """Return how much each changed parameter has grown, relative to the base (Frobenius), largest first."""
-        base = dict(self.base.model.named_parameters())
-        return weight_growth(base, self.editor_at(count).model)
+        """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
+        base, model = dict(self.base.model.named_parameters()), self.editor_at(count).model
+        return {
+            name: float(parameter(model, name).norm() / base[name].norm().clamp_min(1e-30))
+            for name in weight_growth(base, model)
+        }
 
     def immediate(self, count: int) -> list[EditQuality]:
         """Return what was measured right after each of the first `count` edits."""
@@ -120,7 +142,8 @@ class Trajectory:
                 self.announce(f"{self.name}: preparing the editor (covariances, context templates)")
                 model = copy.deepcopy(self.base.model)
                 editor = self.spec.create(model, self.base, corpus=self._corpus, seed=self.seed)
-                covariances, contexts = editor.prepared(), [list(group) for group in editor.contexts]
+                with single_threaded(self.base):
+                    covariances, contexts = editor.prepared(), [list(group) for group in editor.contexts]
                 self.store.save_tensors("covariances", key, covariances)
                 self.store.save_json("contexts", key, contexts)
         return covariances, contexts
@@ -190,7 +213,8 @@ class Trajectory:
         edit = self.edits[number]
         if number % 10 == 0:
             self.announce(f"{self.name}: edit {number + 1} of {target}")
-        self.editor.apply(edit)
+        with single_threaded(self.base):
+            self.editor.apply(edit)
         (measured,) = quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)
         done = number + 1
         self._progress.update(

@@ -110,7 +110,7 @@ def _cases() -> list[Case]:
             expected = folder / "expected.safetensors"
             cases.append(Case(folder.name, folder.name, expected, hparams, _reference(meta), None))
             continue
-        for expected in sorted(folder.glob("expected.*.safetensors")):
+        for expected in sorted(folder.glob("expected.*.*.safetensors")):
             meta = _json(expected.with_name("meta" + expected.stem.removeprefix("expected") + ".json"))
             _, variant, reference, _ = expected.name.split(".")
             name = f"{folder.name}/{variant}"
