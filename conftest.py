@@ -160,7 +160,7 @@ def _marks(
     marks: list[pytest.MarkDecorator] = [getattr(pytest.mark, editor.name)]
     limit = chosen.policy.known_limit(editor.name, model.name, name, count)
     if limit is not None:
-        marks.append(pytest.mark.xfail(raises=NotHeld, strict=True, reason=f"{limit.reason} ({limit.evidence})"))
+        marks.append(pytest.mark.xfail(raises=NotHeld, strict=True, reason=limit.reason))
     return marks
 
 
