@@ -128,7 +128,8 @@ class Trajectory:
         """Return a new editor and the copy of the base model that it was handed."""
         model = copy.deepcopy(self.base.model)
         editor = self.spec.create(model, self.base, corpus=self._corpus, seed=self.seed)
-        editor.load_prepared(*self._prepared)
+        covariances, contexts = self._prepared
+        editor.load_prepared(covariances, contexts or None)
         return editor, model
 
     @cached_property

@@ -104,9 +104,9 @@ class EditsHead(Control):
     """Scrambles the output head of an untied model."""
 
     def harm(self, edit: Edit) -> None:
-        """Reverse the rows of the head, so that no token means what it meant."""
+        """Shift the rows of the head by one, so that every token means its neighbour."""
         head: Tensor = self.model.get_output_embeddings().weight
-        head.copy_(head.flip(0) + noise(edit, head, 0.01))
+        head.copy_(head.roll(1, 0) + noise(edit, head, 0.01))
 
 
 def changes_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edits: list[Edit]) -> nn.Module:

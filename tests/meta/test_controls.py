@@ -61,10 +61,10 @@ def test_noop_keeps_everything_and_fails_efficacy(gate: Gate) -> None:
 
 def test_vandal_is_a_regression(gate: Gate) -> None:
     """Noise in one matrix is a regression, told with numbers, floor and flipped items."""
-    result = gate.run("Vandal", "vandal and (test_triviaqa or test_gsm8k)")
+    result = gate.run("Vandal", "vandal and (test_bbh or test_gsm8k)")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
-        ["*REGRESSION: triviaqa after 2 edits of llama-mini with vandal fell from*", "*default.toml*"]
+        ["*REGRESSION: gsm8k after 2 edits of llama-mini with vandal fell from*", "*default.toml*"]
     )
 
 
