@@ -26,6 +26,7 @@ from tests.harness.verdict import Verdict, judge
 Kind = Literal["efficacy", "paraphrase", "locality"]
 WHEN: tuple[When, ...] = ("immediately", "at_end")
 SHOWN = 3
+REPEATED = ("--model", "--editor", "--edits", "--edit-counts", "--limit", "--device", "--dtype")  # decide a verdict
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,11 @@ def _moment(when: str, kind: Kind, rows: list[EditQuality], floor: Floor, edits:
 
 def _command(node: pytest.Item) -> str:
     """Return the command that gives this verdict again."""
-    given = node.config.invocation_params.args
-    options = [
-        str(a) for a in given if str(a).startswith(("--model", "--edits", "--edit-counts", "--limit", "--dtype"))
-    ]
-    return " ".join(["pytest", f"'{node.nodeid}'", *options])
+    given = [str(argument) for argument in node.config.invocation_params.args]
+    kept = []
+    for place, argument in enumerate(given):
+        if argument.partition("=")[0] in REPEATED:
+            kept.append(argument)
+            if "=" not in argument:
+                kept += given[place + 1 : place + 2]
+    return " ".join(["pytest", f"'{node.nodeid}'", *kept])

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from editors import Edit
 from tests.harness import editsets, models
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
@@ -57,15 +59,16 @@ def test_a_larger_n_continues(base: LoadedModel, whole: Trajectory, tmp_path: Pa
     bits(start(base, tmp_path, (3,)), 3)
     longer = start(base, tmp_path, (3, 5))
     applied: list[str] = []
-    longer.editor.apply = _counting(longer.editor.apply, applied)  # type: ignore[method-assign]
+    counting = _counting(longer.editor.apply, applied)
+    longer.editor.apply = counting  # type: ignore[method-assign,assignment]
     assert bits(longer, 5) == bits(whole, 5)
     assert len(applied) == 2
 
 
-def _counting(apply: object, applied: list[str]) -> object:
-    def counted(edit: object) -> None:
-        applied.append(str(edit))
-        apply(edit)  # type: ignore[operator]
+def _counting(apply: Callable[[Edit], None], applied: list[str]) -> Callable[[Edit], None]:
+    def counted(edit: Edit) -> None:
+        applied.append(edit.text)
+        apply(edit)
 
     return counted
 
@@ -76,13 +79,13 @@ def test_a_run_that_died_between_edits_resumes(base: LoadedModel, whole: Traject
     calls: list[str] = []
     inner = dying.editor.apply
 
-    def fail(edit: object) -> None:
-        calls.append(str(edit))
+    def fail(edit: Edit) -> None:
+        calls.append(edit.text)
         if len(calls) == 4:
             raise RuntimeError("killed")
-        inner(edit)  # type: ignore[arg-type]
+        inner(edit)
 
-    dying.editor.apply = fail  # type: ignore[method-assign,assignment]
+    dying.editor.apply = fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="killed"):
         dying.editor_at(5)
     again = start(base, tmp_path)

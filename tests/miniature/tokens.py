@@ -65,10 +65,10 @@ def encode(tokenizer: Tokenizer, text: Text) -> Row:
         while part < len(ends) - 1 and end > ends[part][0]:
             part += 1
         learn.append(ends[part][1] and end > begin)
-    end = tokenizer.token_to_id(EOS)
-    if end is None:
+    stop = tokenizer.token_to_id(EOS)
+    if stop is None:
         raise ValueError(f"the tokenizer has no {EOS}; train_tokenizer makes one that has")
-    return Row([*encoding.ids, end], [*learn, text[-1][1]])
+    return Row([*encoding.ids, stop], [*learn, text[-1][1]])
 
 
 def _part_ends(text: Text) -> Iterator[tuple[int, bool]]:
