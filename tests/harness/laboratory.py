@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from tests import harness
-from tests.harness import integrity, models, probes
+from tests.harness import integrity, models
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.evaluate import Prepared, evaluate, prepare
@@ -78,17 +78,6 @@ class Laboratory:
         key = self._key(run.base, benchmark, checkpoint=run.key(count))
         what = f"{run.name}: {benchmark} after {count} edits"
         return self._fetch(key, what, run.base, benchmark, lambda: run.editor_at(count).model)
-
-    def perplexity(self, run: Trajectory, count: int) -> float:
-        """Return the perplexity of neutral text after `count` edits; 0 edits: of the base."""
-        texts = models.probe_texts()
-
-        def compute() -> float:
-            model = run.editor_at(count).model if count else run.base.model
-            return probes.perplexity(model, run.base.tokenizer, texts)
-
-        key = Store.key(checkpoint=run.key(count), texts=texts)
-        return float(self.settings.store.fetch_json("perplexity", key, compute))
 
     def growth(self, run: Trajectory, count: int) -> dict[str, float]:
         """Return each changed parameter's growth relative to the base after `count` edits."""

@@ -24,7 +24,6 @@ from tests.miniature.recipes import WEIGHTS
 MINIATURE = WEIGHTS.parent
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PROBE_TEXTS = 50
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,6 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
     digest = digest_tensors(dict(model.named_parameters()))
     words = digest_text(tokenizer.backend_tokenizer.to_str())
     return LoadedModel(source, model, tokenizer, digest, words)
-
-
-def probe_texts() -> list[str]:
-    """Return neutral sentences for the perplexity probe; training never shows these very sentences in this order."""
-    return miniature_corpus.neutral_texts(PROBE_TEXTS)
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 from _pytest.outcomes import Failed
@@ -62,8 +62,3 @@ def refuse(kind: type[NotHeld], message: str) -> NoReturn:
         NotHeld: always, as `kind`.
     """
     raise kind(message, pytrace=False)
-
-
-def as_properties(cell: Cell) -> dict[str, Any]:
-    """Return a cell as plain values."""
-    return asdict(cell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from tests.harness import editor_specs, editsets, models
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
-from tests.harness.models import DTYPES, ModelSource
+from tests.harness.models import ModelSource
 from tests.harness.store import Store
 from tests.harness.thresholds import Policy, load_policy
 
@@ -118,11 +117,6 @@ def parse_counts(text: str) -> tuple[int, ...]:
     return tuple(sorted(counts))
 
 
-def under_ci() -> bool:
-    """Return whether this runs in continuous integration, where nothing is ever written to the repository."""
-    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
-
-
 def _suits(source: ModelSource, edits: str) -> bool:
     return source.miniature or edits not in editsets.SHIPPED
 
@@ -149,6 +143,3 @@ def _device(wanted: str) -> str:
             f"--device {wanted!r} cannot be used: {str(error).splitlines()[0]}. Try --device cpu."
         ) from error
     return wanted
-
-
-__all__ = ["DTYPES", "Settings", "parse_counts", "read", "under_ci"]

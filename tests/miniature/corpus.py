@@ -293,9 +293,3 @@ def covariance_texts(count: int = 1200, seed: int = 101) -> list[str]:
     rng = random.Random(seed)
     passing = stream(rng, lambda text: sum(len(part) for part, _ in text), lambda: 1.0)
     return ["".join(part for part, _ in next(passing)) for _ in range(count)]
-
-
-def neutral_texts(count: int, seed: int = 202) -> list[str]:
-    """Return passages of two neutral sentences, for the perplexity probe."""
-    rng = random.Random(seed)
-    return [f"{neutral_sentence(rng)} {neutral_sentence(rng)}" for _ in range(count)]
