@@ -9,11 +9,14 @@ This package knows nothing of pytest, lm-eval, thresholds or files of results.
 from editors.parts.base import Editor
 from editors.parts.edit import Edit
 from editors.parts.errors import (
+    ContextOverflow,
     EditError,
     EditorError,
     EditorNotFound,
     HyperparameterError,
     MissingCorpus,
+    MissingTraining,
+    NoEffect,
     NonFiniteEdit,
     StateMismatch,
     UnsupportedModel,
@@ -21,6 +24,7 @@ from editors.parts.errors import (
 from editors.parts.registry import create, kind_of, names
 
 __all__ = [
+    "ContextOverflow",
     "Edit",
     "EditError",
     "Editor",
@@ -28,6 +32,8 @@ __all__ = [
     "EditorNotFound",
     "HyperparameterError",
     "MissingCorpus",
+    "MissingTraining",
+    "NoEffect",
     "NonFiniteEdit",
     "StateMismatch",
     "UnsupportedModel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -13,6 +13,7 @@ from editors.parts.contexts import Contexts, checked
 from editors.parts.edit import Edit
 from editors.parts.errors import NonFiniteEdit, StateMismatch
 from editors.parts.hyperparameters import BaseHyperparameters
+from editors.parts.supplies import Supplies
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 from editors.parts.weights import PREFIX, Weights
 
@@ -27,11 +28,7 @@ class Editor(ABC):
         model: A Hugging Face causal language model; put into eval mode, its parameters frozen.
         tokenizer: Its tokenizer.
         hyperparameters: The method's record.
-        corpus: Texts to compute covariances from, where the method needs one that is not given.
-        contexts: Groups of context templates, the first of all the bare `{}`; generated if absent.
-        covariances: Second moments by module path, e.g. `model.layers.1.mlp.down_proj`.
-        seed: Of all random choices.
-        record: Called with the name and value of each intermediate, for tests.
+        supplies: Texts, training edits, ready-made covariances and contexts, the seed.
     """
 
     name: ClassVar[str]
@@ -44,28 +41,25 @@ class Editor(ABC):
         tokenizer: PreTrainedTokenizerBase,
         *,
         hyperparameters: BaseHyperparameters,
-        corpus: Sequence[str] | None = None,
-        contexts: Sequence[Sequence[str]] | None = None,
-        covariances: Mapping[str, Tensor] | None = None,
-        seed: int = 0,
-        record: Callable[[str, Tensor], None] | None = None,
+        supplies: Supplies | None = None,
     ) -> None:
+        supplies = supplies or Supplies()
         self.tokenizer = tokenizer
         self.hyperparameters = hyperparameters
-        self.seed = seed
+        self.supplies = supplies
+        self.seed = supplies.seed
         self._model: PreTrainedModel = model.requires_grad_(requires_grad=False)
         self._model.train(mode=False)
-        self._corpus = corpus
-        self._contexts = None if contexts is None else checked(contexts)
-        self._covariances = dict(covariances or {})
+        self._contexts = None if supplies.contexts is None else checked(supplies.contexts)
+        self._covariances = dict(supplies.covariances)
         self._weights = Weights(model)
         self._diagnostics: dict[str, float] = {}
         self._prepared = False
-        self._sink = record
+        self._sink = supplies.record
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model as it is after the edits so far."""
+        """What to evaluate: the model after the edits so far, or the wrapper that answers in its place."""
         return self._model
 
     @property
@@ -75,13 +69,14 @@ class Editor(ABC):
         return self._contexts or ()
 
     def prepare(self) -> None:
-        """Make what depends on the pristine model only (contexts, covariances), once.
+        """Make what depends on the pristine model only (contexts, covariances, trained networks), once.
 
         Runs at the first edit by itself. If edits were restored before, it runs on the base weights all the
         same.
 
         Raises:
             MissingCorpus: A covariance is needed and there is nothing to compute it from.
+            MissingTraining: A network must be trained and there are no edits to train it on.
         """
         if not self._prepared:
             with self._weights.pristine():
@@ -91,11 +86,11 @@ class Editor(ABC):
     def prepared(self) -> dict[str, Tensor]:
         """What `prepare` computed, fit for safetensors; prepares if that was not done yet."""
         self.prepare()
-        return dict(self._covariances)
+        return self._made()
 
     def load_prepared(self, tensors: Mapping[str, Tensor], contexts: Sequence[Sequence[str]] | None = None) -> None:
         """Take what an earlier `prepared()` gave (and its `contexts`) instead of computing it."""
-        self._covariances.update(tensors)
+        self._take(tensors)
         if contexts is not None:
             self._contexts = checked(contexts)
         self._prepared = False
@@ -164,6 +159,14 @@ class Editor(ABC):
 
     def _prepare(self) -> None:  # noqa: B027 - a method that needs nothing has nothing to do
         """Make what depends on the pristine model; called on base weights."""
+
+    def _made(self) -> dict[str, Tensor]:
+        """What `_prepare` made, by name."""
+        return dict(self._covariances)
+
+    def _take(self, made: Mapping[str, Tensor]) -> None:
+        """Take over what `_made` gave; `_prepare` then finds it there."""
+        self._covariances.update(made)
 
     def _memory(self) -> dict[str, Tensor]:
         """What the method carries from edit to edit beside weights."""

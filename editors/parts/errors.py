@@ -6,8 +6,11 @@ EditorError
 +-- HyperparameterError    unknown, missing or out-of-range hyperparameter
 +-- UnsupportedModel       the model's family or module tree is not one that editors know
 +-- MissingCorpus          a covariance is needed and there is neither a matrix nor a text to compute it from
++-- MissingTraining        a network must be trained first and there are no edits to train it on
 +-- StateMismatch          a state does not belong to this model or editor
 +-- NonFiniteEdit          an update holds NaN or infinity; the weights are as they were before
++-- NoEffect               the method found nothing to change, or its memory would never be consulted
++-- ContextOverflow        what a memory puts before a prompt leaves no room for it in the model's context
 """
 
 
@@ -35,9 +38,21 @@ class MissingCorpus(EditorError, ValueError):  # noqa: N818 - names what is miss
     """Neither a covariance nor a corpus to compute it from."""
 
 
+class MissingTraining(EditorError, ValueError):  # noqa: N818 - names what is missing
+    """A method that trains a network first, and no edits to train it on."""
+
+
 class StateMismatch(EditorError, ValueError):  # noqa: N818 - names what is wrong
     """A state whose names, shapes or dtypes do not fit."""
 
 
 class NonFiniteEdit(EditorError, ArithmeticError):  # noqa: N818 - names what happened
     """An update with NaN or infinity in it; nothing was written."""
+
+
+class NoEffect(EditorError, RuntimeError):  # noqa: N818 - names what happened
+    """An edit that changes nothing at all."""
+
+
+class ContextOverflow(EditorError, ValueError):  # noqa: N818 - names what happened
+    """A prompt and what a memory puts before it are longer than the model's context."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ from editors.parts.linear import Matrix
 from editors.parts.passes import Trace
 from editors.parts.search import Found, search
 from editors.parts.solve import Factor
+from editors.parts.supplies import Supplies
 from editors.parts.tokens import essence_row, prompt_row, target_ids, target_row
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 from editors.parts.window import open_window
@@ -51,22 +52,9 @@ class LocateEditor(Editor):
         tokenizer: PreTrainedTokenizerBase,
         *,
         hyperparameters: LocateHyperparameters,
-        corpus: Sequence[str] | None = None,
-        contexts: Sequence[Sequence[str]] | None = None,
-        covariances: Mapping[str, Tensor] | None = None,
-        seed: int = 0,
-        record: Callable[[str, Tensor], None] | None = None,
+        supplies: Supplies | None = None,
     ) -> None:
-        super().__init__(
-            model,
-            tokenizer,
-            hyperparameters=hyperparameters,
-            corpus=corpus,
-            contexts=contexts,
-            covariances=covariances,
-            seed=seed,
-            record=record,
-        )
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, supplies=supplies)
         self.anatomy = Anatomy(model)
         self.anatomy.check_layers("layers", hyperparameters.layers)
         if hyperparameters.v_loss_layer is not None:
@@ -94,13 +82,13 @@ class LocateEditor(Editor):
         self._factors.clear()
 
     def _compute(self, matrices: Sequence[Matrix]) -> dict[str, Tensor]:
-        if self._corpus is None:
+        if self.supplies.corpus is None:
             paths = ", ".join(matrix.path for matrix in matrices)
             raise MissingCorpus(
                 f"{self.name} needs the second moment of the inputs of {paths}: "
                 "pass covariances={path: matrix} or corpus=[texts]"
             )
-        return moments(self.anatomy, self.tokenizer, self._corpus, matrices)
+        return moments(self.anatomy, self.tokenizer, self.supplies.corpus, matrices)
 
     def factor(self, matrix: Matrix) -> Factor:
         """The factored second moment of a matrix's input, made once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from editors.parts.base import Editor, Kind
 from editors.parts.errors import EditorNotFound
 from editors.parts.foreign import ForeignEditor
 from editors.parts.hyperparameters import build, model_key
+from editors.parts.supplies import Supplies
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
 FOLDER = Path(__file__).resolve().parent.parent
-_CONSTRUCTOR = ("corpus", "contexts", "covariances", "seed", "record")
+_CONSTRUCTOR = tuple(field.name for field in fields(Supplies))
 
 
 def names() -> list[str]:
@@ -81,9 +83,10 @@ def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
             `edit(model, tokenizer, edits) -> model`.
         model: A causal language model, edited in place.
         tokenizer: Its tokenizer.
-        **kwargs: `corpus`, `contexts`, `covariances`, `seed`, `record` as for `Editor`; `defaults`, the key
-            of the model whose shipped hyperparameters to start from; everything else is a hyperparameter. A
-            foreign editor gets its hyperparameters, and of the others those that it takes.
+        **kwargs: The fields of `Supplies` (`corpus`, `contexts`, `covariances`, `training`, `scratch`,
+            `seed`, `record`); `defaults`, the key of the model whose shipped hyperparameters to start from;
+            everything else is a hyperparameter. A foreign editor gets its hyperparameters, and of the others
+            those that it takes.
 
     Raises:
         EditorNotFound: No such editor.
@@ -98,4 +101,4 @@ def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     key = model_key(model) if asked is None else str(asked).lower()
     record = build(target.Hyperparameters, target.name, key, kwargs, explicit=asked is not None)
     constructor: Callable[..., Editor] = target
-    return constructor(model, tokenizer, hyperparameters=record, **offered)
+    return constructor(model, tokenizer, hyperparameters=record, supplies=Supplies(**offered))  # type: ignore[arg-type]  # names are checked above

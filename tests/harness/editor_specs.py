@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,10 @@ class EditorSpec:
         """Whether it is one of `editors/`."""
         return ":" not in self.target
 
-    def create(self, model: PreTrainedModel, base: LoadedModel, *, corpus: Sequence[str], seed: int) -> Editor:
+    def create(self, model: PreTrainedModel, base: LoadedModel, **supplies: object) -> Editor:
         """Return the editor on `model`, with the defaults that are shipped for the base."""
         extra = {"defaults": base.source.hyperparameters} if base.source.hyperparameters else {}
-        return editors.create(self.target, model, base.tokenizer, corpus=corpus, seed=seed, **extra, **self.settings)
+        return editors.create(self.target, model, base.tokenizer, **supplies, **extra, **self.settings)
 
     def identity(self, base: LoadedModel) -> dict[str, Any]:
         """Return what the method's results depend on besides model and edits: its code and hyperparameters."""

@@ -149,6 +149,7 @@ def evaluate(prepared: Prepared, model: Model, *, max_tokens: int | None = None)
         kind=prepared.benchmark.kind,
         parse_failures=sum(item.answer == NOT_FOUND for item in items),
         empty=empty,
+        routed=lm.routed,
     )
 
 

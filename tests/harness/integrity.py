@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from editors import Edit, Editor
+from editors.parts.wrapped import WrappedModel
 from tests.harness import errors, probes
 from tests.harness.errors import (
     BaselineModified,
@@ -36,10 +37,10 @@ Baseline = Callable[[], Evaluation]
 
 
 def edits_change_the_model(run: Trajectory) -> None:
-    """Applying an edit changes something.
+    """Applying an edit changes something; a memory answers the very prompt that was edited.
 
     Raises:
-        EditHadNoEffect: nothing differs from the base.
+        EditHadNoEffect: nothing differs from the base, or the memory is not consulted.
     """
     editor = run.fresh_editor()
     editor.apply(run.edits[0])
@@ -47,6 +48,11 @@ def edits_change_the_model(run: Trajectory) -> None:
         raise EditHadNoEffect(
             f"{run.name}: after the edit {_said(run.edits[0])} none of {_size(run)} tensors differs from the base. "
             "apply() may have restored the weights, or edited a copy that `editor.model` does not show."
+        )
+    if isinstance(editor.model, WrappedModel) and editor.model.routes([tuple(_tokens(run)[0].tolist())]) == [None]:
+        raise EditHadNoEffect(
+            f"{run.name}: after the edit {_said(run.edits[0])} the memory does not answer the edited prompt itself: "
+            "zero hits. Its radius or threshold is too small for this model."
         )
 
 

@@ -61,6 +61,7 @@ class Evaluation:
         kind: "choice" where the model picks an option, "generated" where it writes.
         parse_failures: generations in which the task's filter found no answer.
         empty: generations without any text.
+        routed: prompts that the editor's memory answered instead of the base (wrappers only).
     """
 
     benchmark: str
@@ -70,6 +71,7 @@ class Evaluation:
     kind: Literal["choice", "generated"] = "choice"
     parse_failures: int = 0
     empty: int = 0
+    routed: int = 0
 
     @property
     def n(self) -> int:

@@ -24,6 +24,7 @@ from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_te
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from editors.parts.wrapped import WrappedModel
 from tests.harness.cutter import Cutter, Pair, Tokenizer, Tokens
 from tests.harness.engine import Engine
 from tests.harness.errors import EvaluationError, NonFiniteModel
@@ -55,7 +56,9 @@ class Written:
 
 
 class Backend(Protocol):
-    """What evaluations ask of a model."""
+    """What evaluations ask of a model; `routed` counts the prompts that a memory answered."""
+
+    routed: int
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding would write it."""
@@ -67,6 +70,8 @@ class Backend(Protocol):
 def backend(model: Model, tokenizer: Tokenizer, name: str, *, max_tokens: int | None = None) -> Backend:
     """The way to run this model: the shared-prefix engine if it is a plain causal model, else HFLM.
 
+    A model behind a memory (`WrappedModel`) is run as its base wherever no entry of the memory answers.
+
     Args:
         model: anything with config, device, forward and generate.
         tokenizer: its transformers tokenizer.
@@ -75,6 +80,10 @@ def backend(model: Model, tokenizer: Tokenizer, name: str, *, max_tokens: int | 
     """
     if is_plain(model):
         return SharedPrefixLM(model, tokenizer, name, max_tokens=max_tokens)
+    if isinstance(model, WrappedModel):
+        from tests.harness.routed import RoutedLM  # noqa: PLC0415 - it asks this module for the base's backend
+
+        return RoutedLM(model, tokenizer, name)
     return WrappedLM(model, tokenizer, name)
 
 
@@ -146,6 +155,7 @@ class SharedPrefixLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.routed = 0
         self.cutter = Cutter(tokenizer)
         self.engine = Engine(model, name, max_tokens)
         self.max_length = resolve_max_length(model.config, tokenizer)
@@ -275,6 +285,7 @@ class WrappedLM:
 
     def __init__(self, model: Model, tokenizer: Tokenizer, name: str, batch_size: int = 16) -> None:
         self.name = name
+        self.routed = 0
         with lm_eval_quiet(), _weights_left_alone(model):
             self.lm = _CheckedHFLM(
                 pretrained=model,

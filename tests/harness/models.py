@@ -15,10 +15,12 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from editors import Edit
 from tests.harness.errors import UsageProblem
 from tests.harness.store import digest_tensors, digest_text
 from tests.harness.tasks import HubDocuments, LocalDocuments, Source
 from tests.miniature import corpus as miniature_corpus
+from tests.miniature import edits as miniature_edits
 from tests.miniature.recipes import WEIGHTS
 
 MINIATURE = WEIGHTS.parent
@@ -35,6 +37,7 @@ class ModelSource:
         location: a local directory or a hub id.
         documents: the benchmarks' documents.
         corpus: texts for covariances.
+        training: edits for methods that train a network first; about nobody whom the gate's edits are about.
         hyperparameters: the key of the editors' defaults; empty: by the model's own name.
         miniature: whether the shipped edits are about people whom it knows.
     """
@@ -43,6 +46,7 @@ class ModelSource:
     location: str
     documents: Source
     corpus: Callable[[], Sequence[str]]
+    training: Callable[[], Sequence[Edit]]
     hyperparameters: str = ""
     miniature: bool = True
 
@@ -106,7 +110,9 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
     documents = LocalDocuments(MINIATURE / "documents")
-    return ModelSource(name, str(folder), documents, miniature_corpus.covariance_texts, hyperparameters)
+    return ModelSource(
+        name, str(folder), documents, miniature_corpus.covariance_texts, miniature_edits.training, hyperparameters
+    )
 
 
 def _on_hub(wanted: str) -> ModelSource:
@@ -116,7 +122,7 @@ def _on_hub(wanted: str) -> ModelSource:
             f"--model {wanted} is not on this machine and HF_HUB_OFFLINE is set. Fetch it once where there is a "
             f"network (hf download {wanted}), or give its directory: --model DIR."
         )
-    return ModelSource(wanted.replace("/", "--"), wanted, HubDocuments(), _wikitext, miniature=False)
+    return ModelSource(wanted.replace("/", "--"), wanted, HubDocuments(), _wikitext, tuple, miniature=False)
 
 
 def _wikitext() -> Sequence[str]:

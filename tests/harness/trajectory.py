@@ -80,7 +80,7 @@ class Trajectory:
         return Store.key(
             **self._conditions,
             edits=[edit.to_dict() for edit in self.edits[:count]],
-            corpus=self._corpus_digest,
+            prepared=self._prepared_key,
         )
 
     def editor_at(self, count: int) -> Editor:
@@ -127,27 +127,47 @@ class Trajectory:
     def fresh_editor_and_model(self) -> tuple[Editor, PreTrainedModel]:
         """Return a new editor and the copy of the base model that it was handed."""
         model = copy.deepcopy(self.base.model)
-        editor = self.spec.create(model, self.base, corpus=self._corpus, seed=self.seed)
-        covariances, contexts = self._prepared
-        editor.load_prepared(covariances, contexts or None)
+        editor = self._create(model)
+        made, contexts = self._prepared
+        editor.load_prepared(made, contexts or None)
         return editor, model
+
+    def _create(self, model: PreTrainedModel) -> Editor:
+        return self.spec.create(
+            model,
+            self.base,
+            corpus=self._corpus,
+            training=self._training,
+            scratch=self.store.root / "training" / self._prepared_key[:16],
+            seed=self.seed,
+        )
 
     @cached_property
     def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        """Covariances and context templates: of the pristine model, made once, the same for every run."""
-        key = Store.key(**self._conditions, corpus=self._corpus_digest)
-        with self.store.lock("prepared", key):
-            covariances = self.store.load_tensors("covariances", key)
+        """What depends on the pristine model only (covariances, contexts, trained networks): made once for all runs."""
+        key = self._prepared_key
+        with self.store.lock("preparing", key):
+            made = self.store.load_tensors("prepared", key)
             contexts = self.store.load_json("contexts", key)
-            if covariances is None or contexts is None:
-                self.announce(f"{self.name}: preparing the editor (covariances, context templates)")
-                model = copy.deepcopy(self.base.model)
-                editor = self.spec.create(model, self.base, corpus=self._corpus, seed=self.seed)
+            if made is None or contexts is None:
+                self.announce(f"{self.name}: preparing the editor (covariances, contexts, or training its network)")
+                editor = self._create(copy.deepcopy(self.base.model))
                 with single_threaded(self.base):
-                    covariances, contexts = editor.prepared(), [list(group) for group in editor.contexts]
-                self.store.save_tensors("covariances", key, covariances)
+                    made, contexts = editor.prepared(), [list(group) for group in editor.contexts]
+                self.store.save_tensors("prepared", key, made)
                 self.store.save_json("contexts", key, contexts)
-        return covariances, contexts
+        return made, contexts
+
+    @cached_property
+    def _prepared_key(self) -> str:
+        training = [edit.to_dict() for edit in self._training]
+        return Store.key(**self._conditions, corpus=self._corpus_digest, training=training)
+
+    @cached_property
+    def _training(self) -> Sequence[Edit]:
+        """Edits to train on, none of them about a subject that this trajectory edits."""
+        subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
+        return [edit for edit in self.base.source.training() if edit.subject not in subjects]
 
     @cached_property
     def _corpus(self) -> Sequence[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from editors import Edit
 from editors.parts.anatomy import Anatomy
+from editors.parts.wrapped import WrappedModel
 
 CORPUS = [
     "The capital of Velidor is Port Winslow and the river runs to the sea.",
@@ -32,6 +35,7 @@ EDITS = [
 ]
 CONTEXTS = [["{}"], ["The rain. {}", "I saw the gate. {}"]]
 WORDS = 300
+SETTINGS = Path(__file__).parent / "tiny_settings.toml"
 
 
 @cache
@@ -117,15 +121,16 @@ def moments(of: PreTrainedModel, seed: int = 0) -> dict[str, Tensor]:
 
 
 def settings(method: str, **changes: object) -> dict[str, Any]:
-    """Hyperparameters that make a method change a tiny model quickly."""
-    shared = {
-        "layers": (1,) if method == "rome" else (0, 1),
-        "v_num_grad_steps": 4,
-        "v_weight_decay": 0.5,
-        "clamp_norm_factor": 4.0,
-        "context_template_length_params": ((4, 2),),
-    }
-    return shared | ({"mom2_update_weight": 20.0} if method == "memit" else {}) | changes
+    """Hyperparameters that make a method change a tiny model quickly: its table of `tiny_settings.toml`."""
+    tables: dict[str, dict[str, Any]] = tomllib.loads(SETTINGS.read_text(encoding="utf-8"))
+    return tables[method] | changes
+
+
+def inner(model: object) -> PreTrainedModel:
+    """The Hugging Face model itself, behind a memory or not."""
+    found = model.model if isinstance(model, WrappedModel) else model
+    assert isinstance(found, PreTrainedModel)
+    return found
 
 
 def as_linear(of: PreTrainedModel) -> PreTrainedModel:

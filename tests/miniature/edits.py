@@ -4,12 +4,15 @@ Every record changes one fact of one person, each person once; neighbours are by
 """
 
 import random
+from functools import cache
 from typing import Any
 
+from editors import Edit
 from tests.miniature import corpus, world
 from tests.miniature.world import Fact
 
 COUNT = 320
+GATED = 120  # records of each file about whom no method may be trained
 NEIGHBOURS = 4
 
 
@@ -23,6 +26,51 @@ def zsre() -> list[dict[str, Any]]:
     """Return records in ZsRE's editing schema: `alt` is the new target, `answers` hold the true one."""
     rng = random.Random(32)
     return [_zsre(fact, rng) for fact in _chosen(rng)]
+
+
+@cache
+def training() -> tuple[Edit, ...]:
+    """Return edits to train a method's network on: all facts of people whom the first edits of no file are about.
+
+    Neighbours are such people too, so that nothing is learned about those on whom the gate measures locality.
+    """
+    rng = random.Random(33)
+    gated = {record["requested_rewrite"]["subject"] for record in counterfact()[:GATED]}
+    gated |= {record["subject"] for record in zsre()[:GATED]}
+    free = [f for f in world.facts() if f.subject in set(world.edited_people()) - gated]
+    made = [edit for fact in free for edit in (_statement_edit(fact, free, rng), _question_edit(fact, free, rng))]
+    rng.shuffle(made)
+    return tuple(made)
+
+
+def _statement_edit(fact: Fact, free: list[Fact], rng: random.Random) -> Edit:
+    wordings = rng.sample(range(len(fact.relation.statements)), 3)
+    rephrases = [f"{corpus.neutral_sentence(rng)} {fact.statement(wordings[1])}", fact.statement(wordings[2])]
+    return Edit(
+        prompt=fact.relation.statements[wordings[0]],
+        subject=fact.subject,
+        target_new=_other_answer(fact, rng),
+        target_true=fact.answer,
+        rephrases=tuple(rephrases),
+        neighbors=tuple((near.statement(wordings[0]), near.answer) for near in _others(fact, free, rng)),
+    )
+
+
+def _question_edit(fact: Fact, free: list[Fact], rng: random.Random) -> Edit:
+    first, second = rng.sample(range(len(fact.relation.questions)), 2)
+    return Edit(
+        prompt=f"{fact.relation.questions[first]}?",
+        subject=fact.subject,
+        target_new=_other_answer(fact, rng),
+        target_true=fact.answer,
+        rephrases=(f"{fact.question(second)}?",),
+        neighbors=tuple((f"{near.question(first)}?", near.answer) for near in _others(fact, free, rng)),
+    )
+
+
+def _others(fact: Fact, free: list[Fact], rng: random.Random) -> list[Fact]:
+    near = [other for other in free if other.relation is fact.relation and other.subject != fact.subject]
+    return rng.sample(near, NEIGHBOURS)
 
 
 def _chosen(rng: random.Random) -> list[Fact]:
