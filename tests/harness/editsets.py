@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
             f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json."
         )
     return read(path)
+
+
+def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
+    """Return the edits with the first `used` of them in another order; 0 is the file's own.
+
+    All orders apply the same edits in the end, so that they differ in nothing else.
+    """
+    first = list(edits[:used])
+    if order:
+        random.Random(order).shuffle(first)
+    return (*first, *edits[used:])
 
 
 def read(path: Path) -> tuple[Edit, ...]:

@@ -18,7 +18,7 @@ from tests.harness.models import ModelSource
 from tests.harness.outcomes import Cell, NotHeld, RegressionFound, Undecided, note, refuse
 from tests.harness.quality import EditQuality
 from tests.harness.settings import Settings
-from tests.harness.threshold_files import When
+from tests.harness.threshold_files import QUALITIES, When
 from tests.harness.thresholds import Floor
 from tests.harness.trajectory import Trajectory
 from tests.harness.verdict import Verdict, judge
@@ -26,7 +26,16 @@ from tests.harness.verdict import Verdict, judge
 Kind = Literal["efficacy", "paraphrase", "locality"]
 WHEN: tuple[When, ...] = ("immediately", "at_end")
 SHOWN = 3
-REPEATED = ("--model", "--editor", "--edits", "--edit-counts", "--limit", "--device", "--dtype")  # decide a verdict
+REPEATED = (
+    "--model",
+    "--editor",
+    "--edits",
+    "--edit-counts",
+    "--edit-order",
+    "--limit",
+    "--device",
+    "--dtype",
+)  # decide a verdict
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def header(chosen: Settings) -> list[str]:
     """Return the lines that say what this run is about."""
     names = ", ".join(f"{m.name} ({models.digest_of(m)})" for m in chosen.models if m.name in chosen.chosen_models)
     editors = sorted(chosen.chosen_editors or {spec.name for spec in chosen.editors})
-    counts = ", ".join(map(str, chosen.counts))
+    counts = ", ".join(map(str, chosen.counts)) + (f" in order {chosen.order}" if chosen.order else "")
     limit = "all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark"
     return [
         f"editgate: model {names}, editors {', '.join(editors)}",
@@ -100,12 +109,34 @@ def judge_benchmark(lab: Laboratory, run: Trajectory, count: int, name: str, nod
     Raises:
         EvaluationError: no verdict is possible.
     """
-    row, model = BENCHMARKS[name], run.base.source
-    floor = lab.settings.policy.floor(run.spec.name, model.name, name, row.area, count)
-    verdict = judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value)
-    note(node, Cell(run.name, name, count, verdict.retention, verdict.status, row.area))
-    context = Context(run.spec.name, model.name, count, floor, _command(node), lab.growth(run, count))
+    verdict, floor = benchmark_verdict(lab, run, count, name)
+    note(node, Cell(run.name, name, count, verdict.retention, verdict.status, BENCHMARKS[name].area))
+    context = Context(run.spec.name, run.base.source.name, count, floor, _command(node), lab.growth(run, count))
     return Judged(verdict, _outcome(verdict, lab.settings), failure_message(verdict, context))
+
+
+def benchmark_verdict(lab: Laboratory, run: Trajectory, count: int, name: str) -> tuple[Verdict, Floor]:
+    """Return the verdict on a benchmark after `count` edits, and the floor that it was held against.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+    """
+    model = run.base.source
+    floor = lab.settings.policy.floor(run.spec.name, model.name, name, BENCHMARKS[name].area, count)
+    return judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value), floor
+
+
+def quality_verdict(lab: Laboratory, run: Trajectory, count: int, kind: Kind) -> QualityVerdict:
+    """Return the shares right after each edit and at the end, held against their floors.
+
+    Raises:
+        EditorError: the method cannot apply an edit.
+    """
+    policy, model = lab.settings.policy, run.base.source.name
+    floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
+    shares = [_mean(kind, rows) for rows in (run.immediate(count), run.at_end(count))]
+    held = [share >= floor.value for share, floor in zip(shares, floors, strict=True)]
+    return QualityVerdict(kind, shares[0], shares[1], all(held))
 
 
 def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item) -> Judged[QualityVerdict]:
@@ -118,10 +149,8 @@ def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node:
     policy, model = lab.settings.policy, run.base.source.name
     early, late = run.immediate(count), run.at_end(count)
     floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
-    shares = [_mean(kind, early), _mean(kind, late)]
-    held = [share >= floor.value for share, floor in zip(shares, floors, strict=True)]
-    status = "pass" if all(held) else "regression"
-    note(node, Cell(run.name, kind, count, shares[1], status, "quality"))
+    verdict = quality_verdict(lab, run, count, kind)
+    note(node, Cell(run.name, kind, count, verdict.at_end, "pass" if verdict.passed else "regression", "quality"))
     head = f"{kind.upper()}: {run.spec.name} on {model}, {count} edits."
     told = [
         _moment(moment, kind, rows, floor, run.edits)
@@ -130,8 +159,27 @@ def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node:
         )
     ]
     message = "\n".join([head, *told, f"Again: {_command(node)}"])
-    verdict = QualityVerdict(kind, shares[0], shares[1], all(held))
     return Judged(verdict, None if verdict.passed else RegressionFound, message)
+
+
+def curves(lab: Laboratory, editor: EditorSpec, model: ModelSource) -> dict[str, dict[str, float]]:
+    """Return retention by benchmark and N, and the qualities' shares after the last edit.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+        IntegrityError: a rule is broken that makes the numbers meaningless.
+    """
+    run = lab.trajectory(editor, model)
+    lab.check_all(run)
+    found: dict[str, dict[str, float]] = {}
+    for name in (*BENCHMARKS, *QUALITIES):
+        row = found[name] = {}
+        for count in lab.settings.counts:
+            if name in BENCHMARKS:
+                row[f"{count:03}"] = benchmark_verdict(lab, run, count, name)[0].retention
+            else:
+                row[f"{count:03}"] = quality_verdict(lab, run, count, cast("Kind", name)).at_end
+    return found
 
 
 def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:

@@ -6,7 +6,9 @@ decision, and neither batch nor padding has a part in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn.functional import log_softmax
@@ -15,8 +17,21 @@ from editors.parts.wrapped import WrappedModel
 from tests.harness import lm
 from tests.harness.cutter import Pair, Tokenizer, Tokens
 from tests.harness.errors import NonFiniteModel
+from tests.harness.probes import Fingerprint, fingerprint
 
 ROWS = 16  # answered by the memory, in one forward pass
+
+_BASE_ANSWERS: WeakKeyDictionary[WrappedModel[Any], tuple[Fingerprint, dict[Any, Any]]] = WeakKeyDictionary()
+
+
+def _base_answers(model: WrappedModel[Any]) -> dict[Any, Any]:
+    """What this wrapper's base has answered so far: it never changes, so every checkpoint asks it the same."""
+    now = fingerprint(model.model)
+    before, answers = _BASE_ANSWERS.get(model, (None, {}))
+    if before != now:
+        answers = {}
+        _BASE_ANSWERS[model] = (now, answers)
+    return answers
 
 
 class RoutedLM:
@@ -26,21 +41,28 @@ class RoutedLM:
         self.model, self.tokenizer, self.name, self.rows = model, tokenizer, name, rows
         self.base = lm.backend(model.model, tokenizer, name)
         self.routed = 0
+        self._known = _base_answers(model)
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """See `Backend.score`."""
         kept = self._kept([context for context, _ in pairs])
-        answers = iter(self.base.score([pair for pair in pairs if pair[0] not in kept]))
+        self._ask([pair for pair in pairs if pair[0] not in kept], self.base.score)
         own = iter(self._score([pair for pair in pairs if pair[0] in kept]))
-        return [next(own if context in kept else answers) for context, _ in pairs]
+        return [next(own) if pair[0] in kept else self._known[pair] for pair in pairs]
 
     def generate(self, requests: Sequence[lm.Completion]) -> list[lm.Written]:
         """See `Backend.generate`."""
         kept = self._kept([request.prompt for request in requests])
-        answers = iter(self.base.generate([r for r in requests if r.prompt not in kept]))
-        routed = [r for r in requests if r.prompt in kept]
+        self._ask([request for request in requests if request.prompt not in kept], self.base.generate)
+        routed = [request for request in requests if request.prompt in kept]
         own = iter(lm.WrappedLM(self.model, self.tokenizer, self.name).generate(routed) if routed else [])
-        return [next(own if request.prompt in kept else answers) for request in requests]
+        return [next(own) if request.prompt in kept else self._known[request] for request in requests]
+
+    def _ask(self, asked: Sequence[Any], base: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+        """Let the base answer what it was not asked before."""
+        new = [each for each in dict.fromkeys(asked) if each not in self._known]
+        if new:
+            self._known.update(zip(new, base(new), strict=True))
 
     def _kept(self, contexts: Sequence[Tokens]) -> set[Tokens]:
         """The prompts that the memory answers."""

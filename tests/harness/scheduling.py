@@ -26,7 +26,7 @@ class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no
     def _split_scope(self, nodeid: str) -> str:
         """Return the trajectory that a test's id begins with, else its file."""
         place, _, inside = nodeid.partition("[")
-        return next((run for run in self._runs if inside.startswith(f"{run}-")), place.partition("::")[0])
+        return next((run for run in self._runs if inside.startswith((f"{run}-", f"{run}]"))), place.partition("::")[0])
 
 
 def order_of(item: pytest.Item) -> int:

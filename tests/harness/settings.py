@@ -33,6 +33,7 @@ class Settings:
         chosen_editors: names given by `--editor`; empty: all.
         edits: by model name.
         counts: the Ns, ascending.
+        order: which order the edits come in; 0 is the file's own.
         limit: items per benchmark, or None for all.
         device: where models run.
         dtype: name of the models' type.
@@ -48,12 +49,19 @@ class Settings:
     edits: dict[str, tuple[Edit, ...]]
     edits_name: str
     counts: tuple[int, ...]
+    order: int
     limit: int | None
     device: str
     dtype: str
     store: Store
     inconclusive: str
     policy: Policy
+
+    @property
+    def as_recorded(self) -> bool:
+        """Whether everything that a retention curve depends on is as it was when curves were recorded."""
+        given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
+        return given == (DEFAULT_EDITS, parse_counts(DEFAULT_COUNTS), 0, None, "cpu", "float32")
 
 
 def read(
@@ -62,6 +70,7 @@ def read(
     editor: Sequence[str],
     edits: str,
     edit_counts: str,
+    edit_order: int,
     limit: int | None,
     device: str,
     dtype: str,
@@ -81,6 +90,8 @@ def read(
     counts = parse_counts(edit_counts)
     found = {name: editsets.load(edits, source) for name, source in known.items() if _suits(source, edits)}
     _check_enough(edits, counts, found[chosen.name])
+    if edit_order < 0:
+        raise UsageProblem(f"--edit-order is {edit_order}; allowed: 0 (the file's own order), or the seed of another.")
     place = Store(store)
     place.check_writable()
     return Settings(
@@ -88,9 +99,10 @@ def read(
         chosen_models=frozenset({chosen.name}),
         editors=tuple(specs.values()),
         chosen_editors=frozenset(spec.name for spec in wanted),
-        edits=found,
+        edits={name: editsets.ordered(some, counts[-1], edit_order) for name, some in found.items()},
         edits_name=edits,
         counts=counts,
+        order=edit_order,
         limit=_positive("--limit", limit),
         device=_device(device),
         dtype=dtype,

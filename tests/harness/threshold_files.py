@@ -71,11 +71,15 @@ class Section(Strict):
 
 
 class Limit(Strict):
-    """A failure that is known, with its evidence."""
+    """A failure that is known, with its evidence.
+
+    From `from_edits` on it fails whatever the order of the edits; from `sometimes_from` on it depends on the order.
+    """
 
     model: Text
     benchmark: Text
-    from_edits: Count
+    from_edits: Count | None = None
+    sometimes_from: Count | None = None
     until: Count | None = None
     when: When | None = None
     reason: Text
@@ -83,7 +87,16 @@ class Limit(Strict):
 
     def covers(self, edits: int) -> bool:
         """True if the limit speaks about this many edits."""
-        return self.from_edits <= edits <= (self.until or edits)
+        return self.begins <= edits <= (self.until or edits)
+
+    @property
+    def begins(self) -> int:
+        """The least number of edits that the limit speaks about."""
+        return self.sometimes_from or self.from_edits or 1
+
+    def always(self, edits: int) -> bool:
+        """True if this many edits fail in any order."""
+        return self.from_edits is not None and edits >= self.from_edits
 
 
 class Contents(Section):
@@ -229,8 +242,12 @@ def _check_limit(limit: Limit, where: Where, names: Names) -> Iterator[tuple[Whe
     if limit.benchmark not in allowed:
         message = f"no benchmark or quality is called {limit.benchmark!r}; allowed: {listed(allowed)}"
         yield (*where, "benchmark"), message
-    if limit.until is not None and limit.until < limit.from_edits:
-        yield (*where, "until"), f"{limit.until} is below from_edits ({limit.from_edits})"
+    if limit.from_edits is None and limit.sometimes_from is None:
+        yield where, "needs from_edits (fails in any order of the edits), sometimes_from (in some orders), or both"
+    if limit.until is not None and limit.until < limit.begins:
+        yield (*where, "until"), f"{limit.until} is below from_edits ({limit.begins})"
+    if limit.from_edits and limit.sometimes_from and limit.sometimes_from >= limit.from_edits:
+        yield (*where, "sometimes_from"), f"{limit.sometimes_from} must be below from_edits ({limit.from_edits})"
     if limit.when is not None and limit.benchmark not in QUALITIES:
         yield (*where, "when"), f"only qualities have a moment; allowed with it: {listed(QUALITIES)}"
 
@@ -239,10 +256,10 @@ def _check_overlap(earlier: Sequence[Limit], limit: Limit, where: Where) -> Iter
     for other in earlier:
         same = (other.model, other.benchmark) == (limit.model, limit.benchmark)
         moment = None in {other.when, limit.when} or other.when == limit.when
-        if same and moment and (other.covers(limit.from_edits) or limit.covers(other.from_edits)):
+        if same and moment and (other.covers(limit.begins) or limit.covers(other.begins)):
             yield (
                 where,
-                f"{limit.benchmark} on {limit.model} is already limited from {other.from_edits} edits on",
+                f"{limit.benchmark} on {limit.model} is already limited from {other.begins} edits on",
             )
 
 

@@ -133,8 +133,16 @@ def test_known_limits_hold_in_their_range(folder: Path) -> None:
     assert policy.known_limit("memit", "llama-mini", "mmlu", 20) is None
     limit = policy.known_limit("rome", "llama-mini", "efficacy", 100, "at_end")
     assert limit is not None
-    assert (limit.file, limit.evidence, limit.until) == ("thresholds/rome.toml", "a run of last week", None)
+    assert (limit.file, limit.evidence, limit.always) == ("thresholds/rome.toml", "a run of last week", True)
     assert policy.known_limit("rome", "llama-mini", "efficacy", 100, "immediately") is None
+
+
+def test_a_limit_may_depend_on_the_order(folder: Path) -> None:
+    """Below from_edits, from sometimes_from on, a limit is known and not strict."""
+    (folder / "rome.toml").write_text(LIMIT.format(benchmark="mmlu", first=20) + "sometimes_from = 5\n")
+    policy = load(folder)
+    found = {n: policy.known_limit("rome", "llama-mini", "mmlu", n) for n in (4, 5, 19, 20)}
+    assert {n: limit and limit.always for n, limit in found.items()} == {4: None, 5: False, 19: False, 20: True}
 
 
 def test_somebody_elses_file_goes_first(folder: Path, tmp_path: Path) -> None:
@@ -221,6 +229,14 @@ MISTAKES = {
     "limit ends before it starts": (
         LIMIT.format(benchmark="mmlu", first=9) + "until = 3\n",
         r"line 8: known_limit.until: 3 is below from_edits \(9\)",
+    ),
+    "limit that never begins": (
+        LIMIT.format(benchmark="mmlu", first=9).replace("from_edits = 9\n", ""),
+        r"line 2: known_limit: needs from_edits .*, sometimes_from .*, or both",
+    ),
+    "limit that begins twice": (
+        LIMIT.format(benchmark="mmlu", first=9) + "sometimes_from = 9\n",
+        r"line 8: known_limit.sometimes_from: 9 must be below from_edits \(9\)",
     ),
     "two limits on one case": (
         LIMIT.format(benchmark="mmlu", first=9) + LIMIT.format(benchmark="mmlu", first=1),

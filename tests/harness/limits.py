@@ -1,0 +1,147 @@
+"""Measures what a method is known to fail and writes it down: `python -m tests.harness.limits memit`.
+
+The same edits are applied in several orders, each a trajectory of its own. What every order fails from some N on
+becomes a strict expected failure, what only some fail one that is not strict. Reasons are a person's to write: those in
+the file are kept, new limits get `--reason`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tests.harness import gate, settings
+from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.laboratory import Laboratory
+from tests.harness.settings import Settings
+from tests.harness.threshold_files import QUALITIES
+
+ROOT = Path(__file__).parents[2]
+ORDERS = 3
+HEAD = "# Known limits of {name}, measured with {orders} orders of the edits: python -m tests.harness.limits {name}\n"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell of one order: did it hold, and its retention or share."""
+
+    held: bool
+    value: float
+
+
+Curve = dict[int, list[Measured]]  # by N, one entry an order
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, measure, write `thresholds/<editor>.toml`."""
+    parser = argparse.ArgumentParser(description="Measure an editor's known limits over several orders of the edits.")
+    parser.add_argument("editor")
+    parser.add_argument("--model", default=settings.DEFAULT_MODEL)
+    parser.add_argument("--orders", type=int, default=ORDERS)
+    parser.add_argument("--reason", default="not yet explained")
+    parser.add_argument("--store", type=Path, default=ROOT / ".editgate")
+    given = parser.parse_args(arguments)
+    curves = measure(given.editor, given.model, given.orders, given.store)
+    file = ROOT / "thresholds" / f"{given.editor}.toml"
+    chosen = _settings(given.editor, given.model, 0, given.store)
+    reasons = {
+        limit.benchmark: limit.reason
+        for source in chosen.policy.sources
+        if source.editor == given.editor
+        for limit in source.contents.known_limit
+    }
+    text = render(given.editor, given.model, curves, reasons, new=given.reason)
+    if text:
+        file.write_text(text, encoding="utf-8")
+    else:
+        file.unlink(missing_ok=True)
+    sys.stdout.write(text or f"{given.editor} on {given.model} has no known limit on this grid\n")
+
+
+def measure(editor: str, model: str, orders: int, store: Path) -> dict[str, Curve]:
+    """Return every benchmark's and quality's cells, by name, by N, one an order."""
+    curves: dict[str, Curve] = defaultdict(lambda: defaultdict(list))
+    for order in range(orders):
+        chosen = _settings(editor, model, order, store)
+        lab = Laboratory(chosen, lambda text, order=order: print(f"order {order}: {text}", file=sys.stderr))  # type: ignore[misc]
+        (spec,) = (spec for spec in chosen.editors if spec.name == editor)
+        (source,) = (source for source in chosen.models if source.name in chosen.chosen_models)
+        run = lab.trajectory(spec, source)
+        for count in chosen.counts:
+            for name in BENCHMARKS:
+                verdict, _ = gate.benchmark_verdict(lab, run, count, name)
+                curves[name][count].append(Measured(verdict.passed, verdict.retention))
+            for name in QUALITIES:
+                found = gate.quality_verdict(lab, run, count, cast("gate.Kind", name))
+                curves[name][count].append(Measured(found.passed, found.at_end))
+    return curves
+
+
+def _settings(editor: str, model: str, order: int, store: Path) -> Settings:
+    return settings.read(
+        model=model,
+        editor=[editor],
+        edits=settings.DEFAULT_EDITS,
+        edit_counts=settings.DEFAULT_COUNTS,
+        edit_order=order,
+        limit=None,
+        device="cpu",
+        dtype="float32",
+        store=store,
+        inconclusive="fail",
+        thresholds=ROOT / "thresholds",
+    )
+
+
+def bounds(curve: Curve) -> tuple[int | None, int | None]:
+    """Return (the least N that some order fails, the least N from which on all do)."""
+    counts = sorted(curve)
+    some = next((n for n in counts if not all(cell.held for cell in curve[n])), None)
+    every = None
+    for n in reversed(counts):
+        if any(cell.held for cell in curve[n]):
+            break
+        every = n
+    return some, every
+
+
+def render(editor: str, model: str, curves: dict[str, Curve], reasons: dict[str, str], *, new: str) -> str:
+    """Return the file's text; empty if nothing fails. `reasons` by benchmark, `new` where there is none yet."""
+    orders = max((len(cells) for curve in curves.values() for cells in curve.values()), default=0)
+    entries = [
+        _entry(model, name, curve, reasons.get(name, new))
+        for name, curve in sorted(curves.items())
+        if bounds(curve)[0] is not None
+    ]
+    return "\n".join([HEAD.format(name=editor, orders=orders), *entries]) if entries else ""
+
+
+def _entry(model: str, name: str, curve: Curve, reason: str) -> str:
+    some, every = bounds(curve)
+    lines = ["[[known_limit]]", f"model = {json.dumps(model)}", f"benchmark = {json.dumps(name)}"]
+    if every is not None:
+        lines.append(f"from_edits = {every}")
+    if some is not None and some != every:
+        lines.append(f"sometimes_from = {some}")
+    word = "share" if name in QUALITIES else "retention"
+    shown = ", ".join(f"{_range(curve[n])} at {n}" for n in sorted(curve) if some is not None and n >= some)
+    lines += [f"reason = {json.dumps(reason, ensure_ascii=False)}", f'evidence = "{word} {shown}"']
+    return "\n".join(lines) + "\n"
+
+
+def _range(cells: Sequence[Measured]) -> str:
+    """Return `0.41 to 0.63 (2 of 3 hold)`."""
+    low, high = min(cell.value for cell in cells), max(cell.value for cell in cells)
+    span = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    held = sum(cell.held for cell in cells)
+    return span if held == 0 else f"{span} ({held} of {len(cells)} hold)"
+
+
+if __name__ == "__main__":
+    main()

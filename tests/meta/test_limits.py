@@ -1,0 +1,58 @@
+"""Limits measured over several orders: where all fail, where some do, and the file that says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from editors import Edit
+from tests.harness.editsets import ordered
+from tests.harness.limits import Curve, Measured, bounds, render
+from tests.harness.thresholds import load_policy
+
+
+def _curve(**held: str) -> Curve:
+    """One order a letter: + holds, - does not."""
+    return {int(n[1:]): [Measured(sign == "+", 0.5) for sign in signs] for n, signs in held.items()}
+
+
+@pytest.mark.parametrize(
+    ("curve", "wanted"),
+    [
+        (_curve(n1="+++", n5="+++"), (None, None)),
+        (_curve(n1="+++", n5="---"), (5, 5)),
+        (_curve(n1="+-+", n5="---"), (1, 5)),
+        (_curve(n1="+++", n5="+-+"), (5, None)),
+        (_curve(n1="---", n5="-+-", n10="---"), (1, 10)),
+    ],
+)
+def test_bounds_are_where_some_and_where_all_fail(curve: Curve, wanted: tuple[int | None, int | None]) -> None:
+    """The first N that some order fails; the N from which on no order ever holds again."""
+    assert bounds(curve) == wanted
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    """The file that is written is a valid one and covers exactly the cells that failed; old reasons are kept."""
+    curves = {"mmlu": _curve(n1="+++", n5="+-+", n10="---"), "gsm8k": _curve(n1="+++", n5="+++", n10="+++")}
+    text = render("rome", "llama-mini", curves, {"mmlu": 'an "old" reason'}, new="new")
+    default = Path(__file__).parents[2] / "thresholds" / "default.toml"
+    (tmp_path / "default.toml").write_text(default.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "rome.toml").write_text(text, encoding="utf-8")
+    policy = load_policy(tmp_path, ["rome"], ["mmlu", "gsm8k"], ["llama-mini"])
+    found = {n: policy.known_limit("rome", "llama-mini", "mmlu", n) for n in (1, 5, 10)}
+    assert {n: limit and limit.always for n, limit in found.items()} == {1: None, 5: False, 10: True}
+    assert found[5] is not None
+    assert found[5].reason == 'an "old" reason'
+    assert "0.50 (2 of 3 hold) at 5, 0.50 at 10" in found[5].evidence
+    assert policy.known_limit("rome", "llama-mini", "gsm8k", 10) is None
+
+
+def test_an_order_moves_the_first_edits_only() -> None:
+    """Every order ends with the same edits applied; the file's own order is number 0, the rest stays in place."""
+    edits = [Edit("{} is", str(n), "x") for n in range(30)]
+    orders = [ordered(edits, 20, order) for order in range(3)]
+    assert orders[0] == tuple(edits)
+    assert len({tuple(order) for order in orders}) == 3
+    assert all(sorted(o[:20], key=lambda e: e.subject) == sorted(edits[:20], key=lambda e: e.subject) for o in orders)
+    assert all(order[20:] == tuple(edits[20:]) for order in orders)
