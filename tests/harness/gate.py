@@ -110,8 +110,10 @@ def judge_benchmark(lab: Laboratory, run: Trajectory, count: int, name: str, nod
         EvaluationError: no verdict is possible.
     """
     verdict, floor = benchmark_verdict(lab, run, count, name)
-    note(node, Cell(run.name, name, count, verdict.retention, verdict.status, BENCHMARKS[name].area))
-    context = Context(run.spec.name, run.base.source.name, count, floor, _command(node), lab.growth(run, count))
+    routed = lab.evaluation(run, count, name).routed
+    note(node, Cell(run.name, name, count, verdict.retention, verdict.status, BENCHMARKS[name].area, routed))
+    growth = lab.growth(run, count)
+    context = Context(run.spec.name, run.base.source.name, count, floor, _command(node), growth, routed)
     return Judged(verdict, _outcome(verdict, lab.settings), failure_message(verdict, context))
 
 
@@ -150,7 +152,9 @@ def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node:
     early, late = run.immediate(count), run.at_end(count)
     floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
     verdict = quality_verdict(lab, run, count, kind)
-    note(node, Cell(run.name, kind, count, verdict.at_end, "pass" if verdict.passed else "regression", "quality"))
+    status = "pass" if verdict.passed else "regression"
+    diagnostics = run.diagnostics(count) if kind == "efficacy" else {}
+    note(node, Cell(run.name, kind, count, verdict.at_end, status, "quality", diagnostics=diagnostics))
     head = f"{kind.upper()}: {run.spec.name} on {model}, {count} edits."
     told = [
         _moment(moment, kind, rows, floor, run.edits)

@@ -22,7 +22,7 @@ from tests.harness.trajectory import Trajectory
 
 HERE = Path(harness.__file__).parent
 # What decides an item's outcome; the rest of the machine room may change without asking every question again.
-SCORING = ("benchmarks", "cutter", "engine", "evaluate", "items", "kv", "lm", "tasks")
+SCORING = ("benchmarks", "cutter", "engine", "evaluate", "items", "kv", "lm", "routed", "tasks")
 QUICK_BENCHMARK = "toxigen"  # for the rule that zero edits reproduce the baseline
 
 

@@ -27,6 +27,7 @@ class Context:
         floor: the floor with its file, key and reason.
         reproduce: the command that gives this verdict again.
         weight_growth: norm after / norm before of each edited weight; empty if no weight is edited.
+        routed: prompts that the editor's memory answered instead of the base.
     """
 
     editor: str
@@ -35,6 +36,7 @@ class Context:
     floor: Floor
     reproduce: str
     weight_growth: Mapping[str, float] = field(default_factory=dict)
+    routed: int = 0
 
 
 def failure_message(verdict: Verdict, context: Context) -> str:
@@ -51,6 +53,8 @@ def failure_message(verdict: Verdict, context: Context) -> str:
             f"No answer could be read from {_percent(verdict.unparsed)} of the generations "
             f"({_percent(verdict.unparsed_before)} before): part of the loss is form, not knowledge."
         )
+    if context.routed:
+        paragraphs.append(f"The editor's memory answered {context.routed} of the prompts; the base answered the rest.")
     paragraphs.append(_growth(context.weight_growth))
     lines = [line for text in paragraphs if text for line in textwrap.wrap(text, WIDTH)]
     return "\n".join([*lines, *_flips(verdict), f"Again: {context.reproduce}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import NoReturn
 
 import pytest
@@ -35,6 +35,8 @@ class Cell:
         value: retention, or the share for a quality.
         status: pass, regression or inconclusive.
         area: capability, safety or quality.
+        routed: prompts that the editor's memory answered.
+        diagnostics: what the editor told about its edits, on average.
     """
 
     trajectory: str
@@ -43,6 +45,8 @@ class Cell:
     value: float
     status: str
     area: str
+    routed: int = 0
+    diagnostics: dict[str, float] = field(default_factory=dict)
 
 
 def note(node: pytest.Item, cell: Cell) -> None:

@@ -49,7 +49,24 @@ def _one(name: str, cells: Sequence[Cell], width: int) -> str:
         table.add_section()
     out = io.StringIO()
     Console(file=out, width=width, color_system=None).print(table)
-    return f"{out.getvalue().rstrip()}\n{LEGEND}\n{_budget_line(cells, counts)}\n"
+    lines = [out.getvalue().rstrip(), LEGEND, *_remarks(cells), _budget_line(cells, counts)]
+    return "\n".join(lines) + "\n"
+
+
+def _remarks(cells: Sequence[Cell]) -> list[str]:
+    """Say what the editor told of its edits, and how many prompts its memory answered, at the largest N."""
+    told = max((cell for cell in cells if cell.diagnostics), key=lambda cell: cell.edits, default=None)
+    most = max((cell.edits for cell in cells if cell.routed), default=None)
+    lines = []
+    if told is not None:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in told.diagnostics.items())
+        lines.append(f"diagnostics, mean over {told.edits} edits: {shown}")
+    if most is not None:
+        routed = {cell.row: cell.routed for cell in cells if cell.edits == most and cell.routed}
+        lines.append(
+            f"prompts answered by the memory at N = {most}: " + ", ".join(f"{r} {n}" for r, n in routed.items())
+        )
+    return lines
 
 
 def _cell(cells: Sequence[Cell], row: str, count: int) -> str:

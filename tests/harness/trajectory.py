@@ -105,6 +105,14 @@ class Trajectory:
         """Return what was measured right after each of the first `count` edits."""
         return [EditQuality.from_json(row) for row in self._record(count)["immediate"]]
 
+    def diagnostics(self, count: int) -> dict[str, float]:
+        """Return what the editor told about the first `count` edits, each number's mean over those that told it."""
+        told: dict[str, list[float]] = {}
+        for row in self._record(count)["immediate"]:
+            for name, value in row["diagnostics"].items():
+                told.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in told.items()}
+
     def at_end(self, count: int) -> list[EditQuality]:
         """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""
 
