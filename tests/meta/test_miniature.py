@@ -21,6 +21,7 @@ from tests.miniature.manifest import corpus_digest
 from tests.miniature.recipes import FAMILY, WEIGHTS
 from tests.miniature.tokens import encode, train_tokenizer
 
+SNAPSHOTS = HERE.parent / "__snapshots__" / "test_baselines"
 TASKS = {
     "mmlu": "mmlu",
     "commonsenseqa": "commonsense_qa",
@@ -107,11 +108,15 @@ def test_every_benchmark_has_at_least_200_items() -> None:
 
 
 def test_weights_are_those_of_the_manifest() -> None:
-    """The shipped weights have the digest in their manifest, and come from the corpus that is committed."""
+    """The shipped weights have the digest and the scores of their manifest, and come from the committed corpus."""
     for folder in WEIGHTS.iterdir():
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == manifest["sha256"]
         assert manifest["corpus_sha256"] == corpus_digest()
+        for name, score in manifest["scores"].items():
+            recorded = SNAPSHOTS / f"test_baseline[{folder.name}-{name}].json"
+            assert score == json.loads(recorded.read_text(encoding="utf-8"))["score"]
+        assert manifest["scores"].keys() == BENCHMARKS.keys()
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 12e6
 
 

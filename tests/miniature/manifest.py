@@ -8,12 +8,19 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
+from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.evaluate import evaluate, prepare
+from tests.harness.tasks import LocalDocuments
 from tests.miniature import corpus
 from tests.miniature.recipes import Recipe
 from tests.miniature.tokens import as_hugging_face
+
+DOCUMENTS = Path(__file__).parent / "documents"
 
 
 def publish(name: str, recipe: Recipe, model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
@@ -21,9 +28,28 @@ def publish(name: str, recipe: Recipe, model: PreTrainedModel, tokenizer: Tokeni
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
     as_hugging_face(tokenizer, recipe.max_length).save_pretrained(folder)
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    manifest = {"name": name, "sha256": digest, "corpus_sha256": corpus_digest(), "recipe": asdict(recipe)}
+    write(name, recipe, folder)
+
+
+def write(name: str, recipe: Recipe, folder: Path) -> None:
+    """Write the manifest of the model that lies in `folder`: digests, recipe, and its scores as it lies there."""
+    manifest = {
+        "name": name,
+        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "corpus_sha256": corpus_digest(),
+        "recipe": asdict(recipe),
+        "scores": scores(folder),
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def scores(folder: Path) -> dict[str, float]:
+    """Return the model's score on each benchmark, through lm-eval, from its files, in float32."""
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    source = LocalDocuments(DOCUMENTS)
+    return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in BENCHMARKS.items()}
 
 
 def corpus_digest(sample: int = 500) -> str:
