@@ -21,7 +21,7 @@ from editors.parts.errors import (
     StateMismatch,
     UnsupportedModel,
 )
-from editors.parts.registry import create, kind_of, names
+from editors.parts.registry import check_settings, create, kind_of, names
 
 __all__ = [
     "ContextOverflow",
@@ -37,6 +37,7 @@ __all__ = [
     "NonFiniteEdit",
     "StateMismatch",
     "UnsupportedModel",
+    "check_settings",
     "create",
     "kind_of",
     "names",

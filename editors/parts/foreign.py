@@ -62,7 +62,7 @@ class ForeignEditor(Editor):
         self.spec = spec
         self._target = target
         self._is_class = inspect.isclass(target)
-        self._settings = _accepted(spec, target, settings, offered)
+        self._settings = accepted(spec, target, settings, offered)
         self._original = self._model
         self._base = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
         self._object: Any = None
@@ -136,10 +136,14 @@ class ForeignEditor(Editor):
             raise StateMismatch("the state unties tensors that this model shares; it cannot be written into it")
 
 
-def _accepted(
+def accepted(
     spec: str, target: Callable[..., object], settings: Mapping[str, Any], offered: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All settings, and of what is offered the part that the target takes."""
+    """All settings, and of what is offered the part that the target takes.
+
+    Raises:
+        HyperparameterError: The target does not take one of the settings.
+    """
     parameters = inspect.signature(target).parameters
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         return {**offered, **settings}

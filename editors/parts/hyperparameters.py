@@ -92,13 +92,8 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
         HyperparameterError: A name is unknown, a value out of bounds, or the model unknown and a value
             missing.
     """
-    values = dict(given)
+    values = known_names(record, method, given)
     fields = record.model_fields
-    if "layer" in values and "layer" not in fields and "layers" in fields:
-        values["layers"] = (values.pop("layer"),)
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise HyperparameterError(f"{method} has no hyperparameter {', '.join(unknown)}; it has {', '.join(fields)}")
     shipped = defaults(method, model)
     missing = [name for name, field in fields.items() if field.is_required() and name not in values]
     if shipped is None and (explicit or missing):
@@ -109,6 +104,21 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
         return record.model_validate({**(shipped or {}), **values})
     except ValidationError as error:
         raise HyperparameterError(_sentence(method, error)) from None
+
+
+def known_names(record: type[BaseHyperparameters], method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values under the record's own names: `layer=2` stands for `layers=(2,)`.
+
+    Raises:
+        HyperparameterError: A name is unknown.
+    """
+    values, fields = dict(given), record.model_fields
+    if "layer" in values and "layer" not in fields and "layers" in fields:
+        values["layers"] = (values.pop("layer"),)
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise HyperparameterError(f"{method} has no hyperparameter {', '.join(unknown)}; it has {', '.join(fields)}")
+    return values
 
 
 def _sentence(method: str, error: ValidationError) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 
 from editors.parts.base import Editor, Kind
 from editors.parts.errors import EditorNotFound
-from editors.parts.foreign import ForeignEditor
-from editors.parts.hyperparameters import build, model_key
+from editors.parts.foreign import ForeignEditor, accepted
+from editors.parts.hyperparameters import build, known_names, model_key
 from editors.parts.supplies import Supplies
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -73,6 +73,20 @@ def resolve(spec: str) -> Callable[..., object]:
         raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}")
     found: Callable[..., object] = getattr(module, attribute)
     return found
+
+
+def check_settings(spec: str, settings: Mapping[str, object]) -> None:
+    """Refuse hyperparameters that the editor does not have, before there is a model.
+
+    Raises:
+        EditorNotFound: No such editor.
+        HyperparameterError: It has no hyperparameter of that name; the message lists those that it has.
+    """
+    target = resolve(spec)
+    if inspect.isclass(target) and issubclass(target, Editor):
+        known_names(target.Hyperparameters, target.name, settings)
+    else:
+        accepted(spec, target, settings, {})
 
 
 def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **kwargs: object) -> Editor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 import editors
-from editors import Editor, EditorError
+from editors import Editor, EditorError, HyperparameterError
 from tests.harness.errors import UsageProblem
 from tests.harness.models import LoadedModel
 from tests.harness.store import code_digest
@@ -65,20 +66,46 @@ def built_in() -> list[EditorSpec]:
     return [EditorSpec(name, name) for name in editors.names()]
 
 
-def find(wanted: str) -> EditorSpec:
-    """Return the editor that `--editor` names.
+def find(wanted: str, settings: Mapping[str, Any] | None = None) -> EditorSpec:
+    """Return the editor that `--editor` names, with the hyperparameters of `--editor-arg`.
 
     Raises:
-        UsageProblem: there is none, or its module cannot be imported.
+        UsageProblem: there is none, its module cannot be imported, or it has no such hyperparameter.
     """
-    if wanted in editors.names():
-        return EditorSpec(wanted, wanted)
+    settings = settings or {}
     try:
-        editors.kind_of(wanted)
+        editors.check_settings(wanted, settings)
+    except HyperparameterError as error:
+        raise UsageProblem(f"--editor-arg: {error}.") from error
     except EditorError as error:
         raise UsageProblem(f"--editor {wanted!r}: {error}.") from error
-    short = re.sub(r"[^a-z0-9_]+", "_", wanted.partition(":")[2].lower())
-    return EditorSpec(short, wanted)
+    name = wanted if ":" not in wanted else re.sub(r"[^a-z0-9_]+", "_", wanted.partition(":")[2].lower())
+    return EditorSpec(name, wanted, settings)
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Return the values of `--editor-arg key=value`: TOML values, and what is none is a text.
+
+    Raises:
+        UsageProblem: one has no `=`, or a name is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or name.strip() in found:
+            fault = "is given twice" if name.strip() in found else "is not of the form key=value"
+            raise UsageProblem(
+                f"--editor-arg {text!r} {fault}. Such as --editor-arg v_lr=0.1 --editor-arg layers=[3,4]."
+            )
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever TOML can say
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _source_file(target: str) -> Path:

@@ -29,6 +29,8 @@ SHOWN = 3
 REPEATED = (
     "--model",
     "--editor",
+    "--editor-arg",
+    "--thresholds",
     "--edits",
     "--edit-counts",
     "--edit-order",

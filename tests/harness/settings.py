@@ -68,6 +68,7 @@ def read(
     *,
     model: str,
     editor: Sequence[str],
+    editor_arg: Sequence[str] = (),
     edits: str,
     edit_counts: str,
     edit_order: int,
@@ -77,6 +78,7 @@ def read(
     store: Path,
     inconclusive: str,
     thresholds: Path,
+    own_thresholds: Sequence[Path] = (),
 ) -> Settings:
     """Check every option and everything that it names.
 
@@ -85,7 +87,10 @@ def read(
     """
     chosen = models.find(model)
     known = {name: models.find(name) for name in models.miniatures()} | {chosen.name: chosen}
-    wanted = [editor_specs.find(name) for name in editor]
+    changed = editor_specs.parse_settings(editor_arg)
+    if changed and len(editor) != 1:
+        raise UsageProblem(f"--editor-arg {editor_arg[0]!r} needs exactly one --editor, not {len(editor)}.")
+    wanted = [editor_specs.find(name, changed) for name in editor]
     specs = {spec.name: spec for spec in (*editor_specs.built_in(), *wanted)}
     counts = parse_counts(edit_counts)
     found = {name: editsets.load(edits, source) for name, source in known.items() if _suits(source, edits)}
@@ -108,7 +113,7 @@ def read(
         dtype=dtype,
         store=place,
         inconclusive=inconclusive,
-        policy=load_policy(thresholds, list(specs), list(BENCHMARKS), list(known)),
+        policy=load_policy(thresholds, list(specs), list(BENCHMARKS), list(known), own_thresholds),
     )
 
 

@@ -22,8 +22,20 @@ def collect(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
 WRONG = {
     "unknown model": (["--model", "lama-mini"], "--model 'lama-mini' is not known. Allowed: llama-mini"),
     "hub model while offline": (["--model", "nobody/has-this"], "not on this machine and HF_HUB_OFFLINE is set"),
-    "unknown editor": (["--editor", "memitt"], "no editor is called 'memitt'; there are memit, rome"),
+    "unknown editor": (["--editor", "memitt"], "no editor is called 'memitt'; there are memit"),
     "unknown module": (["--editor", "nowhere.at_all:It"], "cannot import 'nowhere.at_all'"),
+    "hyperparameter of no editor": (["--editor-arg", "v_lr=0.1"], "'v_lr=0.1' needs exactly one --editor, not 0"),
+    "no hyperparameter": (["--editor", "rome", "--editor-arg", "v_lr"], "'v_lr' is not of the form key=value"),
+    "unknown hyperparameter": (
+        ["--editor", "rome", "--editor-arg", "colour=1"],
+        "rome has no hyperparameter colour; it has layers, fact_token",
+    ),
+    "hyperparameter of a function": (
+        ["--editor", "tests.meta.controls:NoOp", "--editor-arg", "colour=1"],
+        "has no hyperparameter colour; it takes",
+    ),
+    "no such thresholds": (["--thresholds", "nowhere/mine.toml"], "nowhere/mine.toml: cannot be read"),
+    "edit order": (["--edit-order", "-1"], "--edit-order is -1; allowed: 0"),
     "counts": (["--edit-counts", "0,-3,x"], "--edit-counts '0,-3,x': '0' is not a number of edits"),
     "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 320"),
     "no such edits": (["--edits", "counterfakt"], "is no file and no shipped list. Allowed: counterfact, zsre, FILE"),
@@ -90,12 +102,29 @@ def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:
     result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "rome")
     chosen = [line for line in result.outlines if "::" in line]
     assert any(line.endswith("test_mmlu[rome-llama-mini-n10]") for line in chosen)
-    assert all("[rome-llama-mini-n" in line for line in chosen)
+    assert all("[rome-llama-mini" in line for line in chosen)
 
 
 def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
     """Model, digest, editors, grid, device and store stand in the header."""
     result = collect(pytester, "--store", str(pytester.path / "store"), "-v")
     result.stdout.fnmatch_lines(
-        ["editgate: model llama-mini (*), editors memit, rome", "edits: counterfact at N = 1, 5, 10*", "store: *"]
+        ["editgate: model llama-mini (*), editors *memit, *rome*", "edits: counterfact at N = 1, 5, 10*", "store: *"]
     )
+
+
+def test_own_thresholds_and_hyperparameters_reach_the_tests(pytester: pytest.Pytester) -> None:
+    """A file of one's own adds its known limit; a built-in editor with other hyperparameters has no limits on file."""
+    file = pytester.path / "mine.toml"
+    file.write_text(
+        'editor = "noop"\n[[known_limit]]\nmodel = "llama-mini"\nbenchmark = "efficacy"\nfrom_edits = 1\n'
+        'reason = "it does nothing"\nevidence = "its name"\n',
+        encoding="utf-8",
+    )
+    given = [f"--store={pytester.path / 'store'}", "--editor=tests.meta.controls:NoOp", "--edit-counts=1"]
+    quality = str(REPOSITORY / "tests" / "test_edit_quality.py")
+    result = pytester.runpytest_inprocess(
+        quality, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "-k", "test_efficacy", "-m", "noop", f"--thresholds={file}", *given,
+    )  # fmt: skip
+    result.assert_outcomes(xfailed=1, deselected=result.parseoutcomes().get("deselected", 0))
