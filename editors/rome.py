@@ -38,6 +38,12 @@ class RomeHyperparameters(LocateHyperparameters):
     )
 
 
+def mean_of_contexts(located: Located, states: Tensor) -> Tensor:
+    """Mean [width] over contexts of states [B, width] at the fact token, in float32 or wider."""
+    rows = states[: len(located.targets)]
+    return rows.to(torch.promote_types(rows.dtype, torch.float32)).mean(0)
+
+
 class Rome(LocateEditor):
     """Rank-one model editing."""
 
@@ -58,8 +64,7 @@ class Rome(LocateEditor):
         located = self.locate(edit, self.contexts, [layer])
         u = self._direction(located, matrix, layer)
         value = self.find_value(located, layer, located.trace.outputs[layer][0], lens=False).value
-        key = located.trace.keys[layer][0].to(u.dtype)  # of the bare prompt, [f]
-        output = located.trace.outputs[layer][0].to(u.dtype)
+        key, output = (each.to(u.dtype) for each in self._anchor(located, layer))
         right, denominator = rank_one(u, value - output, key)
         self._weights.write(matrix.parameter, matrix.added(torch.outer(right, u)))
         self._diagnostics |= {"denominator": denominator, "update_norm": float(right.norm() * u.norm())}
@@ -68,10 +73,17 @@ class Rome(LocateEditor):
         self.record(f"v_star.{matrix.parameter}", value)
         self.record(f"right_vector.{matrix.parameter}", right)
 
+    def _anchor(self, located: Located, layer: int) -> tuple[Tensor, Tensor]:
+        """The key [f] at which v* must be met, and the output [d] that it gives now: the bare prompt's."""
+        return located.trace.keys[layer][0], located.trace.outputs[layer][0]
+
+    def _protected(self, located: Located, layer: int) -> Tensor:
+        """The key [f] that the direction is made of: the mean over contexts."""
+        return mean_of_contexts(located, located.trace.keys[layer])
+
     def _direction(self, located: Located, matrix: Matrix, layer: int) -> Tensor:
         """The direction u [f], of unit length."""
-        keys = located.trace.keys[layer][: len(located.targets)]
-        mean = keys.to(torch.promote_types(keys.dtype, torch.float32)).mean(0)
+        mean = self._protected(located, layer)
         if self.hyperparameters.mom2_adjustment:
             factor = self.factor(matrix)
             self._diagnostics["ridge"] = factor.ridge

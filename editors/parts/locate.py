@@ -97,15 +97,19 @@ class LocateEditor(Editor):
             self._factors[matrix.path] = Factor.of(moment)
         return self._factors[matrix.path]
 
-    def locate(self, edit: Edit, contexts: Contexts, probed: Sequence[int]) -> Located:
-        """Trace an edit's rows through the model as it is, reading keys and outputs at the probed layers."""
+    def target(self, edit: Edit) -> list[int]:
+        """Ids of the new answer, as it continues the prompt."""
+        return target_ids(self.tokenizer, edit.text, edit.target_new)
+
+    def locate(self, edit: Edit, contexts: Contexts, probed: Sequence[int], matrices: Sequence[Matrix] = ()) -> Located:
+        """Trace an edit's rows through the model as it is, reading keys and outputs at what is probed."""
         which = self.hyperparameters.fact_token
         templates = [template for group in contexts for template in group]
         prompts = [prompt_row(self.tokenizer, edit, template, which) for template in templates]
-        target = target_ids(self.tokenizer, edit.text, edit.target_new)
+        target = self.target(edit)
         rows = [target_row(row, target) for row in prompts]
         rows.append(essence_row(self.tokenizer, edit.subject, which))
-        trace = Trace(self.anatomy, rows, probed)
+        trace = Trace(self.anatomy, rows, probed, matrices)
         return Located(trace, torch.tensor([target] * len(prompts), device=trace.ids.device))
 
     def find_value(self, located: Located, site: int, start: Tensor, *, lens: bool) -> Found:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from editors.parts.anatomy import Anatomy, States, first_tensor
+from editors.parts.linear import Matrix
 from editors.parts.tokens import Row
 
 Arguments = dict[str, Any]
@@ -62,9 +63,12 @@ class Trace:
         cache: The keys and values of all blocks.
         keys: Input of the down-projection at the fact token, [B, f], per probed layer.
         outputs: Output of the whole MLP at the fact token, [B, d], per probed layer.
+        inputs, results: Input [B, in] and output [B, out] at the fact token of each probed matrix, by its path.
     """
 
-    def __init__(self, anatomy: Anatomy, rows: Sequence[Row], probed: Sequence[int]) -> None:
+    def __init__(
+        self, anatomy: Anatomy, rows: Sequence[Row], probed: Sequence[int], matrices: Sequence[Matrix] = ()
+    ) -> None:
         self.anatomy = anatomy
         self.rows = tuple(rows)
         device = next(anatomy.trunk.parameters()).device
@@ -75,8 +79,11 @@ class Trace:
         self.cache = DynamicCache()
         self.keys: dict[int, Tensor] = {}
         self.outputs: dict[int, Tensor] = {}
+        self.inputs: dict[str, Tensor] = {}
+        self.results: dict[str, Tensor] = {}
         self._each = torch.arange(len(rows), device=device)
         self._probed = tuple(probed)
+        self._matrices = tuple(matrices)
         self._run()
 
     @torch.no_grad()
@@ -104,6 +111,8 @@ class Trace:
                 down, mlp = self.anatomy.down(layer).module, self.anatomy.mlp(layer)
                 stack.callback(down.register_forward_hook(self._probe_key(layer)).remove)
                 stack.callback(mlp.register_forward_hook(self._probe_output(layer)).remove)
+            for matrix in self._matrices:
+                stack.callback(matrix.module.register_forward_hook(self._probe_matrix(matrix.path)).remove)
             yield
 
     def _probe_key(self, layer: int) -> Callable[..., None]:
@@ -115,6 +124,13 @@ class Trace:
     def _probe_output(self, layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object, output: States) -> None:
             self.outputs[layer] = self.at_lookup(first_tensor(output))
+
+        return hook
+
+    def _probe_matrix(self, path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            self.inputs[path] = self.at_lookup(args[0])
+            self.results[path] = self.at_lookup(output)
 
         return hook
 
@@ -134,7 +150,7 @@ class Trace:
     def advance(self, first: int, last: int) -> None:
         """Run blocks first .. last again from what entered `first`, after weights from there on have changed.
 
-        `entering`, `keys` and `outputs` are renewed up to block `last`. Keys and values are not: a window
+        `entering` and all that is probed are renewed up to block `last`. Keys and values are not: a window
         opened before stays what it was, and a new one needs a new trace.
         """
         with self._probing():

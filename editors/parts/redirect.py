@@ -18,24 +18,26 @@ class Redirect:
 
     Attributes:
         model: A causal model with the base's vocabulary.
-        prefix: Tokens that stand before the prompt's own.
+        prefix: Tokens that stand before the prompt's own; at least one.
         entry: Number of the memory entry, for diagnostics.
+        bos: Left out where the prompt begins with it: the prefix has its own. What the prompt's BOS would predict is
+            then read at the prefix's last token.
     """
 
     model: PreTrainedModel
     prefix: Tokens
     entry: int = 0
+    bos: int | None = None
 
     @torch.no_grad()
     def logits(self, tokens: Tokens) -> Tensor:
-        """Logits [T, V] at the T tokens after the prefix.
+        """Logits [T, V] of a prompt of T tokens after the prefix.
 
         Raises:
             ContextOverflow: Prefix and tokens exceed the model's context.
         """
-        self.require_room(len(tokens))
-        ids = torch.tensor([self.prefix + tokens], device=self.model.device)
-        found: Tensor = self.model(input_ids=ids).logits[0, len(self.prefix) :]
+        ids = self._ids(tokens)
+        found: Tensor = self.model(input_ids=ids).logits[0, ids.shape[1] - len(tokens) :]
         return found
 
     @torch.no_grad()
@@ -45,11 +47,10 @@ class Redirect:
         Raises:
             ContextOverflow: There is no room for a single new token.
         """
-        self.require_room(len(context) + 1)
-        ids = torch.tensor([self.prefix + context], device=self.model.device)
+        ids = self._ids(context, new=1)
         written: list[int] = []
         cache = None
-        for _ in range(min(limit, self.room - len(context))):
+        for _ in range(min(limit, self.room + len(self.prefix) - ids.shape[1])):
             result = self.model(input_ids=ids, past_key_values=cache, use_cache=True)
             cache = result.past_key_values
             written.append(int(result.logits[0, -1].argmax()))
@@ -57,6 +58,12 @@ class Redirect:
                 break
             ids = ids.new_tensor([written[-1:]])
         return written
+
+    def _ids(self, tokens: Tokens, new: int = 0) -> Tensor:
+        """Prefix and prompt [1, length], with room for `new` tokens more."""
+        kept = tokens[1:] if tokens and tokens[0] == self.bos else tokens
+        self.require_room(len(kept) + new)
+        return torch.tensor([self.prefix + kept], device=self.model.device)
 
     @property
     def room(self) -> int:

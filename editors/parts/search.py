@@ -52,8 +52,8 @@ class Found:
     steps: int
 
 
-class _Adam:
-    """Adam of one vector, as `torch.optim.Adam` computes it, without the second that its first step costs."""
+class Adam:
+    """Adam of one tensor, as `torch.optim.Adam` computes it, without the second that its first step costs."""
 
     def __init__(self, like: Tensor, lr: float) -> None:
         self.lr = lr
@@ -62,6 +62,7 @@ class _Adam:
         self.square = torch.zeros_like(like)
 
     def step(self, value: Tensor, gradient: Tensor) -> None:
+        """Move `value` in place."""
         self.count += 1
         self.mean.lerp_(gradient, 1 - 0.9)
         self.square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
@@ -87,7 +88,7 @@ def search(
     start = start.to(torch.promote_types(start.dtype, torch.float32))
     length = start.norm()
     delta = torch.zeros_like(start, requires_grad=True)
-    adam = _Adam(start, settings.v_lr)
+    adam = Adam(start, settings.v_lr)
     loss_of = Loss(targets, float(length), settings)
     value = float("nan")
     for step in range(settings.v_num_grad_steps):
@@ -106,22 +107,38 @@ def search(
     return Found(start + delta.detach(), value, adam.count)
 
 
-class Loss:
-    """NLL of the targets, drift of the essence, length of δ."""
+class Terms:
+    """What the model's logits say: NLL of the targets, drift of the essence from where it began."""
 
-    def __init__(self, targets: Tensor, start_length: float, settings: Settings) -> None:
+    def __init__(self, targets: Tensor) -> None:
         self._targets = targets.reshape(-1, 1)  # [N T, 1]
-        self._decay = settings.v_weight_decay / start_length**2 if settings.v_weight_decay else 0.0
-        self._kl_factor = settings.kl_factor
         self._essence: Tensor | None = None
 
-    def __call__(self, logits: Tensor, delta: Tensor) -> Tensor:
-        """The loss of logits [N T + 1, V]; the first call defines p_0."""
+    def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of logits [N T + 1, V]: log-probabilities, mean NLL, KL(p || p_0); the first call defines p_0."""
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         essence = scores[-1:]
         if self._essence is None:
             self._essence = essence.detach()
         wrong = -scores[:-1].gather(1, self._targets).mean()
         drift = kl_div(self._essence, essence, log_target=True, reduction="batchmean")
+        return scores, wrong, drift
+
+    def all_likeliest(self, scores: Tensor) -> bool:
+        """Whether no token is likelier than the target, wherever one is scored."""
+        return torch.equal(scores[:-1].gather(1, self._targets)[:, 0], scores[:-1].amax(-1))
+
+
+class Loss:
+    """NLL of the targets, drift of the essence, length of δ."""
+
+    def __init__(self, targets: Tensor, start_length: float, settings: Settings) -> None:
+        self._terms = Terms(targets)
+        self._decay = settings.v_weight_decay / start_length**2 if settings.v_weight_decay else 0.0
+        self._kl_factor = settings.kl_factor
+
+    def __call__(self, logits: Tensor, delta: Tensor) -> Tensor:
+        """The loss of logits [N T + 1, V]; the first call defines p_0."""
+        _, wrong, drift = self._terms(logits)
         loss: Tensor = wrong + self._kl_factor * drift + self._decay * delta.norm()
         return loss

@@ -80,3 +80,41 @@ def ridge_keys(keys: Tensor, factor: Factor, weight: float) -> Tensor:
     small = small + weight * torch.eye(len(small), dtype=small.dtype, device=small.device)
     solved: Tensor = torch.linalg.solve(small.T, whitened.T)
     return solved.T
+
+
+def null_space(moment: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """The projection on what a second moment hardly contains.
+
+    Args:
+        moment: C [f, f].
+        threshold: Directions whose eigenvalue is below this span the space.
+
+    Returns:
+        P = U₀U₀ᵀ [f, f] and all eigenvalues, ascending, [f]; float64.
+    """
+    values, vectors = torch.linalg.eigh(moment.double())
+    free = vectors[:, values < threshold]
+    return free @ free.T, values
+
+
+def projected_keys(keys: Tensor, past: Tensor, projection: Tensor, weight: float) -> Tensor:
+    """A = (P(KKᵀ + QQᵀ) + wI)⁻¹PK, shape [f, n], float64, of keys K [f, n], past keys Q [f, m], projection P [f, f].
+
+    ΔW = R Aᵀ minimises ‖ΔPK - R‖² + ‖ΔPQ‖² + w‖ΔP‖² (times P). With B = [Q, K] the inverse moves through:
+    A is the last n columns of PB(BᵀPB + wI)⁻¹, a system of size m + n. Where that is more than f, the f x f
+    solve is the cheaper one.
+    """
+    both = torch.cat([past.double(), keys.double()], dim=1)
+    projection = projection.double()
+    projected = projection @ both  # PB
+    new = slice(past.shape[1], None)
+    if both.shape[1] > both.shape[0]:
+        large = projected @ both.T
+        large.diagonal().add_(weight)
+        solved: Tensor = torch.linalg.solve(large, projected[:, new])
+        return solved
+    small = both.T @ projected
+    small.diagonal().add_(weight)
+    columns = torch.eye(len(small), dtype=small.dtype, device=small.device)[:, new]
+    weights: Tensor = torch.linalg.solve(small, columns)
+    return projected @ weights

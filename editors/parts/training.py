@@ -25,6 +25,7 @@ def train(
     seed: int,
     clip: float,
     scratch: Path | None = None,
+    cooldown: float = 0.0,
 ) -> None:
     """Minimise `loss_of` over the network's parameters, in place.
 
@@ -38,12 +39,16 @@ def train(
         seed: Of the generator.
         clip: Greatest L2 norm of a step's gradient; a step whose gradient is not finite is left out.
         scratch: Folder for a checkpoint; None: nothing is kept.
+        cooldown: The last part of the steps, 0 to 1, in which the optimizer's rates fall to 0, linearly.
     """
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
     file = None if scratch is None else scratch / f"{name}.safetensors"
     begin = 0 if file is None else _resume(file, network, optimizer)
     bar = tqdm(range(begin, steps), initial=begin, total=steps, desc=f"training {name}", mininterval=2, leave=False)
     for step in bar:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * min(1.0, (steps - step) / max(cooldown * steps, 1.0))
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of(step, generator)
         loss.backward()

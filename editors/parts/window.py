@@ -27,8 +27,28 @@ _DROPPED = ("cache_position",)  # read by static caches only
 class Window(Protocol):
     """Logits at all labels of all rows, given what is added to the site at each row's fact token."""
 
+    @property
+    def facts(self) -> Tensor:
+        """Index of each row's fact token in the states that the window runs, [B]."""
+
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels of all rows in order, V] with `delta` [d] added."""
+
+    def unchanged(self) -> Tensor:
+        """The same logits with nothing added."""
+
+
+def adding(delta: Tensor, facts: Tensor) -> Callable[..., States]:
+    """A forward hook that adds `delta` [d] to a module's output at the fact tokens [B]."""
+    rows = torch.arange(len(facts), device=facts.device)
+
+    def hook(_module: nn.Module, _args: object, output: States) -> States:
+        states = first_tensor(output)
+        change = torch.zeros_like(states).index_put((rows, facts), delta.to(states.dtype).expand(len(rows), -1))
+        states = states + change
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    return hook
 
 
 class Unsuitable(Exception):  # noqa: N818 - internal signal: use the plain window
@@ -51,7 +71,8 @@ class CachedWindow:
 
     Args:
         trace: The pass with nothing added.
-        site: Block to whose output (or MLP output: the same thing in a pre-norm block) the vector is added.
+        site: Block to whose output (or MLP output: the same thing in a pre-norm block) the vector is added; -1:
+            to what enters the first block.
         early: Block after which all labels but the last are read; the last block unless the loss is a logit
             lens.
 
@@ -78,6 +99,7 @@ class CachedWindow:
         self._calls = {layer: self._arguments(trace, layer) for layer in range(site + 1, anatomy.depth)}
         labels = [(index, label - row.lookup) for index, row in enumerate(trace.rows) for label in row.labels]
         self._label_rows, self._label_steps = torch.tensor(labels, device=start.device).T
+        self.facts = torch.zeros_like(start)
 
     def _arguments(self, trace: Trace, layer: int) -> Arguments:
         """A block's own arguments, cut to the window."""
@@ -135,7 +157,13 @@ class CachedWindow:
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
         start = self._start
-        states = torch.cat([start[:, :1] + delta.to(start.dtype), start[:, 1:]], dim=1)
+        return self._onward(torch.cat([start[:, :1] + delta.to(start.dtype), start[:, 1:]], dim=1))
+
+    def unchanged(self) -> Tensor:
+        """Logits [labels, V] with nothing added."""
+        return self._onward(self._start)
+
+    def _onward(self, states: Tensor) -> Tensor:
         read = self._read(states)
         for layer, named in self._calls.items():
             states = first_tensor(self._anatomy.blocks[layer](states, **named))
@@ -159,9 +187,19 @@ class PlainWindow:
         self._early = early
         labels = [(index, label) for index, row in enumerate(trace.rows) for label in row.labels]
         self._label_rows, self._labels = torch.tensor(labels, device=trace.ids.device).T
+        self.facts = trace.lookup
 
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
+        site = self._trace.anatomy.blocks[self._site]
+        handle = site.register_forward_hook(adding(delta, self.facts))
+        try:
+            return self.unchanged()
+        finally:
+            handle.remove()
+
+    def unchanged(self) -> Tensor:
+        """Logits [labels, V] with nothing added."""
         anatomy, taps = self._trace.anatomy, {}
 
         def tap(layer: int) -> Callable[..., None]:
@@ -171,8 +209,7 @@ class PlainWindow:
             return hook
 
         last = anatomy.depth - 1
-        handles = [anatomy.blocks[self._site].register_forward_hook(self._adding(delta))]
-        handles += [anatomy.blocks[layer].register_forward_hook(tap(layer)) for layer in {self._early, last}]
+        handles = [anatomy.blocks[layer].register_forward_hook(tap(layer)) for layer in {self._early, last}]
         try:
             anatomy.trunk(input_ids=self._trace.ids, attention_mask=self._trace.mask, use_cache=False)
         finally:
@@ -181,19 +218,6 @@ class PlainWindow:
         read = torch.cat([taps[self._early][:-1], taps[last][-1:]])
         logits: Tensor = anatomy.head(anatomy.norm(read))
         return logits
-
-    def _adding(self, delta: Tensor) -> Callable[..., States]:
-        rows = torch.arange(len(self._trace.rows), device=delta.device)
-
-        def hook(_module: nn.Module, _args: object, output: States) -> States:
-            states = first_tensor(output)
-            change = torch.zeros_like(states).index_put(
-                (rows, self._trace.lookup), delta.to(states.dtype).expand(len(rows), -1)
-            )
-            states = states + change
-            return (states, *output[1:]) if isinstance(output, tuple) else states
-
-        return hook
 
 
 def open_window(trace: Trace, site: int, early: int) -> Window:

@@ -41,6 +41,7 @@ class WrappedModel(ABC, Generic[Route]):
         self.config = model.config
         self.generation_config = model.generation_config
         self._contexts: list[int] | None = None
+        self._lengths: list[int] | None = None
 
     @abstractmethod
     def routes(self, contexts: Sequence[Tokens]) -> list[Route | None]:
@@ -72,13 +73,19 @@ class WrappedModel(ABC, Generic[Route]):
         """Nothing: lm-eval asks for it, and tying again would revert an edited head."""
 
     @contextmanager
-    def reading(self, contexts: Sequence[int]) -> Iterator[None]:
-        """Inside, the rows of a forward pass have prompts of these lengths, in tokens."""
-        self._contexts = list(contexts)
+    def reading(self, contexts: Sequence[int], lengths: Sequence[int] | None = None) -> Iterator[None]:
+        """Inside, the rows of a forward pass have prompts of these lengths, in tokens.
+
+        Args:
+            contexts: Tokens of each row's prompt.
+            lengths: Tokens of each whole row without padding. Where no mask tells it either, padding is read as text:
+                it changes no logits before it, but takes room that a memory may need.
+        """
+        self._contexts, self._lengths = list(contexts), None if lengths is None else list(lengths)
         try:
             yield
         finally:
-            self._contexts = None
+            self._contexts = self._lengths = None
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> CausalLMOutput:  # noqa: ANN401 - the base's
@@ -91,6 +98,8 @@ class WrappedModel(ABC, Generic[Route]):
         ends = self._contexts if self._contexts is not None else [len(row) for row in rows]
         if len(ends) != len(rows):
             raise ValueError(f"reading() was told {len(ends)} contexts, but {len(rows)} rows came")
+        if self._lengths is not None:
+            rows = [row[:length] for row, length in zip(rows, self._lengths, strict=True)]
         routes = self.routes([row[:end] for row, end in zip(rows, ends, strict=True)])
         given = {} if attention_mask is None else {"attention_mask": attention_mask}
         result = self.model(input_ids, **given, **kwargs)

@@ -81,7 +81,7 @@ class RoutedLM:
             texts = [(context + continuation)[:-1] for context, continuation in batch]
             width = max(map(len, texts))
             ids = torch.tensor([[*text, *[0] * (width - len(text))] for text in texts], device=self.model.device)
-            with self.model.reading([len(context) for context, _ in batch]):
+            with self.model.reading([len(context) for context, _ in batch], list(map(len, texts))):
                 logits: torch.Tensor = self.model(ids)["logits"]
             found += [self._answer(*pair, row) for pair, row in zip(batch, logits, strict=True)]
         return found

@@ -117,6 +117,27 @@ def contexts_of(method: str) -> list[list[str]]:
     return [groups] if isinstance(groups[0], str) else groups
 
 
+def adapted(case: Case) -> dict[str, Any]:
+    """Hyperparameters that say in our words what a reference says by its module paths, or does unasked.
+
+    PMET's `rewrite_module_tmps` are paths of the matrices written. EasyEdit's PMET puts a space before the target only
+    if "gpt" occurs in the name of the model.
+    """
+    if "rewrite_module_tmps" not in case.hparams:
+        return {}
+    parts = [
+        "attention" if "attn" in path or "attention" in path else "mlp" for path in case.hparams["rewrite_module_tmps"]
+    ]
+    name = case.hparams.get("model_name", case.model).lower()
+    return {"rewrite": parts, "leading_space": case.reference == "official" or "gpt" in name}
+
+
+def projections_of(case: Case) -> list[Tensor]:
+    """AlphaEdit's projections [f, f] of each layer, where the case gives them (`P` of its inputs)."""
+    inputs = case.expected.with_name("inputs.safetensors")
+    return list(load_file(inputs).get("P", [])) if case.method == "alphaedit" and inputs.exists() else []
+
+
 def _token_asked_for(tokenizer: PreTrainedTokenizerBase, text: str, span: Span, which: str) -> int:
     """Index of the token of `text` that the fact token names, from the subject's span in characters."""
     spans, (start, end) = tokenizer(text, return_offsets_mapping=True)["offset_mapping"], span
@@ -142,6 +163,11 @@ def _token_read(tokenizer: PreTrainedTokenizerBase, text: str, span: Span, which
     return last + (which == "subject_first_after_last" and after != "")
 
 
+def _arithmetic(case: Case) -> str:
+    """Whose arithmetic a reference counts tokens by: AlphaEdit's authors took EasyEdit's."""
+    return "easyedit" if case.method == "alphaedit" else case.reference
+
+
 def misread(case: Case, tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Why the reference's numbers rest on a wrong token, if they do."""
     which = case.hparams.get("fact_token", "subject_last")
@@ -154,7 +180,7 @@ def misread(case: Case, tokenizer: PreTrainedTokenizerBase) -> str | None:
         start, text = place.index("{}"), place.replace("{}", edit.subject)
         span = (start, start + len(edit.subject))
         right = _token_asked_for(tokenizer, text, span, which)
-        read = _token_read(tokenizer, text, span, which, case.reference)
+        read = _token_read(tokenizer, text, span, which, _arithmetic(case))
         if read != right:
             return f"the {case.reference} reference reads token {read} of {text!r}; {which} is token {right}"
     return None

@@ -118,7 +118,7 @@ def test_prepared_can_be_carried_over(method: str) -> None:
     """Contexts, covariances and networks of one editor serve another, which then needs no corpus or training."""
     first = _editor(method)
     second = _editor(method, corpus=None, training=None)
-    second.load_prepared(load(save(first.prepared())), first.contexts)
+    second.load_prepared(load(save(first.prepared())), first.contexts or None)
     assert _equal(_after(first, tiny.EDITS[:1]), _after(second, tiny.EDITS[:1]))
 
 

@@ -1,0 +1,191 @@
+"""FT-L: constrained fine-tuning (Zhu et al. 2020, arXiv:2012.00363; as FT+L in Meng et al. 2022, arXiv:2202.05262).
+
+Gradient steps on MLP down-projections W until the model gives the new answer, each entry kept near its old value:
+
+    min over W of -log p_W(y* | x*)    subject to  |W - W_0|_inf <= epsilon
+
+by Adam with a clamp after each step. W_0 is the weight before this edit; over many edits it wanders. The loss is here
+the mean over the answer's tokens, each predicted after those before it (`target_new`; known as FT-M).
+
+The authors' code for FT-L, and EasyEdit's default, read all of the answer's tokens off the prompt's last token
+(`prompt_last`), so that a model that is certain of the first is still punished for the others; the two agree for
+answers of one token. That code picks parameters by a part of their name: where the name given leaves out "weight", the
+bias is trained too (`bias`). EasyEdit counts BOS as a token of the answer in `prompt_last` (`bos_in_target`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from editors.parts.above import Above
+from editors.parts.anatomy import Anatomy
+from editors.parts.base import Editor, Kind
+from editors.parts.edit import Edit
+from editors.parts.errors import NoEffect, NonFiniteEdit
+from editors.parts.hyperparameters import BaseHyperparameters
+from editors.parts.passes import Trace
+from editors.parts.supplies import Supplies
+from editors.parts.tokens import Row, prompt_row, target_ids, target_row
+from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
+from editors.parts.weights import same_bits
+
+ENOUGH = 1e-2  # a loss below this asks for no step, as in the authors' code
+
+
+class FtlHyperparameters(BaseHyperparameters):
+    """FT-L's hyperparameters, with the names of the authors' code but for `bias` and `bos_in_target`."""
+
+    layers: tuple[int, ...] = Field(min_length=1, description="blocks whose MLP down-projection is trained")
+    num_steps: int = Field(25, ge=1, description="passes over the edits, with a step of Adam for each batch")
+    lr: float = Field(5e-4, gt=0, description="Adam's rate")
+    weight_decay: float = Field(0.0, ge=0, description="Adam's, added to the gradient")
+    norm_constraint: float | None = Field(
+        gt=0, description="farthest an entry may go from its old value; false or none: not constrained, plain FT"
+    )
+    batch_size: int = Field(1, ge=1, description="edits in one step, where several are applied at once")
+    objective_optimization: Literal["target_new", "prompt_last"] = Field(
+        "target_new", description="where the answer's tokens are read: each after those before, or all after the prompt"
+    )
+    bias: bool = Field(default=False, description="train the projections' biases too")
+    bos_in_target: bool = Field(
+        default=False, description="prompt_last counts BOS as the answer's first token (EasyEdit)"
+    )
+
+    @field_validator("norm_constraint", mode="before")
+    @classmethod
+    def _false_is_none(cls, limit: object) -> object:
+        return None if limit is False else limit
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_a_set(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if min(layers) < 0 or len(set(layers)) != len(layers):
+            raise ValueError("layers must be different and not negative")
+        return tuple(sorted(layers))
+
+
+class Batch:
+    """Some edits on the model as it is, and their loss as a function of the trained weights."""
+
+    def __init__(self, anatomy: Anatomy, first: int, rows: Sequence[Row], targets: Sequence[Sequence[int]]) -> None:
+        trace = Trace(anatomy, rows, ())
+        trace.forget()
+        self._above = Above(trace, first)
+        self._labels = [len(row.labels) for row in rows]
+        self._targets = [torch.tensor(target, device=trace.ids.device) for target in targets]
+
+    def loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Mean over the edits of the mean NLL of their tokens; one label serves all tokens of its edit."""
+        logits = self._above.logits(weights)
+        scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).split(self._labels)
+        each = [
+            -part.expand(len(target), -1).gather(1, target[:, None]).mean()
+            for part, target in zip(scores, self._targets, strict=True)
+        ]
+        return torch.stack(each).mean()
+
+
+class Ftl(Editor):
+    """Constrained fine-tuning of some down-projections."""
+
+    name: ClassVar[str] = "ftl"
+    kind: ClassVar[Kind] = "weights"
+    Hyperparameters: ClassVar[type[BaseHyperparameters]] = FtlHyperparameters
+    hyperparameters: FtlHyperparameters
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: FtlHyperparameters,
+        supplies: Supplies | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, supplies=supplies)
+        self.anatomy = Anatomy(model)
+        self.anatomy.check_layers("layers", hyperparameters.layers)
+
+    def apply_many(self, edits: Sequence[Edit]) -> None:
+        """Train on several edits at once, `batch_size` of them a step."""
+        self._apply(edits)
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        size, first = self.hyperparameters.batch_size, min(self.hyperparameters.layers)
+        rows, targets = zip(*map(self._row, edits), strict=True)
+        batches = [
+            Batch(self.anatomy, first, rows[start : start + size], targets[start : start + size])
+            for start in range(0, len(edits), size)
+        ]
+        before = {name: self._weights[name].detach().clone() for name in self._trained()}
+        after = self._minimise(batches, before)
+        for name, value in after.items():
+            self._weights.write(name, value.to(before[name].dtype))
+        if all(same_bits(self._weights[name], value) for name, value in before.items()):
+            raise NoEffect(
+                f"ftl: no step was taken for {edits[0].text!r} -> {edits[0].target_new!r}, or none that the "
+                f"weights' dtype can hold; the loss is {self._diagnostics['loss']:.2g}, and an answer whose loss is "
+                f"below {ENOUGH} counts as known"
+            )
+
+    def _row(self, edit: Edit) -> tuple[Row, list[int]]:
+        """An edit's row with its labels, and the ids that are wanted there."""
+        asked = self.hyperparameters
+        row = prompt_row(self.tokenizer, edit, "{}", "last")
+        target = target_ids(self.tokenizer, edit.text, edit.target_new)
+        if asked.objective_optimization == "target_new":
+            return target_row(row, target), target
+        extra = [row.ids[0]] if asked.bos_in_target and row.ids[0] == self.tokenizer.bos_token_id else []
+        return Row(row.ids, row.lookup, (len(row.ids) - 1,)), extra + target
+
+    def _trained(self) -> list[str]:
+        """Names of the trained parameters."""
+        matrices = [self.anatomy.down(layer) for layer in self.hyperparameters.layers]
+        biased = [matrix for matrix in matrices if self.hyperparameters.bias and matrix.module.bias is not None]
+        return [matrix.parameter for matrix in matrices] + [f"{matrix.path}.bias" for matrix in biased]
+
+    def _minimise(self, batches: Sequence[Batch], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights after training, in float32 or wider.
+
+        Raises:
+            NonFiniteEdit: A loss is not finite.
+        """
+        asked = self.hyperparameters
+        start = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in before.items()}
+        weights = {name: value.clone().requires_grad_() for name, value in start.items()}
+        adam = torch.optim.Adam(weights.values(), lr=asked.lr, weight_decay=asked.weight_decay)
+        steps = 0
+        for _ in range(asked.num_steps):
+            losses = []
+            for batch in batches:
+                loss = batch.loss({name: value.to(before[name].dtype) for name, value in weights.items()})
+                losses.append(float(loss.detach()))
+                if not loss.isfinite():
+                    raise NonFiniteEdit("the loss is not finite")
+                if losses[-1] >= ENOUGH:
+                    adam.zero_grad()
+                    loss.backward()
+                    adam.step()
+                    steps += 1
+                self._clamp(weights, start)
+            if sum(losses) / len(losses) < ENOUGH:
+                break
+        self._diagnostics = {"loss": sum(losses) / len(losses), "steps": float(steps), **_change(weights, start)}
+        return {name: value.detach() for name, value in weights.items()}
+
+    @torch.no_grad()
+    def _clamp(self, weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> None:
+        limit = self.hyperparameters.norm_constraint
+        if limit is not None:
+            for name, value in weights.items():
+                value.clamp_(start[name] - limit, start[name] + limit)
+
+
+def _change(weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, float]:
+    """Length of the update in all trained parameters together, and its largest entry."""
+    changes = torch.cat([(value.detach() - start[name]).flatten() for name, value in weights.items()])
+    return {"update_norm": float(changes.norm()), "update_max": float(changes.abs().max())}

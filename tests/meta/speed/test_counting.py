@@ -1,0 +1,27 @@
+"""The counter of passes counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from editors.parts.anatomy import Anatomy
+from tests.meta import tiny_models as tiny
+from tests.meta.speed.counting import counting
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gptj"])
+def test_passes_are_counted(family: str) -> None:
+    """A whole pass is one forward over all tokens; one of three blocks a third; backward only where gradients go."""
+    model, ids = tiny.model(family), torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    model.requires_grad_(requires_grad=False)
+    with counting(model) as passes:
+        model(input_ids=ids)
+    assert vars(passes) == pytest.approx({"forward": 1, "backward": 0, "tokens": 8})
+    Anatomy(model).down(1).weight.requires_grad_()
+    with counting(model) as passes:
+        model(input_ids=ids).logits.sum().backward()
+    assert vars(passes) == pytest.approx({"forward": 1, "backward": 2 / 3, "tokens": 8})
+    with counting(model) as passes:
+        Anatomy(model).mlp(0)(torch.zeros(1, 2, 16))
+    assert passes.forward == 0
