@@ -63,7 +63,10 @@ _SHAPES: dict[str, tiny.Shape] = {}
 
 def _fresh(method: str, shape: tiny.Shape) -> Editor:
     model = shape.build()
-    given = {"contexts": tiny.CONTEXTS, "corpus": tiny.CORPUS, "training": tiny.EDITS}
+    # second moments of a wide spectrum, in which every method's threshold finds its place
+    moments = {path: torch.logspace(1, -5, len(found)).diag() for path, found in tiny.moments(model).items()}
+    given: dict[str, Any] = {"contexts": tiny.CONTEXTS, "covariances": moments}
+    given |= {"corpus": tiny.CORPUS, "training": tiny.EDITS}
     return create(method, model, tiny.tokenizer(), **given, **tiny.settings(method))
 
 
