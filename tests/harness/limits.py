@@ -57,11 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for limit in source.contents.known_limit
     }
     text = render(given.editor, given.model, curves, reasons, new=given.reason)
-    if text:
-        file.write_text(text, encoding="utf-8")
-    else:
-        file.unlink(missing_ok=True)
-    sys.stdout.write(text or f"{given.editor} on {given.model} has no known limit on this grid\n")
+    file.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
 
 
 def measure(editor: str, model: str, orders: int, store: Path) -> dict[str, Curve]:
@@ -112,14 +109,15 @@ def bounds(curve: Curve) -> tuple[int | None, int | None]:
 
 
 def render(editor: str, model: str, curves: dict[str, Curve], reasons: dict[str, str], *, new: str) -> str:
-    """Return the file's text; empty if nothing fails. `reasons` by benchmark, `new` where there is none yet."""
+    """Return the file's text; a comment alone if nothing fails. `reasons` by benchmark, `new` where there is none."""
     orders = max((len(cells) for curve in curves.values() for cells in curve.values()), default=0)
     entries = [
         _entry(model, name, curve, reasons.get(name, new))
         for name, curve in sorted(curves.items())
         if bounds(curve)[0] is not None
     ]
-    return "\n".join([HEAD.format(name=editor, orders=orders), *entries]) if entries else ""
+    none = f"# Everything held on {model} at N = {', '.join(map(str, sorted(next(iter(curves.values())))))}.\n"
+    return "\n".join([HEAD.format(name=editor, orders=orders), *(entries or [none])])
 
 
 def _entry(model: str, name: str, curve: Curve, reason: str) -> str:

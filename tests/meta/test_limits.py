@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert found[5].reason == 'an "old" reason'
     assert "0.50 (2 of 3 hold) at 5, 0.50 at 10" in found[5].evidence
     assert policy.known_limit("rome", "llama-mini", "gsm8k", 10) is None
+
+
+def test_a_method_without_limits_has_a_file_too() -> None:
+    """It says what was measured, and holds no limit."""
+    text = render("rome", "llama-mini", {"mmlu": _curve(n1="+++", n5="+++")}, {}, new="new")
+    assert tomllib.loads(text) == {}
+    assert "Everything held on llama-mini at N = 1, 5" in text
 
 
 def test_an_order_moves_the_first_edits_only() -> None:
