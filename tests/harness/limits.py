@@ -24,7 +24,10 @@ from tests.harness.threshold_files import QUALITIES
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 3
-HEAD = "# Known limits of {name}, measured with {orders} orders of the edits: python -m tests.harness.limits {name}\n"
+HEAD = """\
+# Known limits of {name}, measured with {orders} orders of the edits: python -m tests.harness.limits {name}
+# Edit budget, the largest N up to which everything holds, by order: {budgets}
+"""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,18 @@ def render(editor: str, model: str, curves: dict[str, Curve], reasons: dict[str,
         if bounds(curve)[0] is not None
     ]
     none = f"# Everything held on {model} at N = {', '.join(map(str, sorted(next(iter(curves.values())))))}.\n"
-    return "\n".join([HEAD.format(name=editor, orders=orders), *(entries or [none])])
+    budgets = ", ".join(str(budget(curves, order)) for order in range(orders))
+    return "\n".join([HEAD.format(name=editor, orders=orders, budgets=budgets), *(entries or [none])])
+
+
+def budget(curves: dict[str, Curve], order: int) -> int:
+    """Return the largest N up to which everything held in this order; 0 if the smallest failed."""
+    best = 0
+    for n in sorted(next(iter(curves.values()))):
+        if not all(curve[n][order].held for curve in curves.values()):
+            break
+        best = n
+    return best
 
 
 def _entry(model: str, name: str, curve: Curve, reason: str) -> str:

@@ -54,6 +54,14 @@ def test_a_method_without_limits_has_a_file_too() -> None:
     text = render("rome", "llama-mini", {"mmlu": _curve(n1="+++", n5="+++")}, {}, new="new")
     assert tomllib.loads(text) == {}
     assert "Everything held on llama-mini at N = 1, 5" in text
+    assert "by order: 5, 5, 5" in text
+
+
+def test_the_budget_of_an_order_ends_before_its_first_failure() -> None:
+    """By order; any benchmark that fails ends it, and a later pass does not count."""
+    curves = {"mmlu": _curve(n1="+++", n5="+-+", n10="+++"), "gsm8k": _curve(n1="++-", n5="+++", n10="-++")}
+    text = render("rome", "llama-mini", curves, {}, new="new")
+    assert "by order: 5, 1, 0" in text
 
 
 def test_an_order_moves_the_first_edits_only() -> None:
