@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from editors import Edit, HyperparameterError, MissingTraining, NoEffect, StateMismatch, create
+from editors import Edit, HyperparameterError, NoEffect, StateMismatch, create
 from editors.mend import Mend
-from editors.parts import training
 from editors.parts.gradients import IGNORED, Batch, Gradients, gradients
 from editors.parts.hypernetwork import NetworkHyperparameters, Transform
-from editors.parts.mend_material import Material
-from editors.parts.mend_training import MetaLoss, Weighing
 from editors.parts.weights import same_bits
 from tests.meta import tiny_models as tiny
 
@@ -37,20 +33,6 @@ SHAPES = st.fixed_dictionaries(
         "seed": st.integers(0, 999),
     }
 )
-TRAINING = [
-    Edit("The capital of {} is", "Velidor", "Amber Bay", "Port Winslow", ("Velidor has its seat in",)),
-    Edit(
-        "{} was born in", "Marta Velen", "Dorvik", "", ("The home of Marta Velen is",), (("Yusuf was born in", "Bay"),)
-    ),
-    Edit(
-        "The mother tongue of {} is",
-        "Yusuf Adair",
-        "Swedish",
-        "Greek",
-        (),
-        (("The tongue of Marta is", "Greek"), ("We saw", "Bay")),
-    ),
-]
 
 
 def _mend(model: PreTrainedModel, **changes: Any) -> Mend:  # noqa: ANN401 - supplies and hyperparameters
@@ -153,89 +135,6 @@ def test_statistics_do_not_depend_on_the_split(*, cuts: set[int], seed: int) -> 
         assert torch.allclose(transform.get_buffer(f"{letter}_std"), rows.std(0))
 
 
-def _loss_by_hand(model: PreTrainedModel, editor: Mend, material: Material, weighing: Weighing, view: int) -> float:
-    """The training's loss with each edit really written, one text at a time, without any cache."""
-    total = 0.0
-    for edit, outer, loc in zip(material.edits, material.outer, material.loc, strict=True):
-        asked, near = outer[view // len(loc) % len(outer)], loc[view % len(loc)]
-        ids = [torch.tensor([query.row.ids]) for query in (asked, near)]
-        before = model(input_ids=ids[1]).logits[0, list(near.row.labels)].log_softmax(-1)
-        kept = {matrix.parameter: matrix.weight.detach().clone() for matrix in editor.matrices}
-        editor.apply(edit)
-        sizes = [(model.get_parameter(name) - value).square().sum() / value.square().sum() for name, value in kept.items()]
-        said = model(input_ids=ids[0]).logits[0, list(asked.row.labels)]
-        after = model(input_ids=ids[1]).logits[0, list(near.row.labels)].log_softmax(-1)
-        editor.undo()
-        total += weighing.size * float(torch.stack(sizes).sum())
-        total += weighing.edit * float(cross_entropy(said, torch.tensor(asked.answer)))
-        total += weighing.loc * float(kl_div(after, before, log_target=True, reduction="none").sum(-1).mean())
-    return total / len(material.edits)
-
-
-@few
-@given(shape=SHAPES, sign=st.sampled_from([-1, 1]))
-def test_the_training_loss_is_that_of_edited_models(*, shape: dict[str, Any], sign: int) -> None:
-    """Groups, kept states and unformed updates give the loss that edits written one by one give."""
-    model = tiny.model(**shape, dtype=torch.float64)
-    editor = _mend(model, training=TRAINING, sign=sign)
-    editor.prepare()
-    assert editor._network is not None
-    material, weighing = Material.of(tiny.tokenizer(), TRAINING, "rephrase"), Weighing(0.7, 1.3, 0.2, sign)
-    loss = MetaLoss(
-        model=model,
-        tokenizer=tiny.tokenizer(),
-        matrices=editor.matrices,
-        lowest=editor._lowest,
-        network=editor._network,
-        material=material,
-        weighing=weighing,
-        group=len(TRAINING),
-        neighbours=1,
-        seed=0,
-    )
-    generator = torch.Generator().manual_seed(0)
-    view = int(torch.randint(1 << 16, (), generator=generator)) % loss._views
-    found = float(loss(0, generator.manual_seed(0)))
-    with torch.no_grad():
-        assert found == pytest.approx(_loss_by_hand(model, editor, material, weighing, view), rel=1e-5, abs=1e-7)
-
-
-def test_training_lowers_its_loss() -> None:
-    """After 40 steps the loss on the training edits is lower than the fresh network's, and each layer has left 0."""
-    losses = []
-    for steps in (0, 40):
-        model = tiny.model()
-        editor = _mend(model, training=TRAINING, max_iters=steps)
-        editor.prepare()
-        material = Material.of(tiny.tokenizer(), TRAINING, "rephrase")
-        losses.append(_loss_by_hand(model, editor, material, Weighing(0.1, 1.0, 0.0, -1), 0))
-    assert losses[1] < losses[0] - 0.05
-    assert all(value.any() for name, value in editor.prepared().items() if name.endswith((".u", ".v")))
-
-
-def test_a_killed_training_resumes_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed between checkpoints and started again, the training gives the network of an uninterrupted one."""
-    given = {"training": TRAINING, "max_iters": 7, "accumulate_bs": 2, "cooldown": 0.5}
-    whole = _mend(tiny.model(), **given).prepared()
-    monkeypatch.setattr(training, "SAVE_EVERY", 2)
-    call = MetaLoss.__call__
-
-    def killed(self: MetaLoss, step: int, generator: torch.Generator) -> Tensor:
-        if step == 5:
-            raise KeyboardInterrupt
-        return call(self, step, generator)
-
-    monkeypatch.setattr(MetaLoss, "__call__", killed)
-    with pytest.raises(KeyboardInterrupt):
-        _mend(tiny.model(), **given, scratch=tmp_path).prepare()
-    monkeypatch.setattr(MetaLoss, "__call__", call)
-    resumed = _mend(tiny.model(), **given, scratch=tmp_path).prepared()
-    assert all(same_bits(value, resumed[name]) for name, value in whole.items())
-    assert any(
-        not same_bits(value, whole[name]) for name, value in _mend(tiny.model(), **given, seed=1).prepared().items()
-    )
-
-
 def test_without_accumulate_only_the_last_edit_is_left() -> None:
     """With accumulate = false, as in the published runs, the first edit is gone after the second."""
     states = []
@@ -257,13 +156,46 @@ def test_step_sizes_of_zero_are_no_effect() -> None:
     assert editor.state() == {}
 
 
+@few
+@given(seed=st.integers(0, 99), scale=st.sampled_from([1e-3, 1.0, 1e6]), clip=st.sampled_from([0.5, 3.0]))
+def test_the_clip_bounds_a_row(*, seed: int, scale: float, clip: float) -> None:
+    """With a clip no row's root mean square exceeds it, whatever comes in, and rows below it stay as they are."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = Gradients(*(torch.randn(20, width, generator=generator, dtype=torch.float64) for width in (3, 5)))
+    plain, clipped = (
+        Transform((3, 5), NetworkHyperparameters(row_clip=each), None, generator.manual_seed(0)).double()
+        for each in (None, clip)
+    )
+    for transform in (plain, clipped):
+        transform.observe(rows)
+    far = Gradients(rows.inputs * scale, rows.deltas * scale)
+    before, after = plain(far, None), clipped(far, None)
+    for left, right in ((before.inputs, after.inputs), (before.deltas, after.deltas)):
+        length = left.square().mean(-1).sqrt()
+        assert torch.allclose(right.square().mean(-1).sqrt(), length.clamp(max=clip))
+        assert torch.equal(left[length < clip], right[length < clip])
+
+
+@few
+@given(seed=st.integers(0, 99), floor=st.floats(0.1, 2.0))
+def test_the_floor_bounds_what_a_dead_unit_can_do(*, seed: int, floor: float) -> None:
+    """A unit that hardly moved in training is divided by the floor's share of the mean deviation, not by its own."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = Gradients(*(torch.randn(20, width, generator=generator, dtype=torch.float64) for width in (3, 5)))
+    rows.inputs[:, 0] *= 1e-6
+    transform = Transform((3, 5), NetworkHyperparameters(std_floor=floor), None, generator).double()
+    transform.observe(rows)
+    moved = Gradients(rows.inputs + torch.tensor([1.0, 0.0, 0.0]), rows.deltas)
+    step = transform(moved, None).inputs - transform(rows, None).inputs
+    assert torch.allclose(step[:, 0], 1 / (floor * transform.u_std.mean()), rtol=1e-4)
+
+
 def test_gradients_do_not_depend_on_the_other_texts() -> None:
     """Taken separately, each text's rows are those of the text alone, though losses have different lengths."""
     model = tiny.model(dtype=torch.float64)
     editor = _mend(model)
-    together = gradients(model, editor.matrices, Batch.of(tiny.tokenizer(), _pairs(tiny.EDITS), CPU), separately=True)[
-        1
-    ]
+    batch = Batch.of(tiny.tokenizer(), _pairs(tiny.EDITS), CPU)
+    together = gradients(model, editor.matrices, batch, separately=True)[1]
     for number, pair in enumerate(_pairs(tiny.EDITS)):
         alone = gradients(model, editor.matrices, Batch.of(tiny.tokenizer(), [pair], CPU))[1]
         for many, one in zip(together, alone, strict=True):
@@ -273,7 +205,7 @@ def test_gradients_do_not_depend_on_the_other_texts() -> None:
 
 
 def test_wrong_requests_are_refused() -> None:
-    """Unknown or doubled matrices, contradictory sides, missing training and foreign networks are named."""
+    """Unknown or doubled matrices, contradictory sides and foreign networks are named."""
     name = "model.layers.1.mlp.up_proj.weight"
     for bad, message in (
         ([f"{name}x"], "inner_params holds"),
@@ -284,9 +216,5 @@ def test_wrong_requests_are_refused() -> None:
             _mend(tiny.model(), inner_params=bad)
     with pytest.raises(HyperparameterError, match="x_only cannot be used"):
         _mend(tiny.model(), x_only=True)
-    with pytest.raises(MissingTraining, match="several subjects"):
-        _mend(tiny.model(), training=TRAINING[:1]).prepare()
-    with pytest.raises(MissingTraining, match="pass training"):
-        _mend(tiny.model(), training=()).prepare()
     with pytest.raises(StateMismatch, match="does not fit"):
         _mend(tiny.model(), rank=3).load_prepared(_mend(tiny.model()).prepared())
