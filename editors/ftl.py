@@ -125,11 +125,11 @@ class Ftl(Editor):
         after = self._minimise(batches, before)
         for name, value in after.items():
             self._weights.write(name, value.to(before[name].dtype))
-        if all(same_bits(self._weights[name], value) for name, value in before.items()):
+        stepped = self._diagnostics["steps"] > 0  # an answer that is known already takes none: nothing is wrong
+        if stepped and all(same_bits(self._weights[name], value) for name, value in before.items()):
             raise NoEffect(
-                f"ftl: no step was taken for {edits[0].text!r} -> {edits[0].target_new!r}, or none that the "
-                f"weights' dtype can hold; the loss is {self._diagnostics['loss']:.2g}, and an answer whose loss is "
-                f"below {ENOUGH} counts as known"
+                f"ftl: the steps for {edits[0].text!r} -> {edits[0].target_new!r} are smaller than the weights' dtype "
+                f"can hold; the loss is {self._diagnostics['loss']:.2g}"
             )
 
     def _row(self, edit: Edit) -> tuple[Row, list[int]]:
