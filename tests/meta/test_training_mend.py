@@ -117,7 +117,7 @@ def test_training_lowers_its_loss() -> None:
 
 def test_a_killed_training_resumes_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between checkpoints and started again, the training gives the network of an uninterrupted one."""
-    given = {"training": TRAINING, "max_iters": 7, "accumulate_bs": 2, "cooldown": 0.5}
+    given: dict[str, Any] = {"training": TRAINING, "max_iters": 7, "accumulate_bs": 2, "cooldown": 0.5}
     whole = _mend(tiny.model(), **given).prepared()
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     call = MetaLoss.__call__
