@@ -27,7 +27,7 @@ from editors.parts.anatomy import Anatomy
 from editors.parts.base import Editor, Kind
 from editors.parts.edit import Edit
 from editors.parts.errors import NoEffect, NonFiniteEdit
-from editors.parts.hyperparameters import BaseHyperparameters
+from editors.parts.hyperparameters import BaseHyperparameters, Layers
 from editors.parts.passes import Trace
 from editors.parts.supplies import Supplies
 from editors.parts.tokens import Row, prompt_row, target_ids, target_row
@@ -40,7 +40,7 @@ ENOUGH = 1e-2  # a loss below this asks for no step, as in the authors' code
 class FtlHyperparameters(BaseHyperparameters):
     """FT-L's hyperparameters, with the names of the authors' code but for `bias` and `bos_in_target`."""
 
-    layers: tuple[int, ...] = Field(min_length=1, description="blocks whose MLP down-projection is trained")
+    layers: Layers = Field(min_length=1, description="blocks whose MLP down-projection is trained")
     num_steps: int = Field(25, ge=1, description="passes over the edits, with a step of Adam for each batch")
     lr: float = Field(5e-4, gt=0, description="Adam's rate")
     weight_decay: float = Field(0.0, ge=0, description="Adam's, added to the gradient")
@@ -60,13 +60,6 @@ class FtlHyperparameters(BaseHyperparameters):
     @classmethod
     def _false_is_none(cls, limit: object) -> object:
         return None if limit is False else limit
-
-    @field_validator("layers")
-    @classmethod
-    def _layers_are_a_set(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
-        if min(layers) < 0 or len(set(layers)) != len(layers):
-            raise ValueError("layers must be different and not negative")
-        return tuple(sorted(layers))
 
 
 class Batch:

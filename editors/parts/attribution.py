@@ -21,7 +21,7 @@ from editors.parts.anatomy import Anatomy, States, first_tensor
 from editors.parts.errors import UnsupportedModel
 from editors.parts.passes import CACHE_NAMES, Arguments, Trace
 from editors.parts.tokens import Row
-from editors.parts.window import _Past
+from editors.parts.window import Past
 
 Neuron = Literal["activation", "preactivation"]
 _ATTENTION = ("eager", "sdpa")  # implementations that take any additive mask
@@ -127,7 +127,7 @@ class _Paths:
                 assert isinstance(stored, DynamicLayer)  # the trace made the cache
                 assert stored.keys is not None
                 assert stored.values is not None
-                named[name] = _Past(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
+                named[name] = Past(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
             elif name == "attention_mask":
                 named[name] = self._mask(value, positions, dtype)
             elif name in ("position_ids", "position_embeddings"):

@@ -6,15 +6,24 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from editors.parts.errors import HyperparameterError
 from editors.parts.tokens import FactToken
 
 FOLDER = Path(__file__).resolve().parent.parent / "defaults"
 _NOTES = ("source", "aliases")  # keys of a table that are no hyperparameters
+
+
+def _a_set(layers: tuple[int, ...]) -> tuple[int, ...]:
+    if not layers or min(layers) < 0 or len(set(layers)) != len(layers):
+        raise ValueError("layers must be different and not negative")
+    return tuple(sorted(layers))
+
+
+Layers = Annotated[tuple[int, ...], AfterValidator(_a_set)]
 
 
 class BaseHyperparameters(BaseModel):
@@ -26,7 +35,7 @@ class BaseHyperparameters(BaseModel):
 class LocateHyperparameters(BaseHyperparameters):
     """What all methods with a value search take. Names are those of the authors' code."""
 
-    layers: tuple[int, ...] = Field(min_length=1, description="blocks whose MLP down-projection is edited")
+    layers: Layers = Field(min_length=1, description="blocks whose MLP down-projection is edited")
     fact_token: FactToken = Field("subject_last", description="the token whose key is edited")
     v_num_grad_steps: int = Field(ge=1, description="loss evaluations of the value search; one fewer Adam steps")
     v_lr: float = Field(0.5, gt=0, description="Adam's rate in the value search")
@@ -37,13 +46,6 @@ class LocateHyperparameters(BaseHyperparameters):
     context_template_length_params: tuple[tuple[int, int], ...] = Field(
         description="contexts to generate: pairs (length in tokens, how many)"
     )
-
-    @field_validator("layers")
-    @classmethod
-    def _layers_are_a_set(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
-        if min(layers) < 0 or len(set(layers)) != len(layers):
-            raise ValueError("layers must be different and not negative")
-        return tuple(sorted(layers))
 
     @field_validator("context_template_length_params")
     @classmethod

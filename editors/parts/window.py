@@ -55,7 +55,7 @@ class Unsuitable(Exception):  # noqa: N818 - internal signal: use the plain wind
     """The cached window cannot serve this model."""
 
 
-class _Past:
+class Past:
     """Stands in for the model's cache: stored keys and values go before the new ones, and nothing is kept."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
@@ -63,6 +63,7 @@ class _Past:
         self.values = values
 
     def update(self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
+        """The stored keys and values with the new ones behind them."""
         return torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
 
 
@@ -110,7 +111,7 @@ class CachedWindow:
                 prefix = int(trace.lookup.max())
                 if not isinstance(stored, DynamicLayer) or stored.keys is None or stored.values is None:
                     raise Unsuitable
-                named[name] = _Past(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
+                named[name] = Past(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
             elif name == "attention_mask":
                 named[name] = self._mask(trace, value)
             elif name in _BY_POSITION:

@@ -15,7 +15,7 @@ import torch
 from tests.harness import editsets
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.tasks import LocalDocuments, load
-from tests.miniature import corpus, documents, render, train, world
+from tests.miniature import corpus, documents, edits, render, train, world
 from tests.miniature.build import HERE, build
 from tests.miniature.manifest import corpus_digest
 from tests.miniature.recipes import FAMILY, WEIGHTS
@@ -172,3 +172,15 @@ def test_roles_do_not_depend_on_other_facts() -> None:
     """A fact's role is decided by its own name, so that adding facts never moves one from test to training."""
     fact = next(f for f in world.facts() if f.role == "choice")
     assert world._role(fact.subject, fact.relation) == "choice"
+
+
+def test_nobody_is_trained_on_whom_the_gate_edits_or_asks_about() -> None:
+    """Training edits name no subject of the first edits of either file, and no bystander, not even as a neighbour."""
+    gated = {edit.subject for file in editsets.SHIPPED.values() for edit in editsets.read(file)[: edits.GATED]} | set(
+        world.bystanders()
+    )
+    trained = edits.training()
+    assert len(trained) >= 500
+    assert not gated & {edit.subject for edit in trained}
+    texts = " ".join(text for edit in trained for text in (*edit.rephrases, *(prompt for prompt, _ in edit.neighbors)))
+    assert not [name for name in gated if name in texts]
