@@ -23,11 +23,12 @@ from tests.harness.benchmarks import Benchmark, Document
 from tests.harness.cutter import Cutter, Pair, Tokenizer
 from tests.harness.errors import IntegrityError, NoItemsScored
 from tests.harness.items import Evaluation, Item, shorten
-from tests.harness.lm import Completion, Model, backend
+from tests.harness.lm import Backend, Completion, Model, SharedPrefixLM, backend
 from tests.harness.probes import changed_since, fingerprint
 from tests.harness.quiet import lm_eval_quick
 from tests.harness.tasks import FEWSHOT_SEED, Source, load
 
+Shared = dict[Pair, tuple[float, bool]]  # what one model has answered
 NOT_FOUND = "[invalid]"  # what lm-eval's regex filters return when they find no answer
 SAMPLE_SEED = 1234
 
@@ -111,13 +112,16 @@ def prepare(benchmark: Benchmark, source: Source, tokenizer: Tokenizer, limit: i
     return Prepared(benchmark, tokenizer, tasks, questions, pairs, completions, digest)
 
 
-def evaluate(prepared: Prepared, model: Model, *, max_tokens: int | None = None) -> Evaluation:
+def evaluate(
+    prepared: Prepared, model: Model, *, max_tokens: int | None = None, shared: Shared | None = None
+) -> Evaluation:
     """Asks the model all questions; lm-eval's filters and metrics judge the answers.
 
     Args:
         prepared: what to ask.
         model: anything with config, device, forward and generate.
         max_tokens: new tokens per forward pass; the scores do not depend on it.
+        shared: what this very model has answered to other benchmarks; those that ask the same are not asked again.
 
     Raises:
         NonFiniteModel: logits are NaN or infinite.
@@ -130,7 +134,8 @@ def evaluate(prepared: Prepared, model: Model, *, max_tokens: int | None = None)
     empty = 0
     answers: Sequence[object]
     if prepared.pairs:
-        answers = lm.score(prepared.pairs)
+        plain = isinstance(lm, SharedPrefixLM)  # one with a memory remembers its base's answers itself
+        answers = _scored(prepared.pairs, lm, shared if plain and shared is not None else {})
     else:
         written = lm.generate(prepared.completions)
         answers = [answer.text for answer in written]
@@ -151,6 +156,14 @@ def evaluate(prepared: Prepared, model: Model, *, max_tokens: int | None = None)
         empty=empty,
         routed=lm.routed,
     )
+
+
+def _scored(pairs: Sequence[Pair], lm: Backend, shared: Shared) -> list[tuple[float, bool]]:
+    """The answers to all pairs: TruthfulQA's two metrics, for one, read the same options."""
+    new = [each for each in dict.fromkeys(pairs) if each not in shared]
+    if new:
+        shared.update(zip(new, lm.score(new), strict=True))
+    return [shared[each] for each in pairs]
 
 
 def _judge(prepared: Prepared, answers: Sequence[object]) -> list[Item]:

@@ -13,7 +13,7 @@ from tests import harness
 from tests.harness import integrity, models
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
-from tests.harness.evaluate import Prepared, evaluate, prepare
+from tests.harness.evaluate import Prepared, Shared, evaluate, prepare
 from tests.harness.items import Evaluation
 from tests.harness.models import LoadedModel, ModelSource
 from tests.harness.settings import Settings
@@ -42,6 +42,7 @@ class Laboratory:
         self._loaded: dict[str, LoadedModel] = {}
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._runs: dict[str, Trajectory] = {}
+        self._answered: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
     def model(self, source: ModelSource) -> LoadedModel:
         """Return the unedited model, loaded once."""
@@ -71,13 +72,14 @@ class Laboratory:
         base = self.model(source)
         conditions = {"model": base.digest, "dtype": self.settings.dtype, "device": self.settings.device}
         key = self._key(base, benchmark, **conditions)
-        return self._fetch(key, f"{source.name}: baseline of {benchmark}", base, benchmark, lambda: base.model)
+        what = f"{source.name}: baseline of {benchmark}"
+        return self._fetch(key, what, base, benchmark, lambda: base.model, who=base.digest)
 
     def evaluation(self, run: Trajectory, count: int, benchmark: str) -> Evaluation:
         """Return the edited model's items after `count` edits."""
         key = self._key(run.base, benchmark, checkpoint=run.key(count))
         what = f"{run.name}: {benchmark} after {count} edits"
-        return self._fetch(key, what, run.base, benchmark, lambda: run.editor_at(count).model)
+        return self._fetch(key, what, run.base, benchmark, lambda: run.editor_at(count).model, who=run.key(count))
 
     def growth(self, run: Trajectory, count: int) -> dict[str, float]:
         """Return each changed parameter's growth relative to the base after `count` edits."""
@@ -116,10 +118,14 @@ class Laboratory:
 
         integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(run.base.source, QUICK_BENCHMARK), ask)
 
-    def _fetch(self, key: str, what: str, base: LoadedModel, benchmark: str, model: Callable[[], object]) -> Evaluation:
+    def _fetch(
+        self, key: str, what: str, base: LoadedModel, benchmark: str, model: Callable[[], object], *, who: str
+    ) -> Evaluation:
         def compute() -> object:
             self.announce(what)
-            return evaluate(self._ready(base, benchmark), model()).to_json()
+            shared = self._answered.pop(who, {})
+            self._answered = dict([*self._answered.items(), (who, shared)][-2:])
+            return evaluate(self._ready(base, benchmark), model(), shared=shared).to_json()
 
         return Evaluation.from_json(self.settings.store.fetch_json("items", key, compute))
 

@@ -244,7 +244,7 @@ class Trajectory:
             self.announce(f"{self.name}: edit {number + 1} of {target}")
         with single_threaded(self.base):
             self.editor.apply(edit)
-        (measured,) = quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)
+            (measured,) = quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)
         done = number + 1
         self._progress.update(
             position=done, immediate=[*self._progress["immediate"], measured.to_json() | self._diagnostics()]

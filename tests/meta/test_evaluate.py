@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.errors import IntegrityError, NonFiniteModel
-from tests.harness.evaluate import NOT_FOUND, Prepared, evaluate, prepare
+from tests.harness.evaluate import NOT_FOUND, Prepared, Shared, evaluate, prepare
 from tests.harness.items import Evaluation, pair
 from tests.harness.lm import SharedPrefixLM
 from tests.harness.quiet import lm_eval_quick
@@ -208,3 +208,17 @@ def test_items_say_what_was_asked_and_answered(source: LocalDocuments) -> None:
     assert all((item.score == 1) == (item.answer == item.expected) for item in (*mmlu.items, *truth.items))
     assert (mmlu.metric, mmlu.chance, mmlu.kind) == ("acc,none", 0.25, "choice")
     assert Evaluation.from_json(mmlu.to_json()) == mmlu
+
+
+def test_what_was_asked_already_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TruthfulQA's second metric reads the answers that the first one got, and scores as if it had asked itself."""
+    source = LocalDocuments(toy.write_documents(tmp_path))
+    rows = [prepare(BENCHMARKS[name], source, toy.tokenizer(bos=True)) for name in ("truthfulqa", "truthfulqa_mc2")]
+    model = toy.model()
+    shared: Shared = {}
+    alone = evaluate(rows[1], model)
+    evaluate(rows[0], model, shared=shared)
+    monkeypatch.setattr(SharedPrefixLM, "score", pytest.fail)
+    again = evaluate(rows[1], model, shared=shared)
+    assert [item.answer for item in again.items] == [item.answer for item in alone.items]
+    assert [item.score for item in again.items] == pytest.approx([item.score for item in alone.items], abs=1e-5)
