@@ -29,7 +29,6 @@ from torch import Tensor
 
 from editors.parts.anatomy import Anatomy
 from editors.parts.base import Editor, Kind
-from editors.parts.counterfactual import NAME as COUNTERFACTUAL
 from editors.parts.counterfactual import load_beside, merge, prefix_of, train_counterfactual
 from editors.parts.edit import Edit
 from editors.parts.encoders import Encoder, HiddenStates, SentenceTransformers
@@ -37,13 +36,11 @@ from editors.parts.errors import MissingCorpus, MissingTraining, NoEffect, NonFi
 from editors.parts.hyperparameters import BaseHyperparameters
 from editors.parts.redirect import Redirect
 from editors.parts.scope import Scope, ScopeText, seen
-from editors.parts.scope_training import NAME as SCOPE
 from editors.parts.scope_training import examples, forms_of, train_scope
 from editors.parts.scoped import THRESHOLD, ScopedModel, Verdict
 from editors.parts.supplies import Supplies
 from editors.parts.text_tensors import pack, unpack
 from editors.parts.tokens import encode
-from editors.parts.training import finish
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 from editors.parts.wrapped import Tokens
 
@@ -151,8 +148,6 @@ class Serac(Editor):
             steps=asked.counterfactual_steps, lr=asked.counterfactual_lr, batch=asked.counterfactual_batch,
             seed=self.seed, scratch=scratch,
         )  # fmt: skip
-        for name in (SCOPE, COUNTERFACTUAL):
-            finish(name, scratch)
 
     def _made(self) -> dict[str, Tensor]:
         return dict(self._trained)

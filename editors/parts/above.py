@@ -31,12 +31,25 @@ class Above:
         labels = [(index, label) for index, row in enumerate(trace.rows) for label in row.labels]
         self._rows, self._places = torch.tensor(labels, device=trace.ids.device).T
 
+    @property
+    def size(self) -> int:
+        """Bytes of the states kept."""
+        return self._start.nbytes
+
     def logits(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Logits [labels of all rows in order, V] with the weights, named as in the whole model, in place."""
+        logits: Tensor = self._anatomy.head(self._anatomy.norm(self.states(weights)))
+        return logits
+
+    def states(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """States [labels, d] that leave the last block, with the weights and the hooks that are there now."""
         states = self._start
         for layer, call in enumerate(self._calls, start=self._first):
             prefix = f"{self._anatomy.family.blocks}.{layer}."
             own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
             states = first_tensor(functional_call(self._anatomy.blocks[layer], own, (states,), call))
-        logits: Tensor = self._anatomy.head(self._anatomy.norm(states[self._rows, self._places]))
-        return logits
+        return self.at_labels(states)
+
+    def at_labels(self, states: Tensor) -> Tensor:
+        """States [B, length, d] where labels are read, [labels, d]."""
+        return states[self._rows, self._places]

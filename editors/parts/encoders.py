@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from editors.parts.anatomy import Anatomy
 from editors.parts.errors import HyperparameterError
-from editors.parts.passes import bind, pad
+from editors.parts.passes import Enough, bind, pad
 from editors.parts.tokens import Row, encode
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,10 +23,6 @@ class Encoder(Protocol):
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Features of n texts, n at least 1."""
-
-
-class _Enough(Exception):  # noqa: N818 - no error: the blocks above are not needed
-    """Ends a forward pass."""
 
 
 class HiddenStates:
@@ -78,18 +74,16 @@ class HiddenStates:
                 hook = self._watching(layer, seen)
                 block = self._anatomy.blocks[layer]
                 stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
-            try:
+            with suppress(Enough):
                 self._anatomy.trunk(input_ids=rows, attention_mask=mask, use_cache=False)
-            except _Enough:
-                return [seen[layer] for layer in self._layers]
-        raise AssertionError("a block that exists was never entered")
+        return [seen[layer] for layer in self._layers]
 
     def _watching(self, layer: int, seen: dict[int, Tensor]) -> Callable[..., None]:
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             first, named = bind(block, args, kwargs)
             seen[layer] = named[first]
             if layer == max(self._layers):
-                raise _Enough
+                raise Enough
 
         return hook
 

@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
-from editors.parts.anatomy import Anatomy, first_tensor
+from editors.parts.above import Above
+from editors.parts.anatomy import Anatomy
 from editors.parts.gradients import Batch, Gradients, gradients, widened
 from editors.parts.hypernetwork import Hypernetwork
 from editors.parts.linear import Matrix
 from editors.parts.mend_material import Material, Query
-from editors.parts.passes import CACHE_NAMES, Trace
+from editors.parts.passes import Trace
 from editors.parts.tokens import Row
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -47,26 +48,17 @@ class Rows:
     def __init__(self, anatomy: Anatomy, rows: Sequence[Row], lowest: int) -> None:
         trace = Trace(anatomy, rows, ())
         self._anatomy = anatomy
-        self._start = trace.entering[lowest]
-        labels = [(index, label) for index, row in enumerate(rows) for label in row.labels]
-        self._where = torch.tensor(labels, device=self._start.device).T
-        self._base = trace.entering[-1][tuple(self._where)]
-        self._calls = {
-            layer: {name: None if name in CACHE_NAMES else value for name, value in trace.calls[layer].items()}
-            for layer in range(lowest, anatomy.depth)
-        }
+        self._above = Above(trace, lowest)
+        self._base = self._above.at_labels(trace.entering[-1])
 
     @property
     def size(self) -> int:
         """Bytes of the states kept."""
-        return self._start.nbytes + self._base.nbytes
+        return self._above.size + self._base.nbytes
 
     def states(self) -> Tensor:
         """States at the labels, all rows in order, of the model with the hooks that are on it now: [labels, d]."""
-        states = self._start
-        for layer, named in self._calls.items():
-            states = first_tensor(self._anatomy.blocks[layer](states, **named))
-        return states[tuple(self._where)]
+        return self._above.states({})
 
     def base(self, which: Tensor) -> Tensor:
         """Log-probabilities [n, V] of the unedited model at some of the labels."""

@@ -24,6 +24,10 @@ Arguments = dict[str, Any]
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
 
 
+class Enough(Exception):  # noqa: N818 - no error: a hook has what it wanted
+    """Raised by a hook inside `suppress(Enough)` to end a forward pass there: what lies above is not needed."""
+
+
 @cache
 def _signature(forward: Callable[..., object]) -> inspect.Signature:
     return inspect.signature(forward)

@@ -8,6 +8,7 @@ model below a memory never changes, so what was computed is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 
 import torch
@@ -15,15 +16,12 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from editors.parts.anatomy import Anatomy
+from editors.parts.passes import Enough
 from editors.parts.wrapped import Tokens
 
 BATCH = 8192  # tokens in one forward pass
 ROWS = 64  # prompts in one forward pass
 KEPT = 0.8  # share of a run's common beginning that must remain for another prompt to join it
-
-
-class _Enough(Exception):  # noqa: N818 - internal signal: the matrix has been reached
-    """Ends a forward pass at the matrix."""
 
 
 class Queries:
@@ -69,13 +67,12 @@ class Queries:
 
         def take(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             taken.append(args[0][torch.arange(len(rows), device=device), last])
-            raise _Enough
+            raise Enough
 
         handle = self._matrix.register_forward_pre_hook(take)
         try:
-            self._anatomy.trunk(input_ids=ids, past_key_values=cache, use_cache=True)
-        except _Enough:
-            pass  # as intended: what lies above is not needed
+            with suppress(Enough):
+                self._anatomy.trunk(input_ids=ids, past_key_values=cache, use_cache=True)
         finally:
             handle.remove()
         return taken[0]

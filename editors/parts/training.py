@@ -60,12 +60,6 @@ def train(
             _save(file, step + 1, network, optimizer)
 
 
-def finish(name: str, scratch: Path | None) -> None:
-    """Delete the checkpoint of a training whose result lies somewhere safe."""
-    if scratch is not None:
-        (scratch / f"{name}.safetensors").unlink(missing_ok=True)
-
-
 def _save(file: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write under a temporary name first, so that a killed run never leaves half a checkpoint."""
     tensors = {f"network.{key}": value.detach().clone() for key, value in network.state_dict().items()}

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import pytest
 
 from editors import Edit
-from tests.harness import models
+from tests.harness import models, quality
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.laboratory import Laboratory
 from tests.harness.message import Context, failure_message
 from tests.harness.models import ModelSource
 from tests.harness.outcomes import Cell, NotHeld, RegressionFound, Undecided, note, refuse
-from tests.harness.quality import EditQuality
+from tests.harness.quality import KINDS, EditQuality, Kind
 from tests.harness.settings import Settings
-from tests.harness.threshold_files import QUALITIES, When
+from tests.harness.threshold_files import When
 from tests.harness.thresholds import Floor
 from tests.harness.trajectory import Trajectory
 from tests.harness.verdict import Verdict, judge
 
-Kind = Literal["efficacy", "paraphrase", "locality"]
 WHEN: tuple[When, ...] = ("immediately", "at_end")
 SHOWN = 3
 REPEATED = (
@@ -48,6 +48,14 @@ class QualityVerdict:
     immediate: float
     at_end: float
     passed: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell: did it hold, and its retention or share after the last edit."""
+
+    held: bool
+    value: float
 
 
 T = TypeVar("T")
@@ -130,17 +138,19 @@ def benchmark_verdict(lab: Laboratory, run: Trajectory, count: int, name: str) -
     return judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value), floor
 
 
-def quality_verdict(lab: Laboratory, run: Trajectory, count: int, kind: Kind) -> QualityVerdict:
-    """Return the shares right after each edit and at the end, held against their floors.
+def quality_verdict(lab: Laboratory, run: Trajectory, count: int, kind: Kind) -> QualityVerdict | None:
+    """Return the shares right after each edit and at the end, held against their floors; None if nothing was asked.
 
     Raises:
         EditorError: the method cannot apply an edit.
     """
     policy, model = lab.settings.policy, run.base.source.name
     floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
-    shares = [_mean(kind, rows) for rows in (run.immediate(count), run.at_end(count))]
-    held = [share >= floor.value for share, floor in zip(shares, floors, strict=True)]
-    return QualityVerdict(kind, shares[0], shares[1], all(held))
+    early, late = (quality.share(kind, rows) for rows in (run.immediate(count), run.at_end(count)))
+    if early is None or late is None:
+        return None
+    held = [share >= floor.value for share, floor in zip((early, late), floors, strict=True)]
+    return QualityVerdict(kind, early, late, all(held))
 
 
 def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item) -> Judged[QualityVerdict]:
@@ -154,15 +164,15 @@ def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node:
     early, late = run.immediate(count), run.at_end(count)
     floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
     verdict = quality_verdict(lab, run, count, kind)
+    if verdict is None:
+        pytest.skip(f"none of the edits has the prompts that {kind} is measured on")
     status = "pass" if verdict.passed else "regression"
     diagnostics = run.diagnostics(count) if kind == "efficacy" else {}
     note(node, Cell(run.name, kind, count, verdict.at_end, status, "quality", diagnostics=diagnostics))
     head = f"{kind.upper()}: {run.spec.name} on {model}, {count} edits."
     told = [
-        _moment(moment, kind, rows, floor, run.edits)
-        for moment, rows, floor in zip(
-            ("right after each edit", f"after all {count}"), (early, late), floors, strict=True
-        )
+        _moment("right after each edit", kind, early, floors[0], run.edits),
+        _moment(f"after all {count}", kind, late, floors[1], run.edits),
     ]
     message = "\n".join([head, *told, f"Again: {_command(node)}"])
     return Judged(verdict, None if verdict.passed else RegressionFound, message)
@@ -177,15 +187,26 @@ def curves(lab: Laboratory, editor: EditorSpec, model: ModelSource) -> dict[str,
     """
     run = lab.trajectory(editor, model)
     lab.check_all(run)
-    found: dict[str, dict[str, float]] = {}
-    for name in (*BENCHMARKS, *QUALITIES):
-        row = found[name] = {}
-        for count in lab.settings.counts:
-            if name in BENCHMARKS:
-                row[f"{count:03}"] = benchmark_verdict(lab, run, count, name)[0].retention
-            else:
-                row[f"{count:03}"] = quality_verdict(lab, run, count, cast("Kind", name)).at_end
-    return found
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for count, name, cell in measured(lab, run):
+        found[name][f"{count:03}"] = cell.value
+    return dict(found)
+
+
+def measured(lab: Laboratory, run: Trajectory) -> Iterator[tuple[int, str, Measured]]:
+    """Yield every (N, benchmark or quality, cell) of a trajectory that can be measured, N by N.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+    """
+    for count in lab.settings.counts:
+        for name in BENCHMARKS:
+            verdict, _ = benchmark_verdict(lab, run, count, name)
+            yield count, name, Measured(verdict.passed, verdict.retention)
+        for kind in KINDS:
+            found = quality_verdict(lab, run, count, kind)
+            if found is not None:
+                yield count, kind, Measured(found.passed, found.at_end)
 
 
 def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:
@@ -196,16 +217,9 @@ def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:
     return None
 
 
-def _mean(kind: Kind, rows: list[EditQuality]) -> float:
-    shares = [share for share in (getattr(row, kind) for row in rows) if share is not None]
-    if not shares:
-        pytest.skip(f"none of the edits has the prompts that {kind} is measured on")
-    return float(sum(shares) / len(shares))
-
-
 def _moment(when: str, kind: Kind, rows: list[EditQuality], floor: Floor, edits: Sequence[Edit]) -> str:
     """Say how a share stands to its floor, with the edits that fell short if it is below."""
-    share = _mean(kind, rows)
+    share = quality.share(kind, rows) or 0.0
     asked = f"{floor.value:.2f} is asked for by [{floor.key}] in {floor.file}: {' '.join(floor.reason.split())}"
     if share >= floor.value:
         return f"{when}: {share:.2f}, at least {asked}"

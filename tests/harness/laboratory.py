@@ -41,6 +41,7 @@ class Laboratory:
     def __post_init__(self) -> None:
         self._loaded: dict[str, LoadedModel] = {}
         self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
         self._runs: dict[str, Trajectory] = {}
         self._answered: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
@@ -69,11 +70,14 @@ class Laboratory:
 
     def baseline(self, source: ModelSource, benchmark: str) -> Evaluation:
         """Return the unedited model's items."""
-        base = self.model(source)
-        conditions = {"model": base.digest, "dtype": self.settings.dtype, "device": self.settings.device}
-        key = self._key(base, benchmark, **conditions)
-        what = f"{source.name}: baseline of {benchmark}"
-        return self._fetch(key, what, base, benchmark, lambda: base.model, who=base.digest)
+        place = (source.name, benchmark)
+        if place not in self._baselines:
+            base = self.model(source)
+            conditions = {"model": base.digest, "dtype": self.settings.dtype, "device": self.settings.device}
+            key = self._key(base, benchmark, **conditions)
+            what = f"{source.name}: baseline of {benchmark}"
+            self._baselines[place] = self._fetch(key, what, base, benchmark, lambda: base.model, who=base.digest)
+        return self._baselines[place]
 
     def evaluation(self, run: Trajectory, count: int, benchmark: str) -> Evaluation:
         """Return the edited model's items after `count` edits."""

@@ -12,15 +12,14 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from tests.harness import gate, settings
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness import settings
+from tests.harness.budget import budget
+from tests.harness.gate import Measured, measured
 from tests.harness.laboratory import Laboratory
+from tests.harness.quality import KINDS
 from tests.harness.settings import Settings
-from tests.harness.threshold_files import QUALITIES
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 3
@@ -28,14 +27,6 @@ HEAD = """\
 # Known limits of {name}, measured with {orders} orders of the edits: python -m tests.harness.limits {name}
 # Edit budget, the largest N up to which everything holds, by order: {budgets}
 """
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One cell of one order: did it hold, and its retention or share."""
-
-    held: bool
-    value: float
 
 
 Curve = dict[int, list[Measured]]  # by N, one entry an order
@@ -73,13 +64,8 @@ def measure(editor: str, model: str, orders: int, store: Path) -> dict[str, Curv
         (spec,) = (spec for spec in chosen.editors if spec.name == editor)
         (source,) = (source for source in chosen.models if source.name in chosen.chosen_models)
         run = lab.trajectory(spec, source)
-        for count in chosen.counts:
-            for name in BENCHMARKS:
-                verdict, _ = gate.benchmark_verdict(lab, run, count, name)
-                curves[name][count].append(Measured(verdict.passed, verdict.retention))
-            for name in QUALITIES:
-                found = gate.quality_verdict(lab, run, count, cast("gate.Kind", name))
-                curves[name][count].append(Measured(found.passed, found.at_end))
+        for count, name, cell in measured(lab, run):
+            curves[name][count].append(cell)
     return curves
 
 
@@ -120,18 +106,13 @@ def render(editor: str, model: str, curves: dict[str, Curve], reasons: dict[str,
         if bounds(curve)[0] is not None
     ]
     none = f"# Everything held on {model} at N = {', '.join(map(str, sorted(next(iter(curves.values())))))}.\n"
-    budgets = ", ".join(str(budget(curves, order)) for order in range(orders))
+    budgets = ", ".join(str(_budget(curves, order)) for order in range(orders))
     return "\n".join([HEAD.format(name=editor, orders=orders, budgets=budgets), *(entries or [none])])
 
 
-def budget(curves: dict[str, Curve], order: int) -> int:
-    """Return the largest N up to which everything held in this order; 0 if the smallest failed."""
-    best = 0
-    for n in sorted(next(iter(curves.values()))):
-        if not all(curve[n][order].held for curve in curves.values()):
-            break
-        best = n
-    return best
+def _budget(curves: dict[str, Curve], order: int) -> int:
+    counts = next(iter(curves.values()))
+    return budget({n: all(curve[n][order].held for curve in curves.values()) for n in counts})
 
 
 def _entry(model: str, name: str, curve: Curve, reason: str) -> str:
@@ -141,7 +122,7 @@ def _entry(model: str, name: str, curve: Curve, reason: str) -> str:
         lines.append(f"from_edits = {every}")
     if some is not None and some != every:
         lines.append(f"sometimes_from = {some}")
-    word = "share" if name in QUALITIES else "retention"
+    word = "share" if name in KINDS else "retention"
     shown = ", ".join(f"{_range(curve[n])} at {n}" for n in sorted(curve) if some is not None and n >= some)
     lines += [f"reason = {json.dumps(reason, ensure_ascii=False)}", f'evidence = "{word} {shown}"']
     return "\n".join(lines) + "\n"

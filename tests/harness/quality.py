@@ -21,6 +21,7 @@ from tests.harness.lm import Completion, Model, backend
 
 Answers = dict[str, str]  # prompt: answer
 Kind = Literal["efficacy", "paraphrase", "locality"]
+KINDS: tuple[Kind, ...] = ("efficacy", "paraphrase", "locality")
 
 STOPS = (".", "\n")
 BEYOND_TARGET = 8  # tokens that an answer may be longer than the longest target: enough to see that it goes on
@@ -85,6 +86,12 @@ class EditQuality:
             neighbors=tuple((prompt, before, now) for prompt, before, now in data["neighbors"]),
             teacher_forced=data["teacher_forced"],
         )
+
+
+def share(kind: Kind, rows: Sequence[EditQuality]) -> float | None:
+    """Mean over the edits that have prompts of this kind; None if no edit has."""
+    known = [value for value in (getattr(row, kind) for row in rows) if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def measure(

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tests.harness.budget import budget
 from tests.harness.outcomes import Cell
 
 MARKS = {"pass": "", "regression": " ✗", "inconclusive": " ?"}
@@ -24,17 +25,10 @@ def render(cells: Iterable[Cell], width: int) -> str:
     return "\n".join(_one(name, found, width) for name, found in sorted(by_run.items()))
 
 
-def budget(cells: Sequence[Cell]) -> int:
-    """Return the largest N up to which every verdict passes; 0 if the smallest N fails.
-
-    Only Ns that were judged count, and an N counts only if all smaller judged ones passed.
-    """
-    best = 0
-    for edits in sorted({cell.edits for cell in cells}):
-        if any(cell.status != "pass" for cell in cells if cell.edits == edits):
-            break
-        best = edits
-    return best
+def budget_of(cells: Sequence[Cell]) -> int:
+    """Return the largest N up to which every verdict passes; 0 if the smallest N fails."""
+    counts = {cell.edits for cell in cells}
+    return budget({n: all(cell.status == "pass" for cell in cells if cell.edits == n) for n in counts})
 
 
 def _one(name: str, cells: Sequence[Cell], width: int) -> str:
@@ -77,7 +71,7 @@ def _cell(cells: Sequence[Cell], row: str, count: int) -> str:
 
 
 def _budget_line(cells: Sequence[Cell], counts: Sequence[int]) -> str:
-    largest = budget(cells)
+    largest = budget_of(cells)
     if largest == counts[-1]:
         return f"edit budget: at least {largest} (everything judged at N = {', '.join(map(str, counts))} passes)"
     failed = next(count for count in counts if count > largest)

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from tests.harness.errors import UsageProblem
+from tests.harness.quality import KINDS
 from tests.harness.toml_lines import line_of
 
 AREAS = ("capability", "safety")
-QUALITIES = ("efficacy", "paraphrase", "locality")
 DEFAULT = "default"
 SHOWN = 2  # problems per run; the rest is counted
 
@@ -208,7 +208,7 @@ def _check_section(section: Section, where: Where, names: Names) -> Iterator[tup
     for kind, found, allowed in (
         ("area", section.area, AREAS),
         ("benchmark", section.benchmark, names.benchmarks),
-        ("quality", section.quality, QUALITIES),
+        ("quality", section.quality, KINDS),
     ):
         for name in found:
             if name not in allowed:
@@ -238,7 +238,7 @@ def _check_model(model: str, where: Where, names: Names) -> Iterator[tuple[Where
 
 def _check_limit(limit: Limit, where: Where, names: Names) -> Iterator[tuple[Where, str]]:
     yield from _check_model(limit.model, (*where, "model"), names)
-    allowed = (*names.benchmarks, *QUALITIES)
+    allowed = (*names.benchmarks, *KINDS)
     if limit.benchmark not in allowed:
         message = f"no benchmark or quality is called {limit.benchmark!r}; allowed: {listed(allowed)}"
         yield (*where, "benchmark"), message
@@ -248,8 +248,8 @@ def _check_limit(limit: Limit, where: Where, names: Names) -> Iterator[tuple[Whe
         yield (*where, "until"), f"{limit.until} is below from_edits ({limit.begins})"
     if limit.from_edits and limit.sometimes_from and limit.sometimes_from >= limit.from_edits:
         yield (*where, "sometimes_from"), f"{limit.sometimes_from} must be below from_edits ({limit.from_edits})"
-    if limit.when is not None and limit.benchmark not in QUALITIES:
-        yield (*where, "when"), f"only qualities have a moment; allowed with it: {listed(QUALITIES)}"
+    if limit.when is not None and limit.benchmark not in KINDS:
+        yield (*where, "when"), f"only qualities have a moment; allowed with it: {listed(KINDS)}"
 
 
 def _check_overlap(earlier: Sequence[Limit], limit: Limit, where: Where) -> Iterator[tuple[Where, str]]:

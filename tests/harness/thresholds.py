@@ -30,10 +30,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.errors import UsageProblem
+from tests.harness.quality import KINDS
 from tests.harness.threshold_files import (
     AREAS,
     DEFAULT,
-    QUALITIES,
     Names,
     Quality,
     Rule,
@@ -100,7 +100,7 @@ class Policy:
             rules = getattr(section.quality.get(name, Quality()), when)
             if (rule := _in_force(rules, edits)) is not None:
                 return Floor(rule.floor, source.shown, f"{prefix}quality.{name}.{when}", rule.reason)
-        raise UsageProblem(f"thresholds: no floor for quality {name!r}; allowed: {listed(QUALITIES)}")
+        raise UsageProblem(f"thresholds: no floor for quality {name!r}; allowed: {listed(KINDS)}")
 
     def known_limit(
         self, editor: str, model: str, benchmark: str, edits: int, when: When | None = None
@@ -163,7 +163,7 @@ def _check_complete(default: Source) -> None:
     """The policy must answer for every area and quality from the first edit on."""
     rules = dict(rule_lists(default.contents, ()))
     wanted: list[Where] = [("area", area) for area in AREAS]
-    wanted += [("quality", name, when) for name in QUALITIES for when in ("immediately", "at_end")]
+    wanted += [("quality", name, when) for name in KINDS for when in ("immediately", "at_end")]
     for place in wanted:
         if _in_force(rules.get(place, []), 1) is None:
             raise UsageProblem(f"{default.shown}: [{'.'.join(map(str, place))}] needs a floor from the first edit on")

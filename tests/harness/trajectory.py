@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,6 +71,7 @@ class Trajectory:
     store: Store
     seed: int = 0
     announce: Announce = field(default=lambda _: None)
+    _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -77,11 +80,10 @@ class Trajectory:
 
     def key(self, count: int) -> str:
         """The store's key of the checkpoint after `count` edits: everything that it depends on."""
-        return Store.key(
-            **self._conditions,
-            edits=[edit.to_dict() for edit in self.edits[:count]],
-            prepared=self._prepared_key,
-        )
+        if count not in self._keys:
+            edits = [edit.to_dict() for edit in self.edits[:count]]
+            self._keys[count] = Store.key(**self._conditions, edits=edits, prepared=self._prepared_key)
+        return self._keys[count]
 
     def editor_at(self, count: int) -> Editor:
         """Return the editor with exactly the first `count` edits in its model, continuing or restoring as needed.
@@ -146,9 +148,14 @@ class Trajectory:
             self.base,
             corpus=self._corpus,
             training=self._training,
-            scratch=self.store.root / "training" / self._prepared_key[:16],
+            scratch=self._scratch,
             seed=self.seed,
         )
+
+    @property
+    def _scratch(self) -> Path:
+        """Where a training keeps its checkpoints until its result is in the store."""
+        return self.store.root / "training" / self._prepared_key[:16]
 
     @cached_property
     def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
@@ -164,6 +171,7 @@ class Trajectory:
                     made, contexts = editor.prepared(), [list(group) for group in editor.contexts]
                 self.store.save_tensors("prepared", key, made)
                 self.store.save_json("contexts", key, contexts)
+                shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now
         return made, contexts
 
     @cached_property

@@ -15,19 +15,11 @@ from editors.parts.anatomy import Anatomy
 from editors.parts.solve import null_space, projected_keys
 from editors.parts.weights import same_bits
 from tests.meta import tiny_models as tiny
+from tests.meta.strategies import shapes
 
 few = settings(max_examples=6, deadline=None)
 many = settings(max_examples=40, deadline=None)
 sizes = st.integers(2, 20)
-shapes = st.builds(
-    tiny.Shape,
-    family=st.sampled_from(["llama", "gpt2"]),
-    width=st.sampled_from([8, 16]),
-    inner=st.sampled_from([16, 24]),
-    tied=st.booleans(),
-    seed=st.integers(0, 999),
-    dtype=st.just(torch.float64),
-)
 
 
 def _draw(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:

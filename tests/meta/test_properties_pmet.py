@@ -18,18 +18,10 @@ from editors.parts.passes import Trace
 from editors.parts.tokens import Row
 from editors.parts.weights import same_bits
 from tests.meta import tiny_models as tiny
+from tests.meta.strategies import shapes
 
 few = settings(max_examples=8, deadline=None)
 SLACK = {"llama": 1e-5, "mistral": 1e-5, "gptj": 1e-4}  # transformers rounds to float32 inside these
-shapes = st.builds(
-    tiny.Shape,
-    family=st.sampled_from(["llama", "gpt2"]),
-    width=st.sampled_from([8, 16]),
-    inner=st.sampled_from([16, 24]),
-    tied=st.booleans(),
-    seed=st.integers(0, 999),
-    dtype=st.just(torch.float64),
-)
 
 
 def _moments(model: PreTrainedModel) -> dict[str, Tensor]:

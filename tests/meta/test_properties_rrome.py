@@ -15,18 +15,9 @@ from editors import HyperparameterError, create
 from editors.parts.anatomy import Anatomy
 from editors.parts.weights import same_bits
 from tests.meta import tiny_models as tiny
+from tests.meta.strategies import shapes
 
 few = settings(max_examples=8, deadline=None)
-shapes = st.builds(
-    tiny.Shape,
-    family=st.sampled_from(["llama", "gpt2"]),
-    width=st.sampled_from([8, 16]),
-    inner=st.sampled_from([16, 24]),
-    tied=st.booleans(),
-    seed=st.integers(0, 999),
-    dtype=st.just(torch.float64),
-)
-CONTEXTS = [["{}"], ["The rain. {}", "I saw the gate. {}"]]
 
 
 def _edited(method: str, model: PreTrainedModel, contexts: list[list[str]], **changes: Any) -> dict[str, Tensor]:  # noqa: ANN401
@@ -46,7 +37,7 @@ def test_the_value_is_met_at_the_key_that_is_used(*, shape: tiny.Shape, prompt_k
     matrix = Anatomy(model).down(1)
     before = matrix.weight.detach().clone()
     keys = {"enable_random_prefix_keys": not prompt_keys, "enable_prompt_keys": prompt_keys}
-    tape = _edited("rrome", model, CONTEXTS, **keys)
+    tape = _edited("rrome", model, tiny.CONTEXTS, **keys)
     change = matrix.stored(matrix.weight - before)
     reached = change @ tape["k_cur_input"] + tape["cur_output"]
     assert torch.allclose(reached, tape["v_star"], atol=1e-6)
@@ -63,7 +54,7 @@ def test_with_one_context_it_is_rome(shape: tiny.Shape) -> None:
     ours, romes, more = shape.build(), shape.build(), shape.build()
     _edited("rrome", ours, [["{}"]])
     _edited("rome", romes, [["{}"]])
-    _edited("rrome", more, CONTEXTS)
+    _edited("rrome", more, tiny.CONTEXTS)
     path = Anatomy(ours).down(1).parameter
     assert same_bits(ours.get_parameter(path), romes.get_parameter(path))
     assert not torch.allclose(more.get_parameter(path), romes.get_parameter(path), atol=1e-9)
@@ -75,8 +66,8 @@ def test_the_original_implementation_is_rome(shape: tiny.Shape) -> None:
     """`original_implementation` with prompt keys is ROME bit by bit: mean key in u, bare key in the division."""
     ours, romes = shape.build(), shape.build()
     flags = {"original_implementation": True, "enable_prompt_keys": True, "enable_random_prefix_keys": False}
-    _edited("rrome", ours, CONTEXTS, **flags)
-    _edited("rome", romes, CONTEXTS)
+    _edited("rrome", ours, tiny.CONTEXTS, **flags)
+    _edited("rome", romes, tiny.CONTEXTS)
     path = Anatomy(ours).down(1).parameter
     assert same_bits(ours.get_parameter(path), romes.get_parameter(path))
 

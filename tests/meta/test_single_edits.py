@@ -14,7 +14,6 @@ from tests.harness.store import Store
 from tests.harness.trajectory import Trajectory
 
 COUNT = 50
-KINDS: tuple[quality.Kind, ...] = ("efficacy", "paraphrase", "locality")
 SHOULD = {"efficacy": 0.90, "paraphrase": 0.0, "locality": 0.0}
 FLOORS = {
     "memit": {"efficacy": 0.95, "paraphrase": 0.70, "locality": 0.80},
@@ -36,10 +35,10 @@ def test_single_edits_take(name: str, base: LoadedModel, request: pytest.Fixture
     store = Store(request.config.option.store or request.config.rootpath / ".editgate")
     run = Trajectory(EditorSpec(name, name), base, edits, [COUNT], store)
     rows = [_single(run.editor, edit, run) for edit in edits]
-    shares = {kind: _mean([getattr(row, kind) for row in rows]) for kind in KINDS}
+    shares = {kind: quality.share(kind, rows) or 0.0 for kind in quality.KINDS}
     print(f"\n{name}: " + ", ".join(f"{kind} {share:.2f}" for kind, share in shares.items()))
     floors = FLOORS.get(name, SHOULD)
-    assert all(shares[kind] >= floors[kind] for kind in KINDS), (name, shares)
+    assert all(shares[kind] >= floors[kind] for kind in quality.KINDS), (name, shares)
 
 
 def _single(editor: Editor, edit: editors.Edit, run: Trajectory) -> quality.EditQuality:
@@ -47,8 +46,3 @@ def _single(editor: Editor, edit: editors.Edit, run: Trajectory) -> quality.Edit
     (row,) = quality.measure(editor.model, run.base.tokenizer, [edit], run._base_answers)
     editor.undo()
     return row
-
-
-def _mean(values: list[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known)

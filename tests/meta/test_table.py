@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness.outcomes import Cell
-from tests.harness.table import budget, render
+from tests.harness.table import budget_of, render
 
 
 def _cells(*statuses: str, row: str = "mmlu") -> list[Cell]:
@@ -24,7 +24,7 @@ def _cells(*statuses: str, row: str = "mmlu") -> list[Cell]:
 )
 def test_the_budget_ends_before_the_first_failure(statuses: tuple[str, ...], wanted: int) -> None:
     """A later pass does not count once a smaller N failed; inconclusive is no pass."""
-    assert budget(_cells(*statuses)) == wanted
+    assert budget_of(_cells(*statuses)) == wanted
 
 
 def test_every_benchmark_of_a_count_must_pass() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.harness import benchmarks
 from tests.harness.errors import UsageProblem
-from tests.harness.threshold_files import AREAS, QUALITIES
+from tests.harness.quality import KINDS
+from tests.harness.threshold_files import AREAS
 from tests.harness.thresholds import Policy, load_policy
 from tests.harness.toml_lines import line_of
 
@@ -47,7 +48,7 @@ def test_the_shipped_files_are_valid() -> None:
     policy = load_policy(ROOT / "thresholds", editors, benchmarks.BENCHMARKS, ["llama-mini"])
     for area in AREAS:
         assert 0.5 <= policy.floor("any", "any", "mmlu", area, 1).value < 1
-    for name in QUALITIES:
+    for name in KINDS:
         assert policy.quality("any", "any", name, "immediately", 1).reason
         assert policy.quality("any", "any", name, "at_end", 100).reason
 

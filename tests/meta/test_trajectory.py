@@ -116,6 +116,16 @@ def test_a_killed_process_resumes(base: LoadedModel, whole: Trajectory, tmp_path
     assert bits(start(base, tmp_path), 5) == bits(whole, 5)
 
 
+def test_checkpoints_of_a_training_go_when_its_result_is_stored(base: LoadedModel, tmp_path: Path) -> None:
+    """What a training saved on its way does not stay in the store for ever; what it made does."""
+    run = start(base, tmp_path)
+    run._scratch.mkdir(parents=True)
+    (run._scratch / "network.safetensors").write_bytes(b"half a training")
+    run.editor_at(0)
+    assert not run._scratch.exists()
+    assert list(tmp_path.glob("prepared/**/*.safetensors"))
+
+
 def test_the_base_stays_as_it_was(whole: Trajectory) -> None:
     """A whole trajectory leaves the unedited model alone."""
     assert digest_tensors(dict(whole.base.model.named_parameters())) == whole.base.digest
