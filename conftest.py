@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if os.getloadavg()[0] > 1:  # before torch: on a busy machine threads that spin while they wait cost most of all
@@ -14,12 +13,12 @@ import pytest
 import torch
 from syrupy.assertion import SnapshotAssertion
 
-from tests.harness import gate, integrity, models, settings
+from tests.harness import gate, integrity, models, options
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.laboratory import Laboratory
-from tests.harness.models import DTYPES, ModelSource
+from tests.harness.models import ModelSource
 from tests.harness.outcomes import NotHeld
 from tests.harness.scheduling import ByTrajectory, order_of
 from tests.harness.settings import Settings
@@ -47,93 +46,14 @@ class Checkpoint:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Put every option into one group of `--help`."""
-    group = parser.getgroup("editgate", "does the model survive being edited?")
-    add = group.addoption
-    add(
-        "--model",
-        default=settings.DEFAULT_MODEL,
-        metavar="NAME|DIR|HUB_ID",
-        help="model to edit. Default: %(default)s",
-    )
-    add(
-        "--editor",
-        action="append",
-        default=[],
-        metavar="NAME|module:Class",
-        help="run this editor only; may be given again. Default: all of editors/",
-    )
-    add(
-        "--editor-arg",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a hyperparameter of the one --editor; may be given again. Default: those shipped for the model",
-    )
-    add(
-        "--thresholds",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="floors and known limits of your own, before those of thresholds/; may be given again",
-    )
-    add(
-        "--edits",
-        default=settings.DEFAULT_EDITS,
-        metavar="NAME|FILE",
-        help="counterfact, zsre or a JSON file of records. Default: %(default)s",
-    )
-    add(
-        "--edit-counts",
-        default=settings.DEFAULT_COUNTS,
-        metavar="N,N,…",
-        help="numbers of edits after which the model is judged. Default: %(default)s",
-    )
-    add(
-        "--edit-order",
-        type=int,
-        default=0,
-        metavar="SEED",
-        help="another order of the same edits; 0 is the file's own. Default: %(default)s",
-    )
-    add("--limit", type=int, metavar="N", help="at most N items a benchmark. Default: all")
-    add("--device", default="cpu", help="where models run, such as cuda. Default: %(default)s")
-    add(
-        "--dtype",
-        default="float32",
-        choices=sorted(DTYPES),
-        help="type of the models' weights. Default: %(default)s",
-    )
-    add(
-        "--store",
-        type=Path,
-        metavar="DIR",
-        help="checkpoints and outcomes. Default: .editgate in the root directory",
-    )
-    add("--inconclusive", default="fail", choices=("fail", "pass"),
-        help="what an inconclusive verdict does to its test. Default: %(default)s")  # fmt: skip
+    options.add_to(parser.getgroup("editgate", "does the model survive being edited?"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the command line before any model is loaded, and register a marker for every editor."""
-    given = config.option
     try:
         refuse_update_under_ci(config)
-        config.stash[SETTINGS] = settings.read(
-            model=given.model,
-            editor=given.editor,
-            editor_arg=given.editor_arg,
-            edits=given.edits,
-            edit_counts=given.edit_counts,
-            edit_order=given.edit_order,
-            limit=given.limit,
-            device=given.device,
-            dtype=given.dtype,
-            store=given.store or config.rootpath / ".editgate",
-            inconclusive=given.inconclusive,
-            thresholds=config.rootpath / "thresholds",
-            own_thresholds=given.thresholds,
-        )
+        config.stash[SETTINGS] = options.read(config.option, config.rootpath)
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
     config.addinivalue_line("markers", "capability: what an edited model can still do")
