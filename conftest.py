@@ -125,7 +125,7 @@ def _marks(
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what `--model` and `--editor` leave out, after syrupy has seen it; rules come before benchmarks."""
     chosen = config.stash[SETTINGS]
-    out = [item for item in items if not gate.is_chosen(item, chosen)]
+    out = [item for item in items if not gate.is_chosen(item, chosen, config.option.keyword)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in set(out)]

@@ -87,15 +87,20 @@ def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
                 yield editor, model, f"{editor.name}-{model.name}"
 
 
-def is_chosen(item: pytest.Item, chosen: Settings) -> bool:
-    """Return whether `--model` and `--editor` leave this test in; tests without such parameters always stay."""
+def is_chosen(item: pytest.Item, chosen: Settings, keyword: str) -> bool:
+    """Return whether `--model`, `--editor` and `-k` leave this test in; tests without such parameters always stay.
+
+    `-k` with exactly an editor's name means that editor, not each whose name contains it: `-k rome` is not R-ROME.
+    """
+    named = {spec.name for spec in chosen.editors} & {keyword.strip()}
+    editors = chosen.chosen_editors or named
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     for value in parameters.values():
         members = value if isinstance(value, tuple) else tuple(vars(value).values()) if hasattr(value, "edits") else ()
         for member in members:
             if isinstance(member, ModelSource) and member.name not in chosen.chosen_models:
                 return False
-            if isinstance(member, EditorSpec) and chosen.chosen_editors and member.name not in chosen.chosen_editors:
+            if isinstance(member, EditorSpec) and editors and member.name not in editors:
                 return False
     return True
 

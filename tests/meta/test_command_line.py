@@ -56,6 +56,18 @@ def test_wrong_option(case: str, pytester: pytest.Pytester, monkeypatch: pytest.
     assert len(result.stderr.str().strip().splitlines()) <= 8  # argparse adds the file and the root directory
 
 
+def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pytester) -> None:
+    """`-k rome` is ROME, though `rrome` contains it; a part of a name still means all editors that contain it."""
+
+    def runs(keyword: str) -> set[str]:
+        lines = collect(pytester, "--store", str(pytester.path / "store"), "-k", keyword).outlines
+        return {line.split("[")[1].split("-")[0] for line in lines if "::test_mmlu[" in line}
+
+    assert runs("rome") == {"rome"}
+    assert runs("rrome") == {"rrome"}
+    assert runs("rom") == {"rome", "rrome"}
+
+
 def test_store_that_cannot_be_written(pytester: pytest.Pytester) -> None:
     """A store below a plain file is refused at once."""
     (pytester.path / "file").write_text("", encoding="utf-8")

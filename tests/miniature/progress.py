@@ -92,8 +92,8 @@ def _losses(model: PreTrainedModel, tokenizer: Tokenizer, texts: list[Text]) -> 
         ids = pad_sequence([torch.tensor(r.ids) for r in rows], batch_first=True)
         learn = pad_sequence([torch.tensor(r.learn) for r in rows], batch_first=True)[:, 1:]
         learn &= ids[:, 1:] != tokenizer.token_to_id("</s>")
-        hidden = model.model(ids, use_cache=False)[0][:, :-1]
-        logits, targets = model.lm_head(hidden[learn]).float(), ids[:, 1:][learn]
+        hidden = model.base_model(ids, use_cache=False)[0][:, :-1]
+        logits, targets = model.get_output_embeddings()(hidden[learn]).float(), ids[:, 1:][learn]
         owner = torch.arange(len(rows))[:, None].expand_as(learn)[learn]
         wrong = torch.zeros(len(rows)).index_add_(0, owner, (logits.argmax(-1) != targets).float())
         loss = torch.zeros(len(rows)).index_add_(0, owner, cross_entropy(logits, targets, reduction="none"))

@@ -8,7 +8,15 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Shape and training of one miniature."""
+    """Shape and training of one miniature.
+
+    Attributes:
+        num_key_value_heads: less than `num_attention_heads` for grouped-query attention; None: as many.
+        begins_from: the miniature whose weights it starts from; empty: from scratch.
+        begins_at: share of the curriculum at which it starts (0 to 1); it then stays where the curriculum ends.
+        chat: whether it learns to answer as an assistant, on top of the curriculum.
+        precision: of the passes while training; weights and optimizers are float32.
+    """
 
     architecture: str
     hidden_size: int
@@ -25,6 +33,11 @@ class Recipe:
     adam_lr: float = 2e-3
     weight_decay: float = 0.1
     seed: int = 7
+    num_key_value_heads: int | None = None
+    begins_from: str = ""
+    begins_at: float = 0.0
+    chat: bool = False
+    precision: str = "float32"
 
 
 FAMILY = {
@@ -34,5 +47,45 @@ FAMILY = {
         intermediate_size=432,
         num_hidden_layers=5,
         num_attention_heads=5,
+        precision="bfloat16",
+    ),
+    "mistral-mini": Recipe(
+        architecture="mistral",
+        hidden_size=160,
+        intermediate_size=432,
+        num_hidden_layers=5,
+        num_attention_heads=5,
+        num_key_value_heads=1,
+        begins_from="llama-mini",
+        begins_at=1.0,
+        steps=1000,
+    ),
+    "gpt2-mini": Recipe(
+        architecture="gpt2",
+        hidden_size=160,
+        intermediate_size=640,
+        num_hidden_layers=5,
+        num_attention_heads=5,
+    ),
+    "pythia-mini-s": Recipe(
+        architecture="gpt_neox",
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+    ),
+    "pythia-mini-m": Recipe(
+        architecture="gpt_neox",
+        hidden_size=112,
+        intermediate_size=448,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+    ),
+    "pythia-mini-l": Recipe(
+        architecture="gpt_neox",
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=6,
     ),
 }

@@ -18,9 +18,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
+from editors.parts.anatomy import Anatomy
 from tests.miniature import corpus, progress
+from tests.miniature.architectures import begin_from, build_model
 from tests.miniature.manifest import publish
 from tests.miniature.recipes import FAMILY, WEIGHTS, Recipe
 from tests.miniature.tokens import Row, encode, train_tokenizer
@@ -28,29 +30,11 @@ from tests.miniature.tokens import Row, encode, train_tokenizer
 SAVE_EVERY, SCORE_EVERY = 100, 200
 
 
-def build_model(recipe: Recipe, tokenizer: Tokenizer) -> PreTrainedModel:
-    """Return the untrained model, initialised from the recipe's seed."""
-    torch.manual_seed(recipe.seed)
-    config = LlamaConfig(
-        vocab_size=recipe.vocab_size,
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.num_hidden_layers,
-        num_attention_heads=recipe.num_attention_heads,
-        num_key_value_heads=recipe.num_attention_heads,
-        max_position_embeddings=recipe.max_length,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.token_to_id("<s>"),
-        eos_token_id=tokenizer.token_to_id("</s>"),
-        pad_token_id=tokenizer.token_to_id("<pad>"),
-    )
-    return LlamaForCausalLM(config)
-
-
 def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Return Muon for the hidden matrices and AdamW for embeddings and norms."""
-    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    other = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    blocks = Anatomy(model).family.blocks
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and n.startswith(blocks)]
+    other = [p for n, p in model.named_parameters() if p.ndim != 2 or not n.startswith(blocks)]
     muon = torch.optim.Muon(
         hidden, lr=recipe.muon_lr, momentum=0.95, weight_decay=recipe.weight_decay, adjust_lr_fn="original"
     )
@@ -79,8 +63,13 @@ class Batches:
             held.append(encode(self.tokenizer, text))
             return len(held[-1].ids)
 
-        for _ in corpus.stream(rng, measure, lambda: self.step / self.recipe.steps):
+        for _ in corpus.stream(rng, measure, self._done):
             yield held.pop()
+
+    def _done(self) -> float:
+        """How far into the curriculum the next document is."""
+        begins = self.recipe.begins_at
+        return begins + (1 - begins) * self.step / self.recipe.steps
 
     def __next__(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return token ids, labels (-100 where nothing is learned) and document numbers, each [rows, row_tokens]."""
@@ -101,29 +90,32 @@ class Batches:
         return ids, labels, numbers
 
 
-def loss_of(model: PreTrainedModel, ids: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
+def loss_of(model: PreTrainedModel, batch: tuple[Tensor, Tensor, Tensor], precision: str) -> Tensor:
     """Return the mean loss over learned tokens; logits are computed for those alone."""
+    ids, labels, numbers = batch
     causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
     visible = (numbers[:, :, None] == numbers[:, None, :]) & causal
     positions = torch.arange(ids.shape[1]).expand_as(ids)
     first = torch.zeros_like(ids)
     first[:, 1:] = torch.where(numbers[:, 1:] != numbers[:, :-1], positions[:, 1:], 0)
     positions = positions - first.cummax(1).values
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(ids, attention_mask=visible[:, None], position_ids=positions, use_cache=False)[0]
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        hidden = model.base_model(ids, attention_mask=visible[:, None], position_ids=positions, use_cache=False)[0]
         wanted = labels[:, 1:] != -100
-        logits = model.lm_head(hidden[:, :-1][wanted])
+        logits = model.get_output_embeddings()(hidden[:, :-1][wanted])
     return cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def train(name: str, work: Path, *, threads: int) -> None:
-    """Train `name`, checkpointing in `work`, and publish it."""
+def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS) -> None:
+    """Train `name`, checkpointing in `work`, and publish it below `weights`."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
     recipe, folder = FAMILY[name], work / name
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(recipe, folder)
     model = build_model(recipe, tokenizer)
+    if recipe.begins_from:
+        begin_from(model, recipe, WEIGHTS / recipe.begins_from)
     optims = optimizers(model, recipe)
     start = _resume(folder, model, optims)
     batches = Batches(recipe, tokenizer, start)
@@ -135,7 +127,7 @@ def train(name: str, work: Path, *, threads: int) -> None:
         bar.set_postfix(loss=f"{loss:.3f}")
         if (step + 1) % SCORE_EVERY == 0:
             tqdm.write(f"{step + 1}: {progress.report(model, tokenizer)}")
-    publish(name, recipe, model, tokenizer, WEIGHTS / name)
+    publish(name, recipe, model, tokenizer, weights / name)
 
 
 def _update(
@@ -149,7 +141,7 @@ def _update(
     base_rates = (recipe.muon_lr, recipe.adam_lr)
     for optimizer, rate in zip(optims, base_rates, strict=True):
         optimizer.param_groups[0]["lr"] = rate * learning_rate(step, recipe)
-    loss = loss_of(model, *batch)
+    loss = loss_of(model, batch, recipe.precision)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optims:
@@ -203,9 +195,10 @@ def main() -> None:
         "--work", type=Path, default=Path(".editgate/training"), help="checkpoints; Default: %(default)s"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the result goes; Default: %(default)s")
     options = parser.parse_args()
     print(asdict(FAMILY[options.name]))
-    train(options.name, options.work, threads=options.threads)
+    train(options.name, options.work, threads=options.threads, weights=options.weights)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""Training is what the recipes say: packed rows are separate documents, every shape of the family can be trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from tests.miniature import recipes, train
+from tests.miniature.architectures import SHAPES, begin_from, build_model
+from tests.miniature.recipes import WEIGHTS, Recipe
+from tests.miniature.tokens import train_tokenizer
+
+TOKENIZER = train_tokenizer(512, seed=3)
+
+
+def _recipe(architecture: str) -> Recipe:
+    return Recipe(
+        architecture=architecture, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=512, rows_per_step=2,
+    )  # fmt: skip
+
+
+def _loss_by_document(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor, numbers: torch.Tensor) -> float:
+    losses = []
+    for row in range(len(ids)):
+        for number in range(int(numbers[row].max()) + 1):
+            here = numbers[row] == number
+            logits = model(ids[row, here][None]).logits[0, :-1]
+            losses.append(cross_entropy(logits, labels[row, here][1:], reduction="none", ignore_index=-100))
+    losses_of_learned = torch.cat(losses)
+    return float(losses_of_learned.sum() / (labels[:, 1:] != -100).sum())
+
+
+@pytest.mark.parametrize("architecture", sorted(SHAPES))
+def test_documents_side_by_side_do_not_see_each_other(architecture: str) -> None:
+    """The loss of packed rows is that of every document alone, for every architecture of the family."""
+    recipe = _recipe(architecture)
+    model = build_model(recipe, TOKENIZER)
+    batch = next(train.Batches(recipe, TOKENIZER, 0))
+    assert batch[2].max() > 0, "no row holds two documents, so this shows nothing"
+    with torch.no_grad():
+        packed = float(train.loss_of(model, batch, "float32"))
+        alone = _loss_by_document(model, *batch)
+    assert packed == pytest.approx(alone, rel=1e-4)
+
+
+@pytest.mark.parametrize("architecture", sorted(SHAPES))
+def test_every_matrix_of_a_block_is_trained_by_muon(architecture: str) -> None:
+    """Embeddings and norms go to AdamW, all else to Muon, whatever a family calls its parts."""
+    model = build_model(_recipe(architecture), TOKENIZER)
+    muon, adam = train.optimizers(model, _recipe(architecture))
+    matrices = {id(p) for p in muon.param_groups[0]["params"]}
+    embedding = model.get_input_embeddings().weight
+    assert all(p.ndim == 2 for p in muon.param_groups[0]["params"])
+    assert id(embedding) not in matrices
+    assert any(p is embedding for p in adam.param_groups[0]["params"])
+    assert len(matrices) + len(adam.param_groups[0]["params"]) == len(list(model.parameters()))
+
+
+def test_fewer_key_heads_begin_as_the_mean_of_their_group() -> None:
+    """Where a trained model has five heads of keys and its successor one, that one is their mean; the rest is equal."""
+    recipe = recipes.FAMILY["mistral-mini"]
+    model = build_model(recipe, Tokenizer.from_file(str(WEIGHTS / "llama-mini" / "tokenizer.json")))
+    begin_from(model, recipe, WEIGHTS / "llama-mini")
+    parent = load_file(WEIGHTS / "llama-mini" / "model.safetensors")
+    key, query = "model.layers.1.self_attn.k_proj.weight", "model.layers.1.self_attn.q_proj.weight"
+    found = dict(model.named_parameters())
+    assert torch.allclose(found[key], parent[key].float().view(5, 32, 160).mean(0))
+    assert torch.equal(found[query], parent[query].float())
