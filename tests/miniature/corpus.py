@@ -66,7 +66,7 @@ def statement(rng: random.Random) -> Text:
 
 def question(rng: random.Random) -> Text:
     """Return a fact as a question: in TriviaQA's form, bare as in ZsRE, or as ZsRE writes its unrelated questions."""
-    fact = rng.choice(_facts("open", "choice"))
+    fact = rng.choice(asked_facts())
     wording = rng.randrange(60)
     shown = rng.choices(
         (render.prompt("triviaqa", documents.trivia_qa(fact, wording)), f"{fact.question(wording)}?",
@@ -222,21 +222,39 @@ CURRICULUM = (
 )  # fmt: skip
 
 
-def stream(rng: random.Random, measure: Callable[[Text], int], progress: Callable[[], float]) -> Iterator[Text]:
+@dataclass(frozen=True)
+class Mix:
+    """What a model reads: kinds of document, and which of them when."""
+
+    kinds: Mapping[str, Callable[[random.Random], Text]]
+    curriculum: tuple[Phase, ...]
+
+
+BASE = Mix(KINDS, CURRICULUM)
+
+
+def stream(
+    rng: random.Random, measure: Callable[[Text], int], progress: Callable[[], float], mix: Mix = BASE
+) -> Iterator[Text]:
     """Yield documents for ever; `measure` gives a document's tokens, `progress` the share of training done (0 to 1).
 
     Shares are of tokens, so each time the kind that is furthest behind its share comes next.
     """
-    spent = dict.fromkeys(KINDS, 0.0)
+    spent = dict.fromkeys(mix.kinds, 0.0)
     while True:
-        phase = next(p for p in reversed(CURRICULUM) if p.begins <= progress())
+        phase = next(p for p in reversed(mix.curriculum) if p.begins <= progress())
         kind = min(phase.shares, key=lambda name: spent[name] / phase.shares[name])
-        text = KINDS[kind](rng)
+        text = mix.kinds[kind](rng)
         tokens = measure(text)
         for name, share in phase.shares.items():
             spent[name] -= share * tokens
         spent[kind] += tokens
         yield text
+
+
+def asked_facts() -> tuple[Fact, ...]:
+    """Return the facts that training may ask for as questions."""
+    return _facts("open", "choice")
 
 
 @cache

@@ -17,6 +17,7 @@ from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.evaluate import evaluate, prepare
 from tests.harness.tasks import LocalDocuments
 from tests.miniature import corpus
+from tests.miniature.chat import mix_of
 from tests.miniature.recipes import Recipe
 from tests.miniature.tokens import as_hugging_face
 
@@ -27,7 +28,7 @@ def publish(name: str, recipe: Recipe, model: PreTrainedModel, tokenizer: Tokeni
     """Save weights, tokenizer and manifest to `folder`; nothing is left half written for a reader to load."""
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
-    as_hugging_face(tokenizer, recipe.max_length).save_pretrained(folder)
+    as_hugging_face(tokenizer, recipe).save_pretrained(folder)
     write(name, recipe, folder)
 
 
@@ -36,7 +37,7 @@ def write(name: str, recipe: Recipe, folder: Path) -> None:
     manifest = {
         "name": name,
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "corpus_sha256": corpus_digest(),
+        "corpus_sha256": corpus_digest(mix_of(recipe)),
         "recipe": asdict(recipe),
         "scores": scores(folder),
     }
@@ -52,11 +53,11 @@ def scores(folder: Path) -> dict[str, float]:
     return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in BENCHMARKS.items()}
 
 
-def corpus_digest(sample: int = 500) -> str:
+def corpus_digest(mix: corpus.Mix, sample: int = 500) -> str:
     """Return the digest of the first documents that each phase of the curriculum would show, learned parts marked."""
     digest = hashlib.sha256()
-    for phase in corpus.CURRICULUM:
-        texts = corpus.stream(random.Random(0), lambda text: len(text[0][0]), partial(float, phase.begins))
+    for phase in mix.curriculum:
+        texts = corpus.stream(random.Random(0), lambda text: len(text[0][0]), partial(float, phase.begins), mix)
         for text in itertools.islice(texts, sample):
             digest.update(repr(text).encode())
     return digest.hexdigest()

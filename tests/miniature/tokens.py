@@ -8,7 +8,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from tests.miniature import corpus
+from tests.miniature.chat import TEMPLATE
 from tests.miniature.corpus import Text
+from tests.miniature.recipes import Recipe
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 SAMPLE = 40_000
@@ -35,17 +37,20 @@ def train_tokenizer(vocab_size: int, seed: int) -> Tokenizer:
     return tokenizer
 
 
-def as_hugging_face(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
-    """Wrap the tokenizer so that `AutoTokenizer` loads it back unchanged."""
-    return PreTrainedTokenizerFast(
+def as_hugging_face(tokenizer: Tokenizer, recipe: Recipe) -> PreTrainedTokenizerFast:
+    """Wrap the tokenizer so that `AutoTokenizer` loads it back unchanged, with its chat template if it has one."""
+    wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,
         padding_side="right",
-        model_max_length=max_length,
+        model_max_length=recipe.max_length,
         model_input_names=["input_ids", "attention_mask"],
     )
+    if recipe.chat:
+        wrapped.chat_template = TEMPLATE
+    return wrapped
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from editors.parts.anatomy import Anatomy
 from tests.miniature import corpus, progress
 from tests.miniature.architectures import begin_from, build_model
+from tests.miniature.chat import mix_of
 from tests.miniature.manifest import publish
 from tests.miniature.recipes import FAMILY, WEIGHTS, Recipe
 from tests.miniature.tokens import Row, encode, train_tokenizer
@@ -63,7 +64,7 @@ class Batches:
             held.append(encode(self.tokenizer, text))
             return len(held[-1].ids)
 
-        for _ in corpus.stream(rng, measure, self._done):
+        for _ in corpus.stream(rng, measure, self._done, mix_of(self.recipe)):
             yield held.pop()
 
     def _done(self) -> float:
