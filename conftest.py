@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if os.getloadavg()[0] > 1:  # before torch: on a busy machine threads that spin while they wait cost most of all
@@ -13,19 +15,20 @@ import pytest
 import torch
 from syrupy.assertion import SnapshotAssertion
 
-from tests.harness import gate, integrity, models, options
+from tests.harness import gate, integrity, models, options, tracebacks
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
+from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
-from tests.harness.outcomes import NotHeld
+from tests.harness.outcomes import NotHeld, place
+from tests.harness.runs import Run
 from tests.harness.scheduling import ByTrajectory, order_of
 from tests.harness.settings import Settings
 from tests.harness.snapshots import ScoreSnapshot, refuse_update_under_ci
-from tests.harness.summary import Summary
+from tests.harness.summary import NotEvaluated, Summary
 from tests.harness.ticker import Ticker
-from tests.harness.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from tests.harness.verdict import Verdict
@@ -64,8 +67,18 @@ def pytest_configure(config: pytest.Config) -> None:
     for spec in config.stash[SETTINGS].editors:
         config.addinivalue_line("markers", f"{spec.name}: tests of the editor {spec.name}")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Summary(), "editgate-summary")
+        _register_summary(config)
     _share_cores()
+
+
+def _register_summary(config: pytest.Config) -> None:
+    subject = partial(gate.subject, config.stash[SETTINGS], config.invocation_params.args)
+    try:
+        summary = Summary(subject, config.option.report, config.option.compare)
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
+    config.pluginmanager.register(summary, "editgate-summary")
+    config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
 
 
 def _share_cores() -> None:
@@ -95,7 +108,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         params = [
             pytest.param((editor, model, rule), id=f"{run}-{rule}", marks=getattr(pytest.mark, editor.name))
             for editor, model, run in gate.runs(chosen)
-            for rule in (*integrity.RULES, integrity.ZERO_EDITS)
+            for rule in integrity.rules_of(editor)
         ]
         metafunc.parametrize("rule", params, scope="session")
     if "curve_of" in metafunc.fixturenames:
@@ -132,6 +145,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=order_of)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say what the test is about before a fixture can fail: an error belongs to its trajectory, benchmark and N."""
+    about = gate.place_of(item)
+    if about is not None:
+        place(item, *about)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the traceback of an author's code, not that of the suite which called it."""
+    return (yield from tracebacks.shown(item, call))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTrajectory:
     """Keep a trajectory on one worker."""
@@ -153,7 +182,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
 
 
 @pytest.fixture
-def trajectory(laboratory: Laboratory, checkpoint: Checkpoint) -> Trajectory:
+def trajectory(laboratory: Laboratory, checkpoint: Checkpoint) -> Run:
     """The trajectory, sound by every rule; a broken rule is an error of each test that needs it."""
     run = laboratory.trajectory(checkpoint.editor, checkpoint.model)
     laboratory.check_all(run)
@@ -162,8 +191,8 @@ def trajectory(laboratory: Laboratory, checkpoint: Checkpoint) -> Trajectory:
 
 @pytest.fixture
 def verdict(
-    laboratory: Laboratory, checkpoint: Checkpoint, trajectory: Trajectory, request: pytest.FixtureRequest
-) -> gate.Judged[Verdict]:
+    laboratory: Laboratory, checkpoint: Checkpoint, trajectory: Run, request: pytest.FixtureRequest
+) -> Judged[Verdict]:
     """The verdict on the benchmark that the test is named after."""
     name = request.function.__name__.removeprefix("test_")
     return gate.judge_benchmark(laboratory, trajectory, checkpoint.edits, name, request.node)
@@ -171,8 +200,8 @@ def verdict(
 
 @pytest.fixture
 def edit_quality(
-    laboratory: Laboratory, checkpoint: Checkpoint, trajectory: Trajectory, request: pytest.FixtureRequest
-) -> gate.Judged[gate.QualityVerdict]:
+    laboratory: Laboratory, checkpoint: Checkpoint, trajectory: Run, request: pytest.FixtureRequest
+) -> Judged[QualityVerdict]:
     """The verdict on the kind of edit quality that the test is named after."""
     name = request.function.__name__.removeprefix("test_")
     return gate.judge_quality(laboratory, trajectory, checkpoint.edits, name, request.node)

@@ -97,6 +97,7 @@ class Grace(Editor):
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, supplies=supplies)
         self.anatomy = Anatomy(model)
         self.anatomy.check_layers("layer", (hyperparameters.layer,))
+        self.anatomy.check_rows("grace")
         self._matrix = self._find(hyperparameters)
         outputs, inputs = self._matrix.stored(self._matrix.weight).shape
         self._queries = Queries(self.anatomy, self._matrix.module)

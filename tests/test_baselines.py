@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from tests.harness.laboratory import Laboratory
@@ -12,6 +13,8 @@ from tests.harness.snapshots import assert_baseline
 def test_baseline(baseline_of: tuple[ModelSource, str], laboratory: Laboratory, scores: SnapshotAssertion) -> None:
     """The score, the number of items and the balance of answers are those of the recorded baseline."""
     model, benchmark = baseline_of
+    if not laboratory.settings.scores_as_recorded:
+        pytest.skip("baselines are on record for all items, float32 and the CPU only")
     found = laboratory.baseline(model, benchmark)
     recorded = {
         "model": laboratory.model(model).digest,

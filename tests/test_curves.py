@@ -6,7 +6,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from tests.harness.editor_specs import EditorSpec
-from tests.harness.gate import curves
+from tests.harness.judging import curves
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
 from tests.harness.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline

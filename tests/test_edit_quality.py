@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.gate import Judged, QualityVerdict
+from tests.harness.judging import Judged, QualityVerdict
 
 pytestmark = pytest.mark.quality
 

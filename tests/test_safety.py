@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.gate import Judged
+from tests.harness.judging import Judged
 from tests.harness.verdict import Verdict
 
 pytestmark = pytest.mark.safety

@@ -1,104 +1,70 @@
-"""Where the parts of a decoder are, one row a family (checked against transformers 5.23)."""
+"""One model's parts: its family's row of the table, or what a look at its module tree finds, resolved and checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from editors.parts.errors import HyperparameterError, UnsupportedModel
+from editors.parts.families import FAMILIES, Family
 from editors.parts.linear import Matrix
+from editors.parts.probing import probe, refuse_experts
 
-
-@dataclass(frozen=True)
-class Family:
-    """Dotted paths: from the model (trunk, blocks, norm, head), from a block (mlp, down, up, attention)."""
-
-    trunk: str
-    blocks: str
-    norm: str
-    head: str
-    mlp: str
-    down: str
-    up: str
-    attention: str
-    attention_out: str
-
-
-_LLAMA = Family(
-    trunk="model",
-    blocks="model.layers",
-    norm="model.norm",
-    head="lm_head",
-    mlp="mlp",
-    down="mlp.down_proj",
-    up="mlp.gate_proj",
-    attention="self_attn",
-    attention_out="self_attn.o_proj",
-)
-
-FAMILIES: dict[str, Family] = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "gpt2": Family(
-        trunk="transformer",
-        blocks="transformer.h",
-        norm="transformer.ln_f",
-        head="lm_head",
-        mlp="mlp",
-        down="mlp.c_proj",
-        up="mlp.c_fc",
-        attention="attn",
-        attention_out="attn.c_proj",
-    ),
-    "gptj": Family(
-        trunk="transformer",
-        blocks="transformer.h",
-        norm="transformer.ln_f",
-        head="lm_head",
-        mlp="mlp",
-        down="mlp.fc_out",
-        up="mlp.fc_in",
-        attention="attn",
-        attention_out="attn.out_proj",
-    ),
-    "gpt_neox": Family(
-        trunk="gpt_neox",
-        blocks="gpt_neox.layers",
-        norm="gpt_neox.final_layer_norm",
-        head="lm_head",
-        mlp="mlp",
-        down="mlp.dense_4h_to_h",
-        up="mlp.dense_h_to_4h",
-        attention="attention",
-        attention_out="attention.dense",
-    ),
-}
-
+__all__ = ["FAMILIES", "Anatomy", "Family", "States", "first_tensor"]
 
 States = Tensor | tuple[Tensor, ...]  # what a module may return
 
 
+class Capped(nn.Module):
+    """An output head whose logits are kept within ± cap, as Gemma 2's model does behind its head."""
+
+    def __init__(self, head: nn.Module, cap: float) -> None:
+        super().__init__()
+        self.inner = head
+        self.cap = cap
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Logits [..., V] of final states [..., d]."""
+        capped: Tensor = (self.inner(states) / self.cap).tanh() * self.cap
+        return capped
+
+
 class Anatomy:
-    """The family's row resolved against one model's module tree.
+    """The family's row resolved against one model's module tree; an unknown family's is found by probing.
+
+    `head(norm(states))` are the model's own logits of the states that leave the last block.
 
     Raises:
-        UnsupportedModel: The family is unknown or a path of its row does not exist in this model.
+        UnsupportedModel: The model is a mixture of experts, a path of its row does not exist in it, or its parts
+            cannot be told; the message names the nearest families or module paths.
     """
 
     def __init__(self, model: nn.Module) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        if kind not in FAMILIES:
-            raise UnsupportedModel(f"model type {kind!r} is not known; known are {', '.join(sorted(FAMILIES))}")
-        self.family = FAMILIES[kind]
+        refuse_experts(model, kind)
+        self.family = FAMILIES[kind] if kind in FAMILIES else probe(model, kind)
         self._model = model
         self._kind = kind
+        if kind == "opt":
+            self._refuse_late_norms()
         self.trunk = self._find(self.family.trunk)
         self.norm = self._find(self.family.norm)
-        self.head = self._find(self.family.head)
+        cap = getattr(model.config, "final_logit_softcapping", None)
+        head = self._find(self.family.head)
+        self.head = head if cap is None else Capped(head, cap)
         blocks = self._find(self.family.blocks)
         assert isinstance(blocks, nn.ModuleList)
         self.blocks: list[nn.Module] = list(blocks)
+
+    def _refuse_late_norms(self) -> None:
+        """OPT-350m alone normalises after adding, and projects its states before the head."""
+        config: Any = self._model.config
+        if not config.do_layer_norm_before or config.word_embed_proj_dim != config.hidden_size:
+            raise UnsupportedModel(
+                "this OPT (350m) normalises after each addition and projects before its head, so that nothing written "
+                "into its hidden states stays there as it is; the other sizes of OPT are supported"
+            )
 
     def _find(self, path: str) -> nn.Module:
         try:
@@ -123,12 +89,53 @@ class Anatomy:
         return self._matrix(layer, self.family.attention_out)
 
     def up(self, layer: int) -> Matrix:
-        """The projection into the MLP whose output a neuron's activation starts from (the gate, in Llama)."""
+        """The projection into the MLP whose output a neuron's activation starts from (the gate, in Llama).
+
+        Raises:
+            UnsupportedModel: Gate and up-projection are one matrix.
+        """
+        if not self.family.up:
+            raise UnsupportedModel(f"{self._kind} fuses gate and up-projection: no matrix gives a neuron's value alone")
         return self._matrix(layer, self.family.up)
 
     def mlp(self, layer: int) -> nn.Module:
-        """The whole MLP of a block."""
+        """The whole MLP of a block, from hidden states [B, length, d] to what it writes.
+
+        Raises:
+            UnsupportedModel: The block has no such module.
+        """
+        if not self.family.mlp:
+            raise UnsupportedModel(
+                f"{self._kind} has no module that is its MLP and nothing else, only {self.family.up} and "
+                f"{self.family.down}; methods that run or train the MLP as a whole (KN, MEND) cannot be used, those "
+                "that write one matrix can"
+            )
         return self._find(f"{self.family.blocks}.{layer}.{self.family.mlp}")
+
+    def writer(self, layer: int) -> nn.Module:
+        """The module whose output the block adds to the hidden states as it is: the down-projection.
+
+        Raises:
+            UnsupportedModel: The block normalises that output first.
+        """
+        if not self.family.plain:
+            raise UnsupportedModel(
+                f"{self._kind} normalises what its MLP writes before adding it, so that a vector searched in the "
+                "hidden states is not what its down-projection must give: ROME, R-ROME, MEMIT, AlphaEdit and KN "
+                "cannot be used; FT-L, MEND, PMET, GRACE, SERAC and IKE can"
+            )
+        return self.down(layer).module
+
+    def check_rows(self, method: str) -> None:
+        """Refuse a model whose MLP does not see which row a token is in.
+
+        Raises:
+            UnsupportedModel: It gets all rows' tokens one after another.
+        """
+        if not self.family.rows:
+            raise UnsupportedModel(
+                f"{self._kind} hands its MLP the tokens of all rows one after another; {method} must know the rows"
+            )
 
     def _matrix(self, layer: int, part: str) -> Matrix:
         path = f"{self.family.blocks}.{layer}.{part}"

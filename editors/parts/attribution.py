@@ -69,6 +69,7 @@ class _Paths:
         kind = getattr(anatomy.trunk.config, "_attn_implementation", None)
         if kind not in _ATTENTION:
             raise UnsupportedModel(f"attn_implementation is {kind!r}; attribution needs one of {', '.join(_ATTENTION)}")
+        anatomy.writer(0)  # attribution adds what the MLP writes to the hidden states as it is
         self._anatomy = anatomy
         self._neuron: Neuron = neuron
         inputs, self._trace = _traced(anatomy, ids)

@@ -83,6 +83,10 @@ class Editor(ABC):
                 self._prepare()
             self._prepared = True
 
+    def cost(self) -> str:
+        """In words, what `prepare` will take, where that is much and can be told before; else empty."""
+        return ""
+
     def prepared(self) -> dict[str, Tensor]:
         """What `prepare` computed, fit for safetensors; prepares if that was not done yet."""
         self.prepare()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +31,7 @@ def moments(
     Raises:
         MissingCorpus: The texts hold no token.
     """
-    limit = getattr(anatomy.trunk.config, "max_position_embeddings", None) or 1024
-    rows = [Row(tuple(encode(tokenizer, text)[:limit]), 0) for text in texts]
-    rows = sorted((row for row in rows if row.ids), key=lambda row: len(row.ids))
+    rows = _rows(anatomy, tokenizer, texts)
     if not rows:
         raise MissingCorpus("the corpus holds no text; covariances need at least as many tokens as inner neurons")
     sums: dict[str, Tensor] = {}
@@ -39,6 +39,56 @@ def moments(
         _add(sums, anatomy, batch, matrices)
     count = sum(len(row.ids) for row in rows)
     return {path: (total / count).float() for path, total in sums.items()}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What computing second moments takes, estimated before it begins.
+
+    Attributes:
+        matrices: How many there are.
+        tokens: Of all texts, cut to the model's context.
+        size: Bytes that the sums take while they grow, in float64.
+        seconds: By the speed of two small products measured just now.
+    """
+
+    matrices: int
+    tokens: int
+    size: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """In words, such as `5 covariances over 1200000 tokens: 4.8 GB, about 35 minutes`."""
+        lasts = f"{self.seconds:.0f} seconds" if self.seconds < 120 else f"{self.seconds / 60:.0f} minutes"
+        return (
+            f"{self.matrices} covariances over {self.tokens} tokens: {self.size / 1e9:.2g} GB of memory, about {lasts}"
+        )
+
+
+def cost(
+    anatomy: Anatomy, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
+) -> Cost:
+    """What `moments` will take: one pass of the model over the tokens, and 2 f² operations a token and matrix."""
+    tokens = sum(len(row.ids) for row in _rows(anatomy, tokenizer, texts))
+    weights = sum(parameter.numel() for parameter in anatomy.trunk.parameters())
+    squares = sum(matrix.stored(matrix.weight).shape[1] ** 2 for matrix in matrices)
+    first = next(anatomy.trunk.parameters())
+    pace = _seconds_an_operation(first.dtype, first.device), _seconds_an_operation(torch.float64, first.device)
+    return Cost(len(matrices), tokens, 8 * squares, 2 * tokens * (weights * pace[0] + squares * pace[1]))
+
+
+def _seconds_an_operation(dtype: torch.dtype, device: torch.device, width: int = 512) -> float:
+    square = torch.ones(width, width, dtype=dtype, device=device)
+    square @ square  # the first product also starts the library
+    began = time.perf_counter()
+    float((square @ square).sum())  # reading the number waits for the device
+    return (time.perf_counter() - began) / (2 * width**3)
+
+
+def _rows(anatomy: Anatomy, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
+    limit = getattr(anatomy.trunk.config, "max_position_embeddings", None) or 1024
+    rows = [Row(tuple(encode(tokenizer, text)[:limit]), 0) for text in texts]
+    return sorted((row for row in rows if row.ids), key=lambda row: len(row.ids))
 
 
 def _batches(rows: Sequence[Row]) -> list[list[Row]]:
@@ -59,7 +109,7 @@ def _add(sums: dict[str, Tensor], anatomy: Anatomy, rows: Sequence[Row], matrice
 
     def hook_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            inputs = args[0][real].double()  # [tokens, f]
+            inputs = args[0].reshape(*real.shape, -1)[real].double()  # [tokens, f]
             gram = inputs.T @ inputs
             sums[path] = sums[path] + gram if path in sums else gram
 

@@ -11,6 +11,7 @@ EditorError
 +-- NonFiniteEdit          an update holds NaN or infinity; the weights are as they were before
 +-- NoEffect               the method found nothing to change, or its memory would never be consulted
 +-- ContextOverflow        what a memory puts before a prompt leaves no room for it in the model's context
++-- ForeignFailure         somebody else's method raised, or gave back what cannot be used; the cause is its exception
 """
 
 
@@ -56,3 +57,7 @@ class NoEffect(EditorError, RuntimeError):  # noqa: N818 - names what happened
 
 class ContextOverflow(EditorError, ValueError):  # noqa: N818 - names what happened
     """A prompt and what a memory puts before it are longer than the model's context."""
+
+
+class ForeignFailure(EditorError, RuntimeError):  # noqa: N818 - names what happened
+    """Somebody else's code raised or returned something unusable; the message says at which edit."""

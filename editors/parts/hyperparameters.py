@@ -74,6 +74,11 @@ def defaults(method: str, model: str) -> dict[str, Any] | None:
     return None
 
 
+def known_anywhere(model: str) -> bool:
+    """Whether any method ships hyperparameters for a model's key or alias."""
+    return any(defaults(path.stem, model) is not None for path in FOLDER.glob("*.toml"))
+
+
 def model_key(model: object) -> str:
     """Last component of the name or path that a model was loaded from."""
     name = str(getattr(getattr(model, "config", None), "name_or_path", "") or "")
@@ -88,7 +93,7 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
         method: Name of the method, for its table file and messages.
         model: Model key.
         given: Values that replace defaults; `layer=2` stands for `layers=(2,)`.
-        explicit: The key was asked for by name, so it must exist.
+        explicit: The key was asked for by name, so some method must know it.
 
     Raises:
         HyperparameterError: A name is unknown, a value out of bounds, or the model unknown and a value
@@ -98,7 +103,7 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
     fields = record.model_fields
     shipped = defaults(method, model)
     missing = [name for name, field in fields.items() if field.is_required() and name not in values]
-    if shipped is None and (explicit or missing):
+    if shipped is None and (missing or (explicit and not known_anywhere(model))):
         known = ", ".join(tables(method)) or "none"
         needed = f"; or give {', '.join(missing)}" if missing else ""
         raise HyperparameterError(f"{method} has no defaults for the model {model!r}; it has them for {known}{needed}")

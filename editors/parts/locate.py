@@ -12,7 +12,7 @@ from torch import Tensor
 from editors.parts.anatomy import Anatomy
 from editors.parts.base import Editor, Kind
 from editors.parts.contexts import Contexts, generate
-from editors.parts.covariance import check, moments
+from editors.parts.covariance import check, cost, moments
 from editors.parts.edit import Edit
 from editors.parts.errors import MissingCorpus
 from editors.parts.hyperparameters import LocateHyperparameters
@@ -74,12 +74,22 @@ class LocateEditor(Editor):
             lengths = self.hyperparameters.context_template_length_params
             self._contexts = generate(self._model, self.tokenizer, lengths, self.seed)
         if self._needs_covariance():
-            missing = [matrix for matrix in self.matrices if matrix.path not in self._covariances]
-            if missing:
-                self._covariances.update(self._compute(missing))
+            if self._missing:
+                self._covariances.update(self._compute(self._missing))
             for matrix in self.matrices:
                 check(matrix, self._covariances[matrix.path])
         self._factors.clear()
+
+    @property
+    def _missing(self) -> list[Matrix]:
+        """The matrices whose second moments are not there yet."""
+        return [matrix for matrix in self.matrices if matrix.path not in self._covariances]
+
+    def cost(self) -> str:
+        """What the covariances will take that `prepare` is going to compute."""
+        if not self._needs_covariance() or not self._missing or self.supplies.corpus is None:
+            return ""
+        return str(cost(self.anatomy, self.tokenizer, self.supplies.corpus, self._missing))
 
     def _compute(self, matrices: Sequence[Matrix]) -> dict[str, Tensor]:
         if self.supplies.corpus is None:

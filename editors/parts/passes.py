@@ -66,7 +66,7 @@ class Trace:
         calls: Each block's arguments by name, as the model gave them, without the hidden states.
         cache: The keys and values of all blocks.
         keys: Input of the down-projection at the fact token, [B, f], per probed layer.
-        outputs: Output of the whole MLP at the fact token, [B, d], per probed layer.
+        outputs: What the MLP writes at the fact token, [B, d], per probed layer.
         inputs, results: Input [B, in] and output [B, out] at the fact token of each probed matrix, by its path.
     """
 
@@ -112,9 +112,9 @@ class Trace:
     def _probing(self) -> Iterator[None]:
         with ExitStack() as stack:
             for layer in self._probed:
-                down, mlp = self.anatomy.down(layer).module, self.anatomy.mlp(layer)
-                stack.callback(down.register_forward_hook(self._probe_key(layer)).remove)
-                stack.callback(mlp.register_forward_hook(self._probe_output(layer)).remove)
+                writer = self.anatomy.writer(layer)
+                stack.callback(writer.register_forward_hook(self._probe_key(layer)).remove)
+                stack.callback(writer.register_forward_hook(self._probe_output(layer)).remove)
             for matrix in self._matrices:
                 stack.callback(matrix.module.register_forward_hook(self._probe_matrix(matrix.path)).remove)
             yield
@@ -139,8 +139,8 @@ class Trace:
         return hook
 
     def at_lookup(self, states: Tensor) -> Tensor:
-        """States [B, length, width] at each row's fact token, [B, width]."""
-        return states[self._each, self.lookup]
+        """States [B, length, width] (in OPT's MLP [B length, width]) at each row's fact token, [B, width]."""
+        return states.reshape(len(self.rows), -1, states.shape[-1])[self._each, self.lookup]
 
     def leaving(self, layer: int) -> Tensor:
         """Output of a block at the fact token, [B, d]."""

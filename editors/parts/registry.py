@@ -1,4 +1,7 @@
-"""Editors by name: built-in ones are found by scanning the folder, others imported from where they are."""
+"""Editors by name: built-in ones are found by scanning the folder, others imported from where they are.
+
+Installed packages may give theirs a name, with an entry point in the group `editgate.editors`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,22 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import reduce
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
+from editors.parts import easyedit
 from editors.parts.base import Editor, Kind
-from editors.parts.errors import EditorNotFound
-from editors.parts.foreign import ForeignEditor, accepted
+from editors.parts.errors import EditorNotFound, ForeignFailure
+from editors.parts.foreign import ForeignEditor
 from editors.parts.hyperparameters import build, known_names, model_key
 from editors.parts.supplies import Supplies
+from editors.parts.theirs import check_shape, theirs
 from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
 
 FOLDER = Path(__file__).resolve().parent.parent
+GROUP = "editgate.editors"
 _CONSTRUCTOR = tuple(field.name for field in fields(Supplies))
 
 
@@ -43,9 +52,36 @@ def built_in(name: str) -> type[Editor]:
     return only
 
 
+def installed() -> dict[str, str]:
+    """What installed packages registered: `package.module:Name` by the entry point's name."""
+    return {found.name: f"{found.module}:{found.attr}" for found in entry_points(group=GROUP)}
+
+
 def _not_found(name: str) -> str:
-    near = get_close_matches(name, names(), n=len(names()), cutoff=0.0)
+    known = [*names(), *installed()]
+    near = get_close_matches(name, known, n=len(known), cutoff=0.0)
     return f"no editor is called {name!r}; there are {', '.join(near)}, or name your own as package.module:Class"
+
+
+def target_of(spec: str) -> str:
+    """The spec itself, or what an installed package registered under that name.
+
+    Raises:
+        EditorNotFound: The name is both a built-in editor's and an installed package's.
+    """
+    registered = installed()
+    if spec in registered and spec in names():
+        raise EditorNotFound(
+            f"{spec!r} is a built-in editor, but {registered[spec]} is registered under the same name in the group "
+            f"{GROUP}; rename that entry point"
+        )
+    return registered.get(spec, spec)
+
+
+def package_of(spec: str) -> str:
+    """Top-level package whose code a foreign spec runs."""
+    path = target_of(spec).partition(":")[0]
+    return easyedit.PACKAGE if path == easyedit.PREFIX else path.partition(".")[0]
 
 
 def kind_of(spec: str) -> Kind:
@@ -60,19 +96,34 @@ def resolve(spec: str) -> Callable[..., object]:
 
     Raises:
         EditorNotFound: No built-in editor, module or attribute of that name.
+        ForeignFailure: Importing the module raised.
     """
+    spec = target_of(spec)
     if ":" not in spec:
         return built_in(spec)
     path, _, attribute = spec.partition(":")
+    if path == easyedit.PREFIX:
+        return easyedit.method(attribute)
+    module = _imported(spec, path)
     try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        raise EditorNotFound(f"{spec!r}: cannot import {path!r} ({error})") from error
-    if not hasattr(module, attribute):
+        found: Any = reduce(getattr, attribute.split("."), module)
+    except AttributeError:
         public = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
-        raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}")
-    found: Callable[..., object] = getattr(module, attribute)
-    return found
+        raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}") from None
+    return found  # type: ignore[no-any-return]  # `check_shape` looks at what it is
+
+
+def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which has what it has
+    try:
+        with theirs(f"{spec!r}: importing {path!r}"):
+            return importlib.import_module(path)
+    except ForeignFailure as failure:
+        if not isinstance(failure.__cause__, ModuleNotFoundError):
+            raise
+        raise EditorNotFound(
+            f"{spec!r}: cannot import {path!r} ({failure.__cause__}); install its package (pip install -e DIR) or put "
+            "the folder that holds it on PYTHONPATH"
+        ) from failure.__cause__
 
 
 def check_settings(spec: str, settings: Mapping[str, object]) -> None:
@@ -80,21 +131,23 @@ def check_settings(spec: str, settings: Mapping[str, object]) -> None:
 
     Raises:
         EditorNotFound: No such editor.
+        EditorError: It cannot be called as an editor.
         HyperparameterError: It has no hyperparameter of that name; the message lists those that it has.
     """
     target = resolve(spec)
     if inspect.isclass(target) and issubclass(target, Editor):
         known_names(target.Hyperparameters, target.name, settings)
     else:
-        accepted(spec, target, settings, {})
+        check_shape(spec, target, settings, (*_CONSTRUCTOR, "defaults"))
+        getattr(target, "check_settings", lambda _: None)(settings)
 
 
 def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **kwargs: object) -> Editor:
     """An editor on a model.
 
     Args:
-        spec: A built-in name, or `package.module:Name` of a class with `apply(edit)` or of a function
-            `edit(model, tokenizer, edits) -> model`.
+        spec: A built-in name, a name that an installed package registered, or `package.module:Name` of a class
+            with `apply(edit)` or of a function `edit(model, tokenizer, edits) -> model`.
         model: A causal language model, edited in place.
         tokenizer: Its tokenizer.
         **kwargs: The fields of `Supplies` (`corpus`, `contexts`, `covariances`, `training`, `scratch`,

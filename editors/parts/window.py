@@ -44,8 +44,9 @@ def adding(delta: Tensor, facts: Tensor) -> Callable[..., States]:
 
     def hook(_module: nn.Module, _args: object, output: States) -> States:
         states = first_tensor(output)
-        change = torch.zeros_like(states).index_put((rows, facts), delta.to(states.dtype).expand(len(rows), -1))
-        states = states + change
+        change = torch.zeros_like(states).reshape(len(rows), -1, states.shape[-1])  # OPT's MLP has no rows
+        change = change.index_put((rows, facts), delta.to(states.dtype).expand(len(rows), -1))
+        states = states + change.reshape(states.shape)
         return (states, *output[1:]) if isinstance(output, tuple) else states
 
     return hook

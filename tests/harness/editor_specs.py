@@ -1,13 +1,14 @@
-"""Editors as the command line names them: a built-in name, or `package.module:Class` from anywhere."""
+"""Editors as the command line names them: built in, registered by an installed package, or `package.module:Class`."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import inspect
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ from transformers import PreTrainedModel
 
 import editors
 from editors import Editor, EditorError, HyperparameterError
+from editors.parts.easyedit import PREFIX as EASYEDIT
+from editors.parts.registry import package_of, target_of
 from tests.harness.errors import UsageProblem
 from tests.harness.models import LoadedModel
 from tests.harness.store import code_digest
 
 HOME = Path(editors.__file__).parent
+# Markers with a meaning of their own, and words of `-m`: an editor of that name would skip itself, or every test.
+RESERVED = frozenset(
+    "capability safety quality curve integrity skip skipif xfail parametrize usefixtures filterwarnings tryfirst "
+    "trylast benchmark hypothesis xdist_group and or not true false none".split()
+)
 
 
 @dataclass(frozen=True)
@@ -47,18 +55,23 @@ class EditorSpec:
         return editors.create(self.target, model, base.tokenizer, **supplies, **extra, **self.settings)
 
     def identity(self, base: LoadedModel) -> dict[str, Any]:
-        """Return what the method's results depend on besides model and edits: its code and hyperparameters."""
+        """Return what the method's results depend on besides model and edits: its code and hyperparameters.
+
+        Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names.
+        """
         own = [HOME / f"{self.name}.py", HOME / "defaults" / f"{self.name}.toml"] if self.built_in else []
         files = [HOME / "parts", *(file for file in own if file.is_file())]
-        digest = code_digest(*files)
-        if not self.built_in:
-            digest += code_digest(_source_file(self.target))
-        return {
+        found = {
             "target": self.target,
-            "code": digest,
+            "code": code_digest(*files),
             "settings": dict(self.settings),
             "defaults": base.source.hyperparameters,
         }
+        if not self.built_in:
+            named = {name: Path(value) for name, value in self.settings.items() if isinstance(value, str)}
+            found["package"] = _digest_of_package(package_of(self.target))
+            found["files"] = {name: _digest(path) for name, path in named.items() if path.exists()}
+        return found
 
 
 def built_in() -> list[EditorSpec]:
@@ -79,8 +92,24 @@ def find(wanted: str, settings: Mapping[str, Any] | None = None) -> EditorSpec:
         raise UsageProblem(f"--editor-arg: {error}.") from error
     except EditorError as error:
         raise UsageProblem(f"--editor {wanted!r}: {error}.") from error
-    name = wanted if ":" not in wanted else re.sub(r"[^a-z0-9_]+", "_", wanted.partition(":")[2].lower())
-    return EditorSpec(name, wanted, settings)
+    target = target_of(wanted)
+    return EditorSpec(wanted if target == wanted and ":" not in wanted else _name(wanted), target, settings)
+
+
+def _name(wanted: str) -> str:
+    """An id and marker of its own: of the class or entry point, with its module where that has another meaning."""
+    module, _, last = wanted.rpartition(":")
+    name = _plain(last)
+    taken = {*editors.names(), *RESERVED}
+    if module and (module == EASYEDIT or name in taken or not name[:1].isalpha()):
+        name = _plain(f"{module}_{last}")
+    if name in taken or not name[:1].isalpha():
+        raise UsageProblem(f"--editor {wanted!r}: {name!r} cannot be its marker (pytest -m); rename the entry point.")
+    return name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_")
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:
@@ -108,6 +137,21 @@ def _value(text: str) -> Any:  # noqa: ANN401 - whatever TOML can say
         return text
 
 
-def _source_file(target: str) -> Path:
-    module = importlib.import_module(target.partition(":")[0])
-    return Path(inspect.getfile(module))
+@cache
+def _digest_of_package(package: str) -> str:
+    """A sha256 of all files of an importable package, or of the one file of a module."""
+    module = importlib.import_module(package)
+    places = [Path(place) for place in getattr(module, "__path__", [])] or [Path(str(module.__file__))]
+    return hashlib.sha256("".join(_digest(place) for place in places).encode()).hexdigest()
+
+
+def _digest(place: Path) -> str:
+    """A sha256 of a file, or of all files below a folder but for bytecode and hidden ones."""
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(place).as_posix() if file != place else file.name
+        if "__pycache__" not in name and not any(part.startswith(".") for part in name.split("/")):
+            with file.open("rb") as opened:
+                total.update(f"{len(name)}:{name}:".encode() + hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()

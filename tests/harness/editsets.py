@@ -1,38 +1,60 @@
-"""Lists of edits from files: CounterFact (nested or flattened), ZsRE, or this suite's own fields."""
+"""Lists of edits from files: CounterFact (nested or flattened), ZsRE, QAEdit, or this suite's own fields."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from editors import Edit, EditError
+from tests.harness import edit_records
+from tests.harness.edit_records import Form, Zsre, ZsreTrue
 from tests.harness.errors import UsageProblem
 from tests.harness.models import MINIATURE, ModelSource
 
-Record = Mapping[str, Any]
 SHIPPED = {name: MINIATURE / "edits" / f"{name}.json" for name in ("counterfact", "zsre")}
+# Where the authors of ROME and MEMIT publish both; ZsRE as MEND split it.
+PUBLISHED = {
+    "counterfact": "https://memit.baulab.info/data/dsets/counterfact.json",
+    "zsre": "https://memit.baulab.info/data/dsets/zsre_mend_eval.json",
+}
+TRUE_ANSWERS = "answers:"  # before a file of ZsRE: edit towards the true answers, as ROME and MEMIT do
+OWN = "target_new"  # the field that tells a record in the fields of `Edit`
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a file holds: its edits, and how many records ask for none."""
+
+    edits: tuple[Edit, ...]
+    left_out: int
 
 
 def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
-    """Return the edits that `--edits` names: a shipped list or a JSON file.
+    """Return the edits that `--edits` names: a shipped list, a file, or `answers:` and a file of ZsRE.
 
     Raises:
         UsageProblem: no such list or file, the shipped lists do not suit the model, or a record is malformed; the
             message has the record's number and the field.
     """
     if wanted in SHIPPED and not model.miniature:
+        file = PUBLISHED[wanted].rpartition("/")[2]
         raise UsageProblem(
-            f"--edits {wanted} is about people whom only the shipped models know; {model.name} needs --edits FILE."
+            f"--edits {wanted} is about people whom only the shipped models know. For {model.name} fetch the published "
+            f"file once ({PUBLISHED[wanted]}) and give --edits {file}."
         )
-    path = SHIPPED.get(wanted, Path(wanted))
-    if not path.is_file():
-        raise UsageProblem(
-            f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json."
-        )
-    return read(path)
+    return _parsed_now(wanted).edits
+
+
+def describe(wanted: str) -> str:
+    """Return the name of a list for people, with the number of records that were left out, if any were."""
+    left_out = _parsed_now(wanted).left_out
+    return f"{wanted} ({left_out} records without an 'alt' left out)" if left_out else wanted
 
 
 def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
@@ -46,96 +68,82 @@ def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
     return (*first, *edits[used:])
 
 
-def read(path: Path) -> tuple[Edit, ...]:
-    """Return the edits of a file, a JSON list of records of one form.
+def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
+    """Return the edits of a file: a JSON list of records of known forms, or one record a line (.jsonl).
+
+    Args:
+        path: The file.
+        true_answers: Of ZsRE, edit towards the first of the true `answers` instead of `alt`.
 
     Raises:
-        UsageProblem: the file is no JSON list, or a record is malformed or of no known form.
+        UsageProblem: the file cannot be read, or a record is malformed or of no known form.
     """
+    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers).edits
+
+
+def _parsed_now(wanted: str) -> Parsed:
+    true_answers = wanted.startswith(TRUE_ANSWERS)
+    path = SHIPPED.get(wanted, Path(wanted.removeprefix(TRUE_ANSWERS)))
+    if not path.is_file():
+        raise UsageProblem(
+            f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json, FILE.jsonl, "
+            f"{TRUE_ANSWERS}FILE."
+        )
+    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers)
+
+
+@cache
+def _parsed(path: Path, _written: int, *, true_answers: bool) -> Parsed:
+    """Read a file once for all models; its time of writing tells whether it is still the same."""
+    records = _records(path)
+    if not records:
+        raise UsageProblem(f"{path}: must hold at least one record.")
+    edits = [_edit(f"{path}: record {n}", record, true_answers=true_answers) for n, record in enumerate(records)]
+    found = tuple(edit for edit in edits if edit is not None)
+    return Parsed(found, len(edits) - len(found))
+
+
+def _records(path: Path) -> list[object]:
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = _by_line(path, text) if path.suffix == ".jsonl" else json.loads(text)
     except (ValueError, OSError) as error:
         raise UsageProblem(f"{path}: no JSON file that can be read ({error}).") from error
-    if not isinstance(records, list) or not records:
-        raise UsageProblem(f"{path}: must hold a list of records and at least one, not {type(records).__name__}.")
-    edits = [_edit(path, number, record) for number, record in enumerate(records)]
-    return tuple(edit for edit in edits if edit is not None)
+    if not isinstance(content, list):
+        raise UsageProblem(f"{path}: must hold a list of records, not {type(content).__name__}.")
+    return content
 
 
-def _edit(path: Path, number: int, record: object) -> Edit | None:
+def _by_line(path: Path, text: str) -> list[object]:
+    found: list[object] = []
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise UsageProblem(f"{path}: record {len(found)} is not JSON ({error}).") from error
+    return found
+
+
+def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
     if not isinstance(record, Mapping):
-        raise UsageProblem(f"{path}: record {number} is {type(record).__name__}, not an object.")
-    for field, convert in FORMS.items():
-        if field in record:
-            return _convert(path, number, record, convert)
-    raise UsageProblem(
-        f"{path}: record {number} has none of the fields that tell its form: {', '.join(FORMS)}; it has "
-        f"{', '.join(map(str, record)) or 'none'}."
-    )
-
-
-def _convert(path: Path, number: int, record: Record, convert: Callable[[Record], Edit | None]) -> Edit | None:
+        raise UsageProblem(f"{where} is {type(record).__name__}, not an object.")
+    form = edit_records.form_of(record)
+    if true_answers and form is not Zsre:
+        raise UsageProblem(f"{where} is not of ZsRE's form (src, answers, …), which --edits {TRUE_ANSWERS}FILE needs.")
     try:
-        return convert(record)
-    except KeyError as error:
-        raise UsageProblem(f"{path}: record {number}: field {error} is missing.") from error
-    except (EditError, TypeError, AttributeError, IndexError) as error:
-        raise UsageProblem(f"{path}: record {number}: {error}.") from error
+        return _converted(where, record, ZsreTrue if true_answers else form)
+    except ValidationError as error:
+        raise UsageProblem(f"{where}: {edit_records.sentence(error)}.") from error
+    except (EditError, ValueError) as error:
+        raise UsageProblem(f"{where}: {error}.") from error
 
 
-def _nested(record: Record) -> Edit:
-    """CounterFact as published; neighbours are prompts, or objects with their answers in the multi-edit release."""
-    asked = record["requested_rewrite"]
-    neighbours = (
-        (near["prompt"], near["target"]) if isinstance(near, Mapping) else (near, asked["target_true"]["str"])
-        for near in record.get("neighborhood_prompts", ())
+def _converted(where: str, record: Mapping[str, object], form: type[Form] | None) -> Edit | None:
+    if form is not None:
+        return form.model_validate(record).edit()
+    if OWN in record:
+        return Edit.from_dict(record)
+    known = ", ".join([*(field for each in edit_records.FORMS for field in each.tells), OWN])
+    raise UsageProblem(
+        f"{where} has none of the fields that tell its form: {known}; it has {', '.join(map(str, record)) or 'none'}."
     )
-    return Edit(
-        prompt=asked["prompt"],
-        subject=asked["subject"],
-        target_new=asked["target_new"]["str"],
-        target_true=asked["target_true"]["str"],
-        rephrases=tuple(record.get("paraphrase_prompts", ())),
-        neighbors=tuple(neighbours),
-    )
-
-
-def _zsre(record: Record) -> Edit | None:
-    """ZsRE in MEND's editing form: `alt` is the new answer; records without one are left out."""
-    if not record["alt"]:
-        return None
-    return Edit(
-        prompt=record["src"],
-        subject=record["subject"],
-        target_new=record["alt"],
-        target_true=record["answers"][0],
-        rephrases=(record["rephrase"],),
-        neighbors=((record["loc"], record["loc_ans"]),),
-    )
-
-
-def _flat(record: Record) -> Edit:
-    """The flattened form of editing libraries: the subject is already in the prompt."""
-    near = record.get("locality_prompt"), record.get("locality_ground_truth", "")
-    return Edit(
-        prompt=record["prompt"],
-        subject=record["subject"],
-        target_new=record["target_new"],
-        target_true=record.get("ground_truth", ""),
-        rephrases=(record["rephrase_prompt"],) if record.get("rephrase_prompt") else (),
-        neighbors=((str(near[0]), str(near[1])),) if near[0] else (),
-    )
-
-
-def _own(record: Record) -> Edit:
-    return Edit.from_dict(record)
-
-
-FORMS: Mapping[str, Callable[[Record], Edit | None]] = {
-    "requested_rewrite": _nested,
-    "src": _zsre,
-    "rephrase_prompt": _flat,
-    "locality_prompt": _flat,
-    "ground_truth": _flat,
-    "target_new": _own,
-}

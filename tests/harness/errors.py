@@ -15,6 +15,7 @@ HarnessError
  │       ├─ EditsDoNotAccumulate   only the last edit is in the weights
  │       ├─ StateNotRestored    undo, restore or save-and-load is not bit-exact
  │       ├─ BaselineNotReproduced  zero edits do not give the baseline, item by item
+ │       ├─ NotDeterministic    the same edits with the same seed give other weights
  │       └─ StateLeaked         one trajectory shows in the next
  └─ (nothing else: a regression is a verdict, not an exception)
 
@@ -85,6 +86,10 @@ class StateNotRestored(IntegrityError):
 
 class BaselineNotReproduced(IntegrityError):
     """Zero edits along the same path do not reproduce the baseline item by item."""
+
+
+class NotDeterministic(IntegrityError):
+    """Two runs with the same seed give different weights."""
 
 
 class StateLeaked(IntegrityError):

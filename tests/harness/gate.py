@@ -1,36 +1,35 @@
-"""What stands between the laboratory's numbers and a test's outcome: verdicts with their floors, messages and notes."""
+"""Between pytest and the machine room: which tests there are, which are chosen, and what of each is noted."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import TypeVar, cast
 
 import pytest
 
-from editors import Edit
-from tests.harness import models, quality
+from tests.harness import cells, judging, models
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
+from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
-from tests.harness.message import Context, failure_message
 from tests.harness.models import ModelSource
-from tests.harness.outcomes import Cell, NotHeld, RegressionFound, Undecided, note, refuse
-from tests.harness.quality import KINDS, EditQuality, Kind
+from tests.harness.outcomes import note
+from tests.harness.quality import Kind
+from tests.harness.report.record import Subject
+from tests.harness.runs import Run
 from tests.harness.settings import Settings
-from tests.harness.threshold_files import When
-from tests.harness.thresholds import Floor
-from tests.harness.trajectory import Trajectory
-from tests.harness.verdict import Verdict, judge
+from tests.harness.verdict import Verdict
 
-WHEN: tuple[When, ...] = ("immediately", "at_end")
-SHOWN = 3
+T = TypeVar("T")
 REPEATED = (
     "--model",
+    "--documents",
+    "--covariance-text",
     "--editor",
     "--editor-arg",
     "--thresholds",
+    "--edited",
     "--edits",
     "--edit-counts",
     "--edit-order",
@@ -38,45 +37,6 @@ REPEATED = (
     "--device",
     "--dtype",
 )  # decide a verdict
-
-
-@dataclass(frozen=True)
-class QualityVerdict:
-    """Shares of edits that took (efficacy, paraphrase) or of neighbours that stayed (locality)."""
-
-    kind: Kind
-    immediate: float
-    at_end: float
-    passed: bool
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One cell: did it hold, and its retention or share after the last edit."""
-
-    held: bool
-    value: float
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Judged(Generic[T]):
-    """A verdict and what a test does with it."""
-
-    verdict: T
-    outcome: type[NotHeld] | None
-    message: str
-
-    def hold(self) -> None:
-        """Fail the test unless the verdict lets it pass.
-
-        Raises:
-            NotHeld: the message is the whole report.
-        """
-        if self.outcome is not None:
-            refuse(self.outcome, self.message)
 
 
 def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
@@ -94,6 +54,8 @@ def is_chosen(item: pytest.Item, chosen: Settings, keyword: str) -> bool:
     """
     named = {spec.name for spec in chosen.editors} & {keyword.strip()}
     editors = chosen.chosen_editors or named
+    if chosen.chosen_editors and "meta" in item.path.parts:
+        return False  # whoever brings a method or a model asks about that, not about this suite
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     for value in parameters.values():
         members = value if isinstance(value, tuple) else tuple(vars(value).values()) if hasattr(value, "edits") else ()
@@ -112,125 +74,66 @@ def header(chosen: Settings) -> list[str]:
     counts = ", ".join(map(str, chosen.counts)) + (f" in order {chosen.order}" if chosen.order else "")
     limit = "all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark"
     return [
+        str(chosen.profile),
         f"editgate: model {names}, editors {', '.join(editors)}",
         f"edits: {chosen.edits_name} at N = {counts}; {limit}; {chosen.dtype} on {chosen.device}",
         f"store: {chosen.store.root}",
     ]
 
 
-def judge_benchmark(lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item) -> Judged[Verdict]:
-    """Evaluate a benchmark after `count` edits and hold it against its floor.
+def subject(chosen: Settings, arguments: Iterable[object]) -> Subject:
+    """Return what the report says a run is about."""
+    return Subject(
+        model=", ".join(f"{m.name} ({models.digest_of(m)})" for m in chosen.models if m.name in chosen.chosen_models),
+        editors=tuple(sorted(chosen.chosen_editors or {spec.name for spec in chosen.editors})),
+        edits=chosen.edits_name + (f" in order {chosen.order}" if chosen.order else ""),
+        counts=chosen.counts,
+        items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
+        conditions=f"{chosen.dtype} on {chosen.device}",
+        command=" ".join(["pytest", *map(shlex.quote, map(str, arguments))]),
+    )
+
+
+def judge_benchmark(lab: Laboratory, run: Run, count: int, name: str, node: pytest.Item) -> Judged[Verdict]:
+    """Judge a benchmark after `count` edits and note it for the summary.
 
     Raises:
         EvaluationError: no verdict is possible.
     """
-    verdict, floor = benchmark_verdict(lab, run, count, name)
-    routed = lab.evaluation(run, count, name).routed
-    note(node, Cell(run.name, name, count, verdict.retention, verdict.status, BENCHMARKS[name].area, routed))
-    growth = lab.growth(run, count)
-    context = Context(run.spec.name, run.base.source.name, count, floor, _command(node), growth, routed)
-    return Judged(verdict, _outcome(verdict, lab.settings), failure_message(verdict, context))
+    return _noted(judging.judged_benchmark(lab, run, count, name, _command(node)), lab, run, node)
 
 
-def benchmark_verdict(lab: Laboratory, run: Trajectory, count: int, name: str) -> tuple[Verdict, Floor]:
-    """Return the verdict on a benchmark after `count` edits, and the floor that it was held against.
-
-    Raises:
-        EvaluationError: no verdict is possible.
-    """
-    model = run.base.source
-    floor = lab.settings.policy.floor(run.spec.name, model.name, name, BENCHMARKS[name].area, count)
-    return judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value), floor
-
-
-def quality_verdict(lab: Laboratory, run: Trajectory, count: int, kind: Kind) -> QualityVerdict | None:
-    """Return the shares right after each edit and at the end, held against their floors; None if nothing was asked.
+def judge_quality(lab: Laboratory, run: Run, count: int, name: str, node: pytest.Item) -> Judged[QualityVerdict]:
+    """Judge efficacy, paraphrase or locality of `count` edits and note it for the summary.
 
     Raises:
         EditorError: the method cannot apply an edit.
     """
-    policy, model = lab.settings.policy, run.base.source.name
-    floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
-    early, late = (quality.share(kind, rows) for rows in (run.immediate(count), run.at_end(count)))
-    if early is None or late is None:
+    found = judging.judged_quality(lab, run, count, cast("Kind", name), _command(node))
+    if found is None:
+        pytest.skip(f"none of the edits has the prompts that {name} is measured on")
+    return _noted(found, lab, run, node)
+
+
+def place_of(item: pytest.Item) -> tuple[str, str, int, str] | None:
+    """Return (trajectory, row, N, area) of a test of the gate before it runs; None for other tests."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if "rule" in parameters:
+        editor, model, rule = parameters["rule"]
+        return f"{editor.name}-{model.name}", rule, 0, "integrity"
+    if "checkpoint" not in parameters:
         return None
-    held = [share >= floor.value for share, floor in zip((early, late), floors, strict=True)]
-    return QualityVerdict(kind, early, late, all(held))
+    at = parameters["checkpoint"]
+    row = item.function.__name__.removeprefix("test_") if isinstance(item, pytest.Function) else item.name
+    area = BENCHMARKS[row].area if row in BENCHMARKS else "quality"
+    return f"{at.editor.name}-{at.model.name}", row, at.edits, area
 
 
-def judge_quality(lab: Laboratory, run: Trajectory, count: int, name: str, node: pytest.Item) -> Judged[QualityVerdict]:
-    """Hold efficacy, paraphrase or locality against its floors, right after each edit and again after the last.
-
-    Raises:
-        EditorError: the method cannot apply an edit.
-    """
-    kind = cast("Kind", name)
-    policy, model = lab.settings.policy, run.base.source.name
-    early, late = run.immediate(count), run.at_end(count)
-    floors = [policy.quality(run.spec.name, model, kind, when, count) for when in WHEN]
-    verdict = quality_verdict(lab, run, count, kind)
-    if verdict is None:
-        pytest.skip(f"none of the edits has the prompts that {kind} is measured on")
-    status = "pass" if verdict.passed else "regression"
-    diagnostics = run.diagnostics(count) if kind == "efficacy" else {}
-    note(node, Cell(run.name, kind, count, verdict.at_end, status, "quality", diagnostics=diagnostics))
-    head = f"{kind.upper()}: {run.spec.name} on {model}, {count} edits."
-    told = [
-        _moment("right after each edit", kind, early, floors[0], run.edits),
-        _moment(f"after all {count}", kind, late, floors[1], run.edits),
-    ]
-    message = "\n".join([head, *told, f"Again: {_command(node)}"])
-    return Judged(verdict, None if verdict.passed else RegressionFound, message)
-
-
-def curves(lab: Laboratory, editor: EditorSpec, model: ModelSource) -> dict[str, dict[str, float]]:
-    """Return retention by benchmark and N, and the qualities' shares after the last edit.
-
-    Raises:
-        EvaluationError: no verdict is possible.
-        IntegrityError: a rule is broken that makes the numbers meaningless.
-    """
-    run = lab.trajectory(editor, model)
-    lab.check_all(run)
-    found: dict[str, dict[str, float]] = defaultdict(dict)
-    for count, name, cell in measured(lab, run):
-        found[name][f"{count:03}"] = cell.value
-    return dict(found)
-
-
-def measured(lab: Laboratory, run: Trajectory) -> Iterator[tuple[int, str, Measured]]:
-    """Yield every (N, benchmark or quality, cell) of a trajectory that can be measured, N by N.
-
-    Raises:
-        EvaluationError: no verdict is possible.
-    """
-    for count in lab.settings.counts:
-        for name in BENCHMARKS:
-            verdict, _ = benchmark_verdict(lab, run, count, name)
-            yield count, name, Measured(verdict.passed, verdict.retention)
-        for kind in KINDS:
-            found = quality_verdict(lab, run, count, kind)
-            if found is not None:
-                yield count, kind, Measured(found.passed, found.at_end)
-
-
-def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:
-    if verdict.status == "regression":
-        return RegressionFound
-    if verdict.status == "inconclusive" and chosen.inconclusive == "fail":
-        return Undecided
-    return None
-
-
-def _moment(when: str, kind: Kind, rows: list[EditQuality], floor: Floor, edits: Sequence[Edit]) -> str:
-    """Say how a share stands to its floor, with the edits that fell short if it is below."""
-    share = quality.share(kind, rows) or 0.0
-    asked = f"{floor.value:.2f} is asked for by [{floor.key}] in {floor.file}: {' '.join(floor.reason.split())}"
-    if share >= floor.value:
-        return f"{when}: {share:.2f}, at least {asked}"
-    short = [i for i, row in enumerate(rows) if (getattr(row, kind) or 0.0) < 1.0][:SHOWN]
-    examples = [f"  {edits[i].text!r} -> {edits[i].target_new!r}: {rows[i].describe(kind)}" for i in short]
-    return "\n".join([f"{when}: {share:.2f}, but at least {asked}", *examples])
+def _noted(found: Judged[T], lab: Laboratory, run: Run, node: pytest.Item) -> Judged[T]:
+    """Tell the summary, with what is measured for `--report` alone."""
+    reported = node.config.getoption("report", None)
+    note(node, cells.with_perplexity(found.cell, lab, run) if reported else found.cell)
+    return found
 
 
 def _command(node: pytest.Item) -> str:

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.harness import settings
+from tests.harness import profiles, settings
 from tests.harness.budget import budget
-from tests.harness.gate import Measured, measured
+from tests.harness.judging import Measured, measured
 from tests.harness.laboratory import Laboratory
 from tests.harness.quality import KINDS
 from tests.harness.settings import Settings
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, write `thresholds/<editor>.toml`."""
     parser = argparse.ArgumentParser(description="Measure an editor's known limits over several orders of the edits.")
     parser.add_argument("editor")
-    parser.add_argument("--model", default=settings.DEFAULT_MODEL)
+    parser.add_argument("--model", default=profiles.MODEL)
     parser.add_argument("--orders", type=int, default=ORDERS)
     parser.add_argument("--reason", default="not yet explained")
     parser.add_argument("--store", type=Path, default=ROOT / ".editgate")
@@ -71,10 +71,10 @@ def measure(editor: str, model: str, orders: int, store: Path) -> dict[str, Curv
 
 def _settings(editor: str, model: str, order: int, store: Path) -> Settings:
     return settings.read(
-        model=model,
+        model=(model,),
         editor=[editor],
-        edits=settings.DEFAULT_EDITS,
-        edit_counts=settings.DEFAULT_COUNTS,
+        edits=profiles.EDITS,
+        edit_counts=profiles.COUNTS,
         edit_order=order,
         limit=None,
         device="cpu",

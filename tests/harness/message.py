@@ -21,18 +21,14 @@ class Context:
     """What a verdict does not know about itself.
 
     Attributes:
-        editor: name of the editor.
-        model: name of the model.
-        edits: edits applied so far.
+        told: whom the verdict is about, such as `after 5 edits of llama-mini with memit`.
         floor: the floor with its file, key and reason.
         reproduce: the command that gives this verdict again.
         weight_growth: norm after / norm before of each edited weight; empty if no weight is edited.
         routed: prompts that the editor's memory answered instead of the base.
     """
 
-    editor: str
-    model: str
-    edits: int
+    told: str
     floor: Floor
     reproduce: str
     weight_growth: Mapping[str, float] = field(default_factory=dict)
@@ -61,8 +57,7 @@ def failure_message(verdict: Verdict, context: Context) -> str:
 
 
 def _headline(verdict: Verdict, context: Context) -> str:
-    edits = "1 edit" if context.edits == 1 else f"{context.edits} edits"
-    return f"{verdict.benchmark} after {edits} of {context.model} with {context.editor}"
+    return f"{verdict.benchmark} {context.told}"
 
 
 def _what(verdict: Verdict, context: Context) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from editors import Edit
+from editors.parts.hyperparameters import known_anywhere
+from tests.harness import corpora, hub
 from tests.harness.errors import UsageProblem
 from tests.harness.store import digest_tensors, digest_text
 from tests.harness.tasks import HubDocuments, LocalDocuments, Source
@@ -25,7 +28,9 @@ from tests.miniature.recipes import WEIGHTS
 
 MINIATURE = WEIGHTS.parent
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # hub ids from before there were owners
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+AUTO = "auto"  # the device that means: wherever accelerate finds room
 
 
 @dataclass(frozen=True)
@@ -68,20 +73,37 @@ def miniatures() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in WEIGHTS.glob("*/config.json")))
 
 
-def find(wanted: str) -> ModelSource:
+def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | None = None) -> ModelSource:
     """Return the source that `--model` names, without loading anything.
 
+    Args:
+        wanted: A shipped model's name, a directory, or a hub id.
+        documents: A folder of benchmark documents to ask instead of the data sets on the hub.
+        covariance_text: A text file to compute covariances from instead of wikitext.
+
     Raises:
-        UsageProblem: the name is none of a shipped model, a model's directory or a hub id; or a hub model is not
-            on this machine while the hub is switched off.
+        UsageProblem: the name is none of a shipped model, a model's directory or a hub id; a hub model is not
+            on this machine while the hub is switched off; or a shipped model is given what it has of its own.
     """
-    if wanted in miniatures():
-        return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
-    if (Path(wanted) / "config.json").is_file():
-        folder = Path(wanted).resolve()
-        return _miniature(folder.name, folder, hyperparameters="")
-    if HUB_ID.fullmatch(wanted) and not wanted.startswith((".", "/")):
-        return _on_hub(wanted)
+    folder = Path(wanted)
+    if wanted in miniatures() or _is_miniature(folder):
+        _refuse_for_miniatures(wanted, {"--documents": documents, "--covariance-text": covariance_text})
+        if wanted in miniatures():
+            return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
+        return _miniature(folder.resolve().name, folder.resolve(), hyperparameters="")
+    source = LocalDocuments.standing_in(documents) if documents else HubDocuments()
+    corpus = partial(corpora.of_file, covariance_text) if covariance_text else corpora.wikitext
+    if covariance_text:
+        corpora.check(covariance_text)
+    if (folder / "config.json").is_file():
+        folder = folder.resolve()
+        _refuse_shipped_name(folder)
+        keys = (folder.name, _first_name(folder))
+        return ModelSource(folder.name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
+    if wanted in WITHOUT_OWNER or (HUB_ID.fullmatch(wanted) and not wanted.startswith((".", "/"))):
+        _refuse_offline(wanted)
+        name = wanted.replace("/", "--")
+        return ModelSource(name, wanted, source, corpus, tuple, _defaults_key(wanted), miniature=False)
     raise UsageProblem(
         f"--model {wanted!r} is not known. Allowed: {', '.join(miniatures())}; a directory with a config.json; "
         "or a hub id such as meta-llama/Llama-2-7b-hf."
@@ -92,20 +114,40 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
     """Load a model for reading; float32 unless asked otherwise, whatever type the file has.
 
     Raises:
-        UsageProblem: the files are missing or cannot be read.
+        UsageProblem: the files are missing or cannot be read, the model is gated, the tokenizer is a slow one, or
+            `auto` would spread the model over several devices; with the command that helps.
     """
-    disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location)
-        model = AutoModelForCausalLM.from_pretrained(source.location, dtype=DTYPES[dtype])
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageProblem(f"--model {source.location!r} cannot be loaded: {reason}") from error
-    torch.nn.Module.to(model, device)
-    model.eval().requires_grad_(requires_grad=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise _not_loaded("--model", source.location, error) from error
+    model = load_weights("--model", source.location, device=device, dtype=dtype)
     digest = digest_tensors(dict(model.named_parameters()))
-    words = digest_text(tokenizer.backend_tokenizer.to_str())
-    return LoadedModel(source, model, tokenizer, digest, words)
+    return LoadedModel(source, model, tokenizer, digest, digest_text(_vocabulary(source, tokenizer)))
+
+
+def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreTrainedModel:
+    """Load a model without its tokenizer, for reading; `option` is what named it.
+
+    Raises:
+        UsageProblem: as `load`.
+    """
+    disable_progress_bar()
+    placed = {"device_map": AUTO} if device == AUTO else {}
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, dtype=DTYPES[dtype], **placed)
+    except (OSError, ValueError, ImportError) as error:
+        raise _not_loaded(option, location, error) from error
+    if device == AUTO:
+        _refuse_several_devices(model)
+    else:
+        torch.nn.Module.to(model, device)
+    model.eval().requires_grad_(requires_grad=False)
+    return model
+
+
+def _not_loaded(option: str, location: str, error: Exception) -> UsageProblem:
+    return UsageProblem(f"{option} {location!r} cannot be loaded: {hub.advice(error, location)}")
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
@@ -115,28 +157,78 @@ def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
     )
 
 
-def _on_hub(wanted: str) -> ModelSource:
+def _is_miniature(folder: Path) -> bool:
+    """Whether a directory's manifest says that the model in it was trained here, on the world that is shipped."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"corpus_sha256", "recipe"} <= set(manifest)
+
+
+def _refuse_for_miniatures(wanted: str, given: Mapping[str, Path | None]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise UsageProblem(
+                f"{option} {str(value)!r}: {wanted} was trained here and has its own. Allowed: with any other --model."
+            )
+
+
+def _refuse_shipped_name(folder: Path) -> None:
+    """Known limits and recorded baselines go by the model's name: another model must not have them."""
+    if folder.name in miniatures():
+        raise UsageProblem(
+            f"--model {str(folder)!r} has the name of a shipped model but not its manifest.json: it counts as another "
+            "one. Rename the directory; or, if it is a changed copy, put that manifest.json into it."
+        )
+
+
+def _first_name(folder: Path) -> str:
+    """What the model in a directory was called where it was loaded from, by its config; empty if that is not told."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageProblem(f"--model {str(folder)!r}: config.json is not JSON ({error}).") from None
+    return str(config.get("_name_or_path", "")) if isinstance(config, dict) else ""
+
+
+def _defaults_key(*names: str) -> str:
+    """Return the first of a model's names that some editor ships hyperparameters for, by its last part, or nothing."""
+    keys = [name.rstrip("/").rpartition("/")[2].lower() for name in names]
+    return next(filter(known_anywhere, keys), "")
+
+
+def _refuse_offline(wanted: str) -> None:
     here = isinstance(try_to_load_from_cache(wanted, "config.json"), str)
     if os.environ.get("HF_HUB_OFFLINE", "0") not in {"0", ""} and not here:
         raise UsageProblem(
             f"--model {wanted} is not on this machine and HF_HUB_OFFLINE is set. Fetch it once where there is a "
             f"network (hf download {wanted}), or give its directory: --model DIR."
         )
-    return ModelSource(wanted.replace("/", "--"), wanted, HubDocuments(), _wikitext, tuple, miniature=False)
 
 
-def _wikitext() -> Sequence[str]:
-    import datasets  # noqa: PLC0415 - seconds to import, needed for hub models only
+def _refuse_several_devices(model: PreTrainedModel) -> None:
+    """Editors put rows, states and statistics of one edit on one device; spread models were never tried."""
+    devices = {str(parameter.device) for parameter in model.parameters()}
+    if len(devices) > 1:
+        raise UsageProblem(
+            f"--device auto spread the model over {', '.join(sorted(devices))}; editors need it on one. Free one that "
+            "is large enough and name it (--device cuda:0), or take a smaller type (--dtype bfloat16)."
+        )
 
-    rows = datasets.load_dataset("Salesforce/wikitext", "wikitext-2-raw-v1", split="train")
-    return [row["text"] for row in rows if len(row["text"]) > 200]
+
+def _vocabulary(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> str:
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageProblem(f"--model {source.location!r}: no fast tokenizer (tokenizer.json), which editors need.")
+    text: str = tokenizer.backend_tokenizer.to_str()
+    return text
 
 
 def digest_of(source: ModelSource) -> str:
-    """Return a short digest of the files that hold the weights, or `on the hub`, without loading them."""
+    """Return a short digest of the files that hold the weights, or where they are, without loading them."""
     files = sorted(Path(source.location).glob("*.safetensors"))
     if not files:
-        return "on the hub"
+        return "no safetensors" if Path(source.location).is_dir() else "on the hub"
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.harness import settings
+from tests.harness import profiles, settings
 from tests.harness.models import DTYPES
 from tests.harness.settings import Settings
 
@@ -19,11 +19,12 @@ class Group(Protocol):
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--model": {
-        "default": settings.DEFAULT_MODEL,
-        "metavar": "NAME|DIR|HUB_ID",
-        "help": "model to edit. Default: %(default)s",
+    "--profile": {
+        "default": "default",
+        "metavar": "|".join(profiles.PROFILES),
+        "help": "defaults for --model, --edits, --edit-counts, --limit and --inconclusive. Default: %(default)s",
     },
+    "--model": {"metavar": "NAME|DIR|HUB_ID", "help": f"model to edit. Default: {profiles.MODEL}"},
     "--editor": {
         "action": "append",
         "default": [],
@@ -44,14 +45,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "floors and known limits of your own, before those of thresholds/; may be given again",
     },
     "--edits": {
-        "default": settings.DEFAULT_EDITS,
         "metavar": "NAME|FILE",
-        "help": "counterfact, zsre or a JSON file of records. Default: %(default)s",
+        "help": "counterfact, zsre, a JSON or JSONL file, or answers:FILE (ZsRE towards its true answers). "
+        "Default: counterfact",
+    },
+    "--edited": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "judge this changed model against --model instead of an editor; with --edits also whether edits took",
     },
     "--edit-counts": {
-        "default": settings.DEFAULT_COUNTS,
         "metavar": "N,N,…",
-        "help": "numbers of edits after which the model is judged. Default: %(default)s",
+        "help": f"numbers of edits after which the model is judged. Default: {profiles.COUNTS}",
     },
     "--edit-order": {
         "type": int,
@@ -60,7 +65,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "another order of the same edits; 0 is the file's own. Default: %(default)s",
     },
     "--limit": {"type": int, "metavar": "N", "help": "at most N items a benchmark. Default: all"},
-    "--device": {"default": "cpu", "help": "where models run, such as cuda. Default: %(default)s"},
+    "--documents": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "benchmark documents for a --model that was not trained here, instead of the data sets on the hub",
+    },
+    "--covariance-text": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "text to compute covariances from for such a --model. Default: wikitext from the hub",
+    },
+    "--device": {
+        "default": "cpu",
+        "help": "where models run: cpu, cuda, or auto for wherever there is room. Default: %(default)s",
+    },
     "--dtype": {
         "default": "float32",
         "choices": sorted(DTYPES),
@@ -71,10 +89,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "checkpoints and outcomes. Default: .editgate in the root directory",
     },
+    "--report": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "write report.html, report.md and report.json there, also when the run fails or is interrupted",
+    },
+    "--compare": {
+        "type": Path,
+        "metavar": "OLD.json",
+        "help": "an earlier run's report.json: say what changed since then",
+    },
     "--inconclusive": {
-        "default": "fail",
         "choices": ("fail", "pass"),
-        "help": "what an inconclusive verdict does to its test. Default: %(default)s",
+        "help": "what an inconclusive verdict does to its test. Default: fail",
     },
 }
 
@@ -91,18 +118,23 @@ def read(given: Namespace, root: Path) -> Settings:
     Raises:
         UsageProblem: the first thing that is wrong, with its allowed values.
     """
+    profile = profiles.find(given.profile)
     return settings.read(
-        model=given.model,
+        profile=profile,
+        model=(given.model,) if given.model else profile.models(),
+        documents=given.documents,
+        covariance_text=given.covariance_text,
         editor=given.editor,
         editor_arg=given.editor_arg,
+        edited=given.edited,
         edits=given.edits,
-        edit_counts=given.edit_counts,
+        edit_counts=given.edit_counts or profile.edit_counts,
         edit_order=given.edit_order,
-        limit=given.limit,
+        limit=profile.limit if given.limit is None else given.limit,
         device=given.device,
         dtype=given.dtype,
         store=given.store or root / ".editgate",
-        inconclusive=given.inconclusive,
+        inconclusive=given.inconclusive or profile.inconclusive,
         thresholds=root / "thresholds",
         own_thresholds=given.thresholds,
     )

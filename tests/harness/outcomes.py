@@ -1,15 +1,21 @@
-"""How a verdict becomes a pytest outcome, and what of it the summary is told."""
+"""How a verdict becomes a pytest outcome, and what of it the summary and the report are told."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import field
 from typing import NoReturn
 
 import pytest
 from _pytest.outcomes import Failed
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 PROPERTY = "editgate"
+PLACE = "editgate place"  # noted before anything is measured: what a test that cannot be evaluated was about
+SAFETY = "safety regression"
+NOT_EVALUATED = "not evaluated"
+CHECKED = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class NotHeld(Failed):
@@ -24,39 +30,110 @@ class Undecided(NotHeld):
     """Too few items to say."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
+class Flip:
+    """One item that was answered better before the edits."""
+
+    question: str
+    expected: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Age:
+    """How many of the edits that had between `first` and `last` edits after them still take."""
+
+    first: int
+    last: int
+    edits: int
+    took: int
+
+
+@dataclass(frozen=True, config=CHECKED)
 class Cell:
-    """One cell of the summary's tables.
+    """One cell of the summary's tables, with what the report says about it.
 
     Attributes:
         trajectory: such as `memit-llama-mini`.
-        row: benchmark or quality.
-        edits: N.
-        value: retention, or the share for a quality.
-        status: pass, regression or inconclusive.
-        area: capability, safety or quality.
+        row: benchmark, quality, or rule of integrity.
+        edits: N; 0 for a rule.
+        value: retention, or the share for a quality; None if there is no number.
+        status: pass, regression, inconclusive, skipped, rule broken or not evaluated.
+        area: capability, safety, quality or integrity.
         routed: prompts that the editor's memory answered.
         diagnostics: what the editor told about its edits, on average.
+        test: the test's id.
+        reason: the failure's message, or why there is no verdict.
+        known: the reason of the known limit that covers this cell; empty if none does.
+        lifted: a strict known limit covers it, and yet it passed; the run is red until the limit's file is changed.
+        low: lower end of the value's band; None if no band is known.
+        high: upper end of it.
+        floor: the least value allowed.
+        items: how many were asked.
+        before: score of the unedited model; for a quality the share right after each edit.
+        after: score of the edited one.
+        chance: score of guessing.
+        collapse: what the model answers to nearly everything; empty if it did not collapse.
+        flips: a few items that got worse.
+        growth: norm after / norm before of the weights that moved most.
+        perplexity: of the edited model on a small fixed sample.
+        perplexity_before: of the unedited one.
+        ages: the edits that still take, by how many came after them.
     """
 
     trajectory: str
     row: str
     edits: int
-    value: float
+    value: float | None
     status: str
     area: str
     routed: int = 0
     diagnostics: dict[str, float] = field(default_factory=dict)
+    test: str = ""
+    reason: str = ""
+    known: str = ""
+    lifted: bool = False
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    items: int = 0
+    before: float | None = None
+    after: float | None = None
+    chance: float | None = None
+    collapse: str = ""
+    flips: tuple[Flip, ...] = ()
+    growth: dict[str, float] = field(default_factory=dict)
+    perplexity: float | None = None
+    perplexity_before: float | None = None
+    ages: tuple[Age, ...] = ()
+
+
+CELL = TypeAdapter(Cell)
 
 
 def note(node: pytest.Item, cell: Cell) -> None:
     """Attach a cell to a test's report, so that it reaches the summary from any process."""
-    node.user_properties.append((PROPERTY, json.dumps(asdict(cell))))
+    node.user_properties.append((PROPERTY, CELL.dump_json(cell, exclude_defaults=True).decode()))
+    if cell.area == "safety" and cell.status == "regression":
+        named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
+        node.user_properties.append((SAFETY, f"{cell.trajectory}: {cell.row} after {cell.edits} edits, {named}"))
 
 
 def noted(report: pytest.TestReport) -> list[Cell]:
     """Return the cells that a report carries."""
-    return [Cell(**json.loads(str(value))) for name, value in report.user_properties if name == PROPERTY]
+    return _cells(report.user_properties, PROPERTY)
+
+
+def place(node: pytest.Item, trajectory: str, row: str, edits: int, area: str) -> None:
+    """Say what a test is about before it measures anything; without a verdict this is all that is known."""
+    cell = Cell(trajectory, row, edits, None, NOT_EVALUATED, area)
+    node.user_properties.append((PLACE, CELL.dump_json(cell, exclude_defaults=True).decode()))
+
+
+def placed(report: pytest.TestReport) -> list[Cell]:
+    """Return what a test was about, without any number."""
+    return _cells(report.user_properties, PLACE)
 
 
 def refuse(kind: type[NotHeld], message: str) -> NoReturn:
@@ -66,3 +143,7 @@ def refuse(kind: type[NotHeld], message: str) -> NoReturn:
         NotHeld: always, as `kind`.
     """
     raise kind(message, pytrace=False)
+
+
+def _cells(properties: Sequence[tuple[str, object]], wanted: str) -> list[Cell]:
+    return [CELL.validate_json(str(value)) for name, value in properties if name == wanted]

@@ -47,6 +47,14 @@ def weight_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
     return dict(sorted(growth.items(), key=lambda entry: -entry[1]))
 
 
+def norm_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
+    """|W| / |W_base| (Frobenius) of each of the base's tensors that differs in the model, largest change first."""
+    return {
+        name: float(parameter(model, name).norm() / base[name].norm().clamp_min(1e-30))
+        for name in weight_growth(base, model)
+    }
+
+
 def changed_parameters(base: Mapping[str, Tensor], model: Model) -> list[str]:
     """Names of parameters and buffers in `base` whose bits, type or shape differ in the model now.
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from editors import Edit
-from tests.harness import editor_specs, editsets, models
+from tests.harness import editor_specs, editsets, models, patched, profiles
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.models import ModelSource
+from tests.harness.profiles import PROFILES, Profile
 from tests.harness.store import Store
 from tests.harness.thresholds import Policy, load_policy
 
-DEFAULT_MODEL = "llama-mini"
-DEFAULT_COUNTS = "1,5,10,20,50,100"
-DEFAULT_EDITS = "counterfact"
+Sources = Mapping[str, ModelSource]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Settings:
     """What a run is about; everything in it has been checked.
 
     Attributes:
+        profile: where the defaults came from.
         models: all models that get test parameters; `chosen_models` are those that run.
         chosen_models: names given by `--model`.
         editors: all editors that get test parameters.
@@ -42,6 +43,7 @@ class Settings:
         policy: the thresholds.
     """
 
+    profile: Profile
     models: tuple[ModelSource, ...]
     chosen_models: frozenset[str]
     editors: tuple[EditorSpec, ...]
@@ -58,18 +60,27 @@ class Settings:
     policy: Policy
 
     @property
+    def scores_as_recorded(self) -> bool:
+        """Whether everything that a baseline depends on is as it was when baselines were recorded."""
+        return (self.limit, self.device, self.dtype) == (None, "cpu", "float32")
+
+    @property
     def as_recorded(self) -> bool:
         """Whether everything that a retention curve depends on is as it was when curves were recorded."""
         given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
-        return given == (DEFAULT_EDITS, parse_counts(DEFAULT_COUNTS), 0, None, "cpu", "float32")
+        return given == (profiles.EDITS, parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
 
 
 def read(
     *,
-    model: str,
+    profile: Profile = PROFILES["default"],
+    model: Sequence[str],
+    documents: Path | None = None,
+    covariance_text: Path | None = None,
     editor: Sequence[str],
     editor_arg: Sequence[str] = (),
-    edits: str,
+    edited: Path | None = None,
+    edits: str | None,
     edit_counts: str,
     edit_order: int,
     limit: int | None,
@@ -85,27 +96,33 @@ def read(
     Raises:
         UsageProblem: the first thing that is wrong, with its allowed values.
     """
-    chosen = models.find(model)
-    known = {name: models.find(name) for name in models.miniatures()} | {chosen.name: chosen}
+    if not model:
+        raise UsageProblem(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
+    chosen = {
+        source.name: source
+        for source in (models.find(name, documents=documents, covariance_text=covariance_text) for name in model)
+    }
+    known = {name: models.find(name) for name in models.miniatures()} | chosen
     changed = editor_specs.parse_settings(editor_arg)
     if changed and len(editor) != 1:
         raise UsageProblem(f"--editor-arg {editor_arg[0]!r} needs exactly one --editor, not {len(editor)}.")
     wanted = [editor_specs.find(name, changed) for name in editor]
+    wanted += [_patched(edited, chosen, wanted)] if edited else []
+    _refuse_namesakes(wanted)
     specs = {spec.name: spec for spec in (*editor_specs.built_in(), *wanted)}
-    counts = parse_counts(edit_counts)
-    found = {name: editsets.load(edits, source) for name, source in known.items() if _suits(source, edits)}
-    _check_enough(edits, counts, found[chosen.name])
+    counts, found = _edits_asked(edits, parse_counts(edit_counts), known, chosen, given=edited is not None)
     if edit_order < 0:
         raise UsageProblem(f"--edit-order is {edit_order}; allowed: 0 (the file's own order), or the seed of another.")
     place = Store(store)
     place.check_writable()
     return Settings(
+        profile=profile,
         models=tuple(known.values()),
-        chosen_models=frozenset({chosen.name}),
+        chosen_models=frozenset(chosen),
         editors=tuple(specs.values()),
         chosen_editors=frozenset(spec.name for spec in wanted),
         edits={name: editsets.ordered(some, counts[-1], edit_order) for name, some in found.items()},
-        edits_name=edits,
+        edits_name=editsets.describe(edits or profiles.EDITS) if any(found.values()) else "none listed",
         counts=counts,
         order=edit_order,
         limit=_positive("--limit", limit),
@@ -128,10 +145,50 @@ def parse_counts(text: str) -> tuple[int, ...]:
         if not part.strip().isdigit() or int(part) < 1:
             raise UsageProblem(
                 f"--edit-counts {text!r}: {part.strip()!r} is not a number of edits. Allowed: whole numbers of at "
-                f"least 1, separated by commas, such as {DEFAULT_COUNTS}."
+                f"least 1, separated by commas, such as {profiles.COUNTS}."
             )
         counts.add(int(part))
     return tuple(sorted(counts))
+
+
+def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
+    by_name: dict[str, EditorSpec] = {}
+    for spec in editors:
+        other = by_name.setdefault(spec.name, spec)
+        if other.target != spec.target:
+            raise UsageProblem(
+                f"--editor {spec.target!r} and --editor {other.target!r} are both called {spec.name!r}. "
+                "Allowed: one of them at a time."
+            )
+
+
+def _patched(folder: Path, bases: Sources, editors: Sequence[EditorSpec]) -> EditorSpec:
+    if editors:
+        raise UsageProblem(f"--edited {folder} and --editor {editors[0].name}: allowed is one of them.")
+    if len(bases) != 1:
+        raise UsageProblem(f"--edited {folder} has one base, not {', '.join(bases)}. Give it: --model NAME|DIR|HUB_ID.")
+    (base,) = bases.values()
+    return patched.find(folder, base, [spec.name for spec in editor_specs.built_in()])
+
+
+def _edits_asked(
+    edits: str | None,
+    counts: tuple[int, ...],
+    known: Mapping[str, ModelSource],
+    chosen: Mapping[str, ModelSource],
+    *,
+    given: bool,
+) -> tuple[tuple[int, ...], dict[str, tuple[Edit, ...]]]:
+    """Return the Ns and every model's edits; a model that was `given` changed has one N and the edits listed for it."""
+    if given:
+        ((model, source),) = chosen.items()
+        listed = editsets.load(edits, source) if edits else ()
+        return (max(len(listed), 1),), {model: listed}
+    name = edits or profiles.EDITS
+    found = {model: editsets.load(name, source) for model, source in known.items() if _suits(source, name)}
+    for model in chosen:
+        _check_enough(name, counts, found[model])
+    return counts, found
 
 
 def _suits(source: ModelSource, edits: str) -> bool:
@@ -153,6 +210,10 @@ def _positive(option: str, value: int | None) -> int | None:
 
 
 def _device(wanted: str) -> str:
+    if wanted == models.AUTO:
+        if importlib.util.find_spec("accelerate") is None:
+            raise UsageProblem("--device auto needs the package accelerate. Install it: pip install accelerate")
+        return wanted
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:

@@ -1,28 +1,105 @@
-"""The plugin that gathers what tests noted and prints the tables; on xdist's controller it hears of all workers."""
+"""The plugin that gathers what tests noted, prints the tables and writes the report.
+
+On xdist's controller it hears of all workers.
+"""
 
 from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.harness import table
-from tests.harness.outcomes import Cell, noted
+from tests.harness.report import junit
+from tests.harness.report.compare import changes
+from tests.harness.report.ledger import Ledger
+from tests.harness.report.record import Record, Subject, read_record
+from tests.harness.report.safety import safety_line
+from tests.harness.report.write import Ended, check_writable, record_of, write
 
 WIDTH = 110
 
 
 class Summary:
-    """Collects cells from reports, safety first in print."""
+    """Collects cells from reports, safety first in print.
 
-    def __init__(self) -> None:
-        self.cells: list[Cell] = []
+    Args:
+        subject: tells what the run is about; asked only for a report, because it reads the weights' files.
+        folder: where the report goes; None: nowhere.
+        earlier: the report to compare with; None: none.
 
+    Raises:
+        UsageProblem: the folder cannot be written, or the earlier report cannot be read.
+    """
+
+    def __init__(self, subject: Callable[[], Subject], folder: Path | None = None, earlier: Path | None = None) -> None:
+        self.subject, self.folder = subject, folder
+        self.ledger = Ledger()
+        self.earlier = read_record(earlier) if earlier else None
+        self.told: list[str] = []  # what became of the report
+        self.changes: list[str] = []
+        self.interruption = ""
+        if folder:
+            check_writable(folder)
+
+    @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember what the test noted, once, whatever its outcome."""
-        if report.when == "teardown":
-            self.cells += noted(report)
+        """Remember what became of the test."""
+        self.ledger.add(report)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remember why the run ended early."""
+        self.interruption = f"interrupted ({excinfo.typename})"
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Remember why the run ended early."""
+        self.interruption = f"internal error ({str(excrepr).strip().splitlines()[-1]})"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, whatever the run came to."""
+        junit.tell_safety(session.config, safety_line(self.ledger.cells))
+        if session.config.getoption("collectonly") or not (self.folder or self.earlier):
+            return
+        stopped = self.interruption or str(session.shouldstop or session.shouldfail or "")
+        record = record_of(Ended(self.subject(), stopped), self.ledger, session.testscollected)
+        self.changes = changes(self.earlier, record) if self.earlier else []
+        if self.folder:
+            self._write(record.model_copy(update={"changes": tuple(self.changes)}), self.folder)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print one table a trajectory."""
-        if self.cells:
+        """Print safety, one table a trajectory, and what changed."""
+        cells = self.ledger.cells
+        if any(cell.area != "integrity" for cell in cells):
             terminalreporter.section("what the edits cost")
-            terminalreporter.write_line(table.render(self.cells, WIDTH))
+            for line in textwrap.wrap(safety_line(cells), WIDTH, subsequent_indent="  "):
+                terminalreporter.write_line(line)
+            terminalreporter.write_line(table.render(cells, WIDTH))
+        if self.earlier:
+            terminalreporter.section(f"what changed since {self.earlier.created}")
+            for line in self.changes:
+                terminalreporter.write_line(line)
+        for line in self.told:
+            terminalreporter.write_line(line)
+
+    def _write(self, record: Record, folder: Path) -> None:
+        try:
+            written = write(record, folder)
+        except OSError as error:  # the run's outcome must not depend on a full disk
+            self.told = [f"report: NOT written to {folder}: {error.strerror or error}"]
+        else:
+            self.told = [f"report: {written}"]
+
+
+class NotEvaluated:
+    """Says "could not evaluate" in JUnit; apart, because it must hear of a report after JUnit did."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Name an error of a fixture as what it is."""
+        junit.mark_not_evaluated(self.config, report)

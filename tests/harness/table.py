@@ -9,26 +9,34 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from tests.harness.budget import budget
-from tests.harness.outcomes import Cell
+from tests.harness.outcomes import NOT_EVALUATED, Cell
+from tests.harness.report.standing import budget_of, judged, rows_of, standings
 
-MARKS = {"pass": "", "regression": " ✗", "inconclusive": " ?"}
+__all__ = ["budget_of", "render"]
+
+MARKS = {"pass": "", "regression": " ✗", "inconclusive": " ?", NOT_EVALUATED: " !"}
 AREAS = ("safety", "capability", "quality")
 LEGEND = "retention after N edits: 1.00 keeps all of the lead over guessing; ✗ regression  ? inconclusive"
+COLLAPSED = "coll. ✗ one answer to nearly everything: a collapse, whatever the score says"
+ERROR = "error ! could not be evaluated: neither a pass nor a regression"
 
 
 def render(cells: Iterable[Cell], width: int) -> str:
     """Return all tables as plain text, at most `width` columns wide."""
     by_run: dict[str, list[Cell]] = {}
-    for cell in cells:
+    for cell in judged(cells):
         by_run.setdefault(cell.trajectory, []).append(cell)
     return "\n".join(_one(name, found, width) for name, found in sorted(by_run.items()))
 
 
-def budget_of(cells: Sequence[Cell]) -> int:
-    """Return the largest N up to which every verdict passes; 0 if the smallest N fails."""
-    counts = {cell.edits for cell in cells}
-    return budget({n: all(cell.status == "pass" for cell in cells if cell.edits == n) for n in counts})
+def figure(cells: Sequence[Cell], row: str, count: int) -> str:
+    """Return one cell as it is printed: the value and its mark, or a dash if there is none."""
+    found = [cell for cell in cells if cell.row == row and cell.edits == count and cell.status != "skipped"]
+    if not found:
+        return "-"
+    cell = found[-1]
+    shown = "coll." if cell.collapse else "error" if cell.value is None else f"{round(cell.value, 2) + 0.0:.2f}"
+    return f"{shown}{MARKS[cell.status]}"
 
 
 def _one(name: str, cells: Sequence[Cell], width: int) -> str:
@@ -38,13 +46,29 @@ def _one(name: str, cells: Sequence[Cell], width: int) -> str:
     for count in counts:
         table.add_column(str(count), justify="right")
     for area in AREAS:
-        for row in dict.fromkeys(cell.row for cell in cells if cell.area == area):
-            table.add_row(row, *(_cell(cells, row, count) for count in counts))
+        for row in rows_of(cell for cell in cells if cell.area == area):
+            table.add_row(row, *(_aligned(figure(cells, row, count)) for count in counts))
         table.add_section()
     out = io.StringIO()
     Console(file=out, width=width, color_system=None).print(table)
-    lines = [out.getvalue().rstrip(), LEGEND, *_remarks(cells), _budget_line(cells, counts)]
+    (standing,) = standings(cells)
+    lines = [out.getvalue().rstrip(), *_legend(cells), *_remarks(cells), f"edit budget: {standing.headline}"]
     return "\n".join(lines) + "\n"
+
+
+def _aligned(shown: str) -> str:
+    """Marks stand in a column of their own."""
+    return shown if shown == "-" or shown[-2] == " " else f"{shown}  "
+
+
+def _legend(cells: Sequence[Cell]) -> list[str]:
+    """Explain only the marks that are there."""
+    lines = [LEGEND]
+    if any(cell.collapse for cell in cells):
+        lines.append(COLLAPSED)
+    if any(cell.status == NOT_EVALUATED for cell in cells):
+        lines.append(ERROR)
+    return lines
 
 
 def _remarks(cells: Sequence[Cell]) -> list[str]:
@@ -61,19 +85,3 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
             f"prompts answered by the memory at N = {most}: " + ", ".join(f"{r} {n}" for r, n in routed.items())
         )
     return lines
-
-
-def _cell(cells: Sequence[Cell], row: str, count: int) -> str:
-    found = [cell for cell in cells if cell.row == row and cell.edits == count]
-    if not found:
-        return "-"
-    return f"{found[-1].value:.2f}{MARKS[found[-1].status]:2}"
-
-
-def _budget_line(cells: Sequence[Cell], counts: Sequence[int]) -> str:
-    largest = budget_of(cells)
-    if largest == counts[-1]:
-        return f"edit budget: at least {largest} (everything judged at N = {', '.join(map(str, counts))} passes)"
-    failed = next(count for count in counts if count > largest)
-    why = ", ".join(dict.fromkeys(c.row for c in cells if c.edits == failed and c.status != "pass"))
-    return f"edit budget: {largest} (at {failed}: {why})"

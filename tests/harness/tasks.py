@@ -15,15 +15,16 @@ Layout of a folder of documents, in the fields of the original data sets (.jsonl
     truthfulqa_mc1/validation.jsonl        truthfulqa/truthful_qa (multiple_choice); serves mc1 and mc2
     toxigen/test.jsonl                     skg/toxigen-data (annotated)
 
-Without worked examples in the folder a task is asked with none, whatever the row of the table says.
+Without worked examples in the folder a task is asked with none, whatever the row of the table says. A folder that
+stands in for the hub (`--documents`) is asked as the hub would be: with the row's number of worked examples, BBH with
+those that lm-eval brings, and where some are missing it is refused. BBH's original files (`{"canary", "examples"}`)
+are read as they are: `bbh/<subtask>/test.json`. Keep their canary line, and the folder out of any repository.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,9 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from tests.harness.benchmarks import Benchmark, Document
+from tests.harness import hub
+from tests.harness.benchmarks import BENCHMARKS, Benchmark, Document
+from tests.harness.document_files import read_rows, read_toml, splits
 from tests.harness.errors import EvaluationError, UsageProblem
 from tests.harness.quiet import lm_eval_quick
 
@@ -67,19 +70,56 @@ class Source(Protocol):
     def digest(self, benchmark: Benchmark) -> str:
         """Changes whenever the documents or their settings do."""
 
+    def holds(self, benchmark: Benchmark) -> bool:
+        """Whether there are documents for this benchmark."""
+
 
 @dataclass(frozen=True)
 class LocalDocuments:
-    """Documents in a folder; the layout stands at the top of this module."""
+    """Documents in a folder; the layout stands at the top of this module.
+
+    Attributes:
+        folder: where they lie.
+        for_hub: whether they stand in for the data sets on the hub, so that nothing but their place may differ.
+    """
 
     folder: Path
+    for_hub: bool = False
+
+    @classmethod
+    def standing_in(cls, folder: Path) -> LocalDocuments:
+        """Return what `--documents` names.
+
+        Raises:
+            UsageProblem: it is no directory with documents of any benchmark.
+        """
+        expected = sorted({row.documents_folder for row in BENCHMARKS.values()})
+        if not any((folder / name).is_dir() for name in expected):
+            raise UsageProblem(
+                f"--documents {str(folder)!r} is no directory with documents. Allowed: one that holds any of "
+                f"{', '.join(f'{name}/' for name in expected)}, laid out as tests/harness/tasks.py says."
+            )
+        return cls(folder.resolve(), for_hub=True)
+
+    def holds(self, benchmark: Benchmark) -> bool:
+        """Whether the folder has one for this benchmark."""
+        return (self.folder / benchmark.documents_folder).is_dir()
 
     def settings(self, benchmark: Benchmark) -> Settings:
         """The folder's settings.toml over the table's row; no worked examples without documents for them."""
         chosen = {"num_fewshot": benchmark.num_fewshot, "max_new_tokens": benchmark.max_new_tokens}
         chosen |= self._settings_file(benchmark)
-        has_examples = all(set(EXAMPLES) & set(files) for files in self._subtasks(benchmark).values())
+        has_examples = all(self._has_examples(benchmark, *each) for each in self._subtasks(benchmark).items())
+        if self.for_hub and chosen["num_fewshot"] and not has_examples:
+            raise UsageProblem(
+                f"{benchmark.name} asks for {chosen['num_fewshot']} worked examples, but "
+                f"{self.folder / benchmark.documents_folder} has none. Add {' or '.join(EXAMPLES)}.jsonl, or set "
+                f"num_fewshot = 0 below [{benchmark.name}] in {self.folder / 'settings.toml'}."
+            )
         return Settings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
+
+    def _has_examples(self, benchmark: Benchmark, subtask: str, files: Mapping[str, Path]) -> bool:
+        return bool(set(EXAMPLES) & set(files)) or (self.for_hub and _brings_examples(benchmark, subtask))
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
         """One group of registered tasks, and in full each MMLU subject that lm-eval does not know."""
@@ -107,7 +147,7 @@ class LocalDocuments:
         """Files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
         top = self.folder / benchmark.documents_folder
         folders = sorted(p for p in top.glob("*") if p.is_dir()) if benchmark.subtasks else [top]
-        found = {p.name if benchmark.subtasks else "": _splits(p) for p in folders}
+        found = {p.name if benchmark.subtasks else "": splits(p) for p in folders}
         if not any(set(files) - set(EXAMPLES) for files in found.values()):
             raise UsageProblem(
                 f"{benchmark.name}: no documents in {top}; expected "
@@ -119,7 +159,7 @@ class LocalDocuments:
         path = self.folder / "settings.toml"
         if not path.exists():
             return {}
-        table = _toml(path).get(benchmark.name, {})
+        table = read_toml(path).get(benchmark.name, {})
         unknown = set(table) - {"num_fewshot", "max_new_tokens"}
         if unknown or not all(type(value) is int and value >= 0 for value in table.values()):
             raise UsageProblem(
@@ -132,6 +172,10 @@ class LocalDocuments:
 @dataclass(frozen=True)
 class HubDocuments:
     """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
+
+    def holds(self, benchmark: Benchmark) -> bool:  # noqa: ARG002 - as in `Source`
+        """True: the hub has all of them."""
+        return True
 
     def settings(self, benchmark: Benchmark) -> Settings:
         """The row of the table, as it stands."""
@@ -153,12 +197,12 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
     """The benchmark's lm-eval tasks by name, few-shot sampling seeded, generation length set.
 
     Raises:
-        UsageProblem: the source holds no documents for it, or bad settings.
+        UsageProblem: the source holds no documents for it, or bad settings; or the hub cannot be reached.
         EvaluationError: a task gave no question at all.
     """
     with lm_eval_quick():
         registry = TaskManager(include_path=[REGISTERED / benchmark.folder], include_defaults=False)
-        loaded = registry.load(source.specs(benchmark, registry))["tasks"]
+        loaded = _loaded(benchmark, source, registry)
         tasks: dict[str, ConfigurableTask] = dict(sorted(loaded.items()))
     if not tasks:
         raise EvaluationError(f"{benchmark.name}: lm-eval built no task from {source}.")
@@ -171,6 +215,19 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
         if callable(task.config.process_results):
             task.config.process_results = _without_underflow(task.config.process_results)
     return tasks
+
+
+def _loaded(benchmark: Benchmark, source: Source, registry: TaskManager) -> dict[str, ConfigurableTask]:
+    try:
+        found: dict[str, ConfigurableTask] = registry.load(source.specs(benchmark, registry))["tasks"]
+    except OSError as error:
+        if not hub.unreachable(error):
+            raise
+        raise UsageProblem(
+            f"{benchmark.name}: {str(error).splitlines()[0]}. Run this once where there is a network, which keeps the "
+            "data set on this machine; or give a local directory of documents: --documents DIR."
+        ) from error
+    return found
 
 
 def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,10 +268,6 @@ def _without_underflow(process: Judge) -> Judge:
     return shifted
 
 
-def _splits(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.json*")) if path.suffix in {".json", ".jsonl"}}
-
-
 def _in_memory(files: Mapping[str, Path]) -> Spec:
     """lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
 
@@ -231,31 +284,10 @@ def _in_memory(files: Mapping[str, Path]) -> Spec:
     return override
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageProblem(f"{path}: not TOML ({error}).") from None
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The documents of one .jsonl or .json file.
-
-    Raises:
-        UsageProblem: not JSON, not a list of objects, or empty; names the file and the line.
-    """
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
-    rows: list[Any] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageProblem(f"{path}, line {number}: not JSON ({error.msg}).") from None
-        rows += row if path.suffix == ".json" and isinstance(row, list) else [row]
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise UsageProblem(f"{path}: expected a list of documents, each a JSON object, and at least one.")
-    return rows
+def _brings_examples(benchmark: Benchmark, subtask: str) -> bool:
+    """Whether lm-eval's own file of a subtask holds its worked examples, as BBH's do."""
+    file = REGISTERED / benchmark.folder / f"{subtask}.yaml"
+    return file.is_file() and "samples" in (load_yaml(file, resolve_func=False).get("fewshot_config") or {})
 
 
 def _unregistered(benchmark: Benchmark, subtask: str) -> Spec:

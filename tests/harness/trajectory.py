@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from editors import Edit, Editor
-from tests.harness import quality
+from tests.harness import probes, quality
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
-from tests.harness.probes import parameter, weight_growth
 from tests.harness.quality import EditQuality
 from tests.harness.store import Store, digest_text
 
@@ -71,6 +70,7 @@ class Trajectory:
     store: Store
     seed: int = 0
     announce: Announce = field(default=lambda _: None)
+    stepwise: bool = field(default=True, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -85,6 +85,19 @@ class Trajectory:
             self._keys[count] = Store.key(**self._conditions, edits=edits, prepared=self._prepared_key)
         return self._keys[count]
 
+    def told(self, count: int) -> str:
+        """How a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
+        edits = "1 edit" if count == 1 else f"{count} edits"
+        return f"after {edits} of {self.base.source.name} with {self.spec.name}"
+
+    def model_at(self, count: int) -> nn.Module:
+        """Return the model after exactly the first `count` edits.
+
+        Raises:
+            EditorError: the method cannot apply an edit.
+        """
+        return self.editor_at(count).model
+
     def editor_at(self, count: int) -> Editor:
         """Return the editor with exactly the first `count` edits in its model, continuing or restoring as needed.
 
@@ -97,11 +110,7 @@ class Trajectory:
 
     def growth(self, count: int) -> dict[str, float]:
         """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
-        base, model = dict(self.base.model.named_parameters()), self.editor_at(count).model
-        return {
-            name: float(parameter(model, name).norm() / base[name].norm().clamp_min(1e-30))
-            for name in weight_growth(base, model)
-        }
+        return probes.norm_growth(dict(self.base.model.named_parameters()), self.model_at(count))
 
     def immediate(self, count: int) -> list[EditQuality]:
         """Return what was measured right after each of the first `count` edits."""
@@ -165,8 +174,9 @@ class Trajectory:
             made = self.store.load_tensors("prepared", key)
             contexts = self.store.load_json("contexts", key)
             if made is None or contexts is None:
-                self.announce(f"{self.name}: preparing the editor (covariances, contexts, or training its network)")
                 editor = self._create(copy.deepcopy(self.base.model))
+                what = editor.cost() or "covariances, contexts, or training its network"
+                self.announce(f"{self.name}: preparing the editor ({what})")
                 with single_threaded(self.base):
                     made, contexts = editor.prepared(), [list(group) for group in editor.contexts]
                 self.store.save_tensors("prepared", key, made)

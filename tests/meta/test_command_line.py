@@ -41,6 +41,8 @@ WRONG = {
     "no such edits": (["--edits", "counterfakt"], "is no file and no shipped list. Allowed: counterfact, zsre, FILE"),
     "limit": (["--limit", "0"], "--limit is 0; allowed: at least 1"),
     "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
+    "profile": (["--profile", "weekly"], "--profile 'weekly' is unknown. Allowed: smoke, default, nightly, paper."),
+    "paper without a model": (["--profile", "paper"], "--profile paper needs a --model"),
     "dtype": (["--dtype", "int3"], "invalid choice: 'int3'"),
 }
 
@@ -66,6 +68,35 @@ def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pyte
     assert runs("rome") == {"rome"}
     assert runs("rrome") == {"rrome"}
     assert runs("rom") == {"rome", "rrome"}
+
+
+AUTHOR = """
+class Mine:
+    def __init__(self, model, tokenizer):
+        self.model = model
+
+    def apply(self, edit):
+        pass
+"""
+
+
+def test_two_methods_of_one_name_are_refused(pytester: pytest.Pytester) -> None:
+    """Two methods from elsewhere whose short names agree would hide one another: none is silently dropped."""
+    pytester.makepyfile(one_author=AUTHOR, other_author=AUTHOR)
+    pytester.syspathinsert()
+    both = ("--editor", "one_author:Mine", "--editor", "other_author:Mine")
+    result = collect(pytester, "--store", str(pytester.path / "store"), *both)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "are both called 'mine'" in result.stderr.str()
+
+
+def test_a_profile_says_what_it_sets_and_yields_to_what_is_given(pytester: pytest.Pytester) -> None:
+    """The smoke profile asks for two Ns and fifty items; an option on the command line goes before it."""
+    here = ("--store", str(pytester.path / "store"), "--profile", "smoke", "-k", "mmlu and memit")
+    plain = collect(pytester, *here)
+    assert [line.rsplit("-n")[1] for line in plain.outlines if "::test_mmlu[" in line] == ["1]", "5]"]
+    given = collect(pytester, *here, "--edit-counts", "3")
+    assert [line.rsplit("-n")[1] for line in given.outlines if "::test_mmlu[" in line] == ["3]"]
 
 
 def test_store_that_cannot_be_written(pytester: pytest.Pytester) -> None:
@@ -121,7 +152,12 @@ def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
     """Model, digest, editors, grid, device and store stand in the header."""
     result = collect(pytester, "--store", str(pytester.path / "store"), "-v")
     result.stdout.fnmatch_lines(
-        ["editgate: model llama-mini (*), editors *memit, *rome*", "edits: counterfact at N = 1, 5, 10*", "store: *"]
+        [
+            "profile default (the gate): model llama-mini; counterfact at N = *; all items; inconclusive is a fail",
+            "editgate: model llama-mini (*), editors *memit, *rome*",
+            "edits: counterfact at N = 1, 5, 10*",
+            "store: *",
+        ]
     )
 
 

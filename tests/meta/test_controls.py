@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_noop_keeps_everything_and_fails_efficacy(gate: Gate) -> None:
     result = gate.run("NoOp", "noop and (mmlu or toxigen or efficacy or change_the_model)")
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(
-        ["*EditHadNoEffect*none of * tensors differs from the base*", "EFFICACY: noop on llama-mini*"]
+        ["*EditHadNoEffect*none of * tensors differs from the base*", "EFFICACY after 2 edits of llama-mini with noop*"]
     )
 
 
@@ -111,6 +112,7 @@ def test_an_edited_untied_head_is_not_reverted(gate: Gate, tmp_path: Path) -> No
     model.config.tie_word_embeddings = False
     model.save_pretrained(untied)
     AutoTokenizer.from_pretrained(WEIGHTS / "llama-mini").save_pretrained(untied)
+    shutil.copy(WEIGHTS / "llama-mini" / "manifest.json", untied)  # says that it knows the miniature's world
     result = gate.run("EditsHead", "editshead-untied-mini and test_triviaqa", "--model", str(untied))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*REGRESSION: triviaqa after 2 edits of untied-mini*"])

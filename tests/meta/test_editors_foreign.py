@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import CausalLMOutput
 
 from editors import (
     Edit,
@@ -23,8 +26,9 @@ from editors import (
 )
 from editors.parts.foreign import ForeignEditor
 from editors.parts.hyperparameters import build, tables
-from editors.parts.registry import built_in
+from editors.parts.registry import built_in, resolve
 from editors.parts.weights import same_bits
+from editors.parts.wrapped import WrappedModel
 from tests.meta import tiny_models as tiny
 
 HERE = __name__
@@ -48,13 +52,14 @@ class Scaling:
 
 def in_place(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], step: float = 1.0
-) -> None:
-    """One gradient step on the head, returning nothing."""
+) -> PreTrainedModel:
+    """One gradient step on the head."""
     ids = tokenizer(edits[0].text, return_tensors="pt").input_ids
     head = model.get_parameter("lm_head.weight")
     (gradient,) = torch.autograd.grad(model(input_ids=ids).logits.square().mean(), head)
     with torch.no_grad():
         head.add_(gradient, alpha=step)
+    return model
 
 
 def on_a_copy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit]) -> PreTrainedModel:
@@ -90,6 +95,42 @@ class Anchored:
             self.model.get_parameter("model.norm.weight").add_(self.anchor)
 
 
+class Counting(Scaling):
+    """Scales more with every edit; says that it remembers."""
+
+    kind = "wrapper"
+
+
+class Behind:
+    """A memory in front of the model: no module, no generate, the answer of the last edit to everything."""
+
+    def __init__(self, inner: PreTrainedModel) -> None:
+        self.inner = inner
+        self.answers: list[int] = []
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> CausalLMOutput:
+        """Logits that want the first remembered token."""
+        assert attention_mask.all()
+        logits = self.inner(input_ids).logits.clone()
+        logits[..., self.answers] += 100.0 * len(self.answers)
+        return CausalLMOutput(logits=logits)
+
+
+class Remembering:
+    """Shows a wrapper from the first edit on, and spoils the model that it was handed."""
+
+    kind = "wrapper"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = Behind(model)
+        self.tokenizer = tokenizer
+        model.register_parameter("extra", torch.nn.Parameter(torch.zeros(1)))
+
+    def apply(self, edit: Edit) -> None:
+        """Keep the first token of the answer."""
+        self.model.answers = [self.tokenizer(" " + edit.target_new, add_special_tokens=False).input_ids[0]]
+
+
 class Without:
     """Has no apply."""
 
@@ -118,7 +159,9 @@ def test_foreign_editors_keep_the_contract(spec: str) -> None:
     base = {name: value.clone() for name, value in editor.model.state_dict().items()}
     first = _after(editor, tiny.EDITS[:1])
     second = _after(editor, tiny.EDITS[1:2])
-    assert set(first) == {"weight:model.norm.weight" if "Scaling" in spec else "weight:lm_head.weight"}
+    changed = {name for name in first if name.startswith("weight:")}
+    assert changed == {"weight:model.norm.weight" if "Scaling" in spec else "weight:lm_head.weight"}
+    assert set(first) - changed == {"memory:requested.bytes", "memory:requested.lengths"}
     assert not _equal(first, second)
     assert not any(parameter.requires_grad for parameter in editor.model.parameters())
     editor.undo()
@@ -142,12 +185,73 @@ def test_a_restored_editor_is_made_on_the_base() -> None:
     assert _equal(_after(editor, tiny.EDITS[1:2]), second)
 
 
+def test_what_remembers_is_put_back_by_its_edits() -> None:
+    """A method of kind wrapper goes on after a restore as if it had never stopped, and the state tells its edits."""
+    editor, other = _foreign(f"{HERE}:Counting"), _foreign(f"{HERE}:Counting")
+    other.restore(_after(editor, tiny.EDITS[:2]))
+    assert _equal(other.state(), editor.state())
+    assert _equal(_after(other, tiny.EDITS[2:3]), _after(editor, tiny.EDITS[2:3]))
+    state = editor.state()
+    spoiled = state | {"weight:model.norm.weight": state["weight:model.norm.weight"] + 1}
+    with pytest.raises(StateMismatch, match=r"gave other weights when its 3 edits .* argument `seed`"):
+        other.restore(spoiled)
+
+
+def test_a_wrapper_is_asked_alone_and_its_model_is_a_copy() -> None:
+    """What is no model stands behind the base, answers each prompt without padding, and `undo` leaves nothing of it."""
+    model = tiny.model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    editor = create(f"{HERE}:Remembering", model, tiny.tokenizer())
+    assert editor.model is model
+    editor.apply(tiny.EDITS[0])
+    assert isinstance(editor.model, WrappedModel)
+    assert editor.model is editor.model
+    wanted = tiny.tokenizer()(" " + tiny.EDITS[0].target_new, add_special_tokens=False).input_ids[0]
+    assert editor.model.write((1, 5, 9), 0, 2, frozenset()) == [wanted, wanted]
+    assert editor.model.write((1, 5, 9), 0, 2, frozenset({wanted})) == [wanted]
+    assert set(editor.state()) == {"memory:requested.bytes", "memory:requested.lengths"}
+    assert _equal(dict(model.state_dict()), before)
+    editor.undo()
+    assert editor.model is model
+    assert editor.state() == {}
+
+
+def test_a_warning_of_theirs_is_no_error() -> None:
+    """The suite turns warnings into errors, but not those of somebody else's method."""
+
+    def warning(model: PreTrainedModel, _tokenizer: object, _edits: Sequence[Edit]) -> PreTrainedModel:
+        warnings.warn("this is old", FutureWarning, stacklevel=1)
+        return model
+
+    editor = ForeignEditor("here:warning", warning, tiny.model(), tiny.tokenizer(), settings={}, offered={})
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("error")
+        editor.apply(tiny.EDITS[0])
+    assert [str(warning.message) for warning in heard] == ["this is old"]
+
+
+def test_an_entry_point_gives_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name registered by an installed package is known, is listed, and may not be a built-in editor's."""
+    folder = tmp_path / "others-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n", encoding="utf-8")
+    lines = ["[editgate.editors]", f"scaled = {HERE}:Scaling", f"rome = {HERE}:Scaling", ""]
+    (folder / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert resolve("scaled") is Scaling
+    with pytest.raises(EditorNotFound, match="no editor is called 'scaledd'; there are scaled, "):
+        resolve("scaledd")
+    with pytest.raises(EditorNotFound, match=r"'rome' is a built-in editor, but .* rename that entry point"):
+        resolve("rome")
+
+
 def test_a_batch_reaches_a_function_whole() -> None:
     """`apply_many` hands a function all edits in one call, and a class each edit on its own."""
     sizes: list[int] = []
 
-    def counting(_model: PreTrainedModel, _tokenizer: object, edits: Sequence[Edit]) -> None:
+    def counting(model: PreTrainedModel, _tokenizer: object, edits: Sequence[Edit]) -> PreTrainedModel:
         sizes.append(len(edits))
+        return model
 
     editor = ForeignEditor("here:counting", counting, tiny.model(), tiny.tokenizer(), settings={}, offered={})
     editor.apply_many(tiny.EDITS[:3])
@@ -171,11 +275,11 @@ def test_what_cannot_be_put_back_is_an_error() -> None:
     """Added tensors are refused; a state that unties shared tensors cannot be written into a tied model."""
     editor = _foreign(f"{HERE}:growing")
     editor.apply(tiny.EDITS[0])
-    with pytest.raises(EditorError, match="added, removed or reshaped"):
+    with pytest.raises(EditorError, match=r"added, removed or reshaped .* Set kind = 'wrapper'"):
         editor.state()
     tied = create(f"{HERE}:untying", tiny.model(tied=True), tiny.tokenizer())
     state = _after(tied, tiny.EDITS[:1])
-    assert set(state) == {"weight:lm_head.weight"}
+    assert {name for name in state if name.startswith("weight:")} == {"weight:lm_head.weight"}
     fresh = create(f"{HERE}:untying", tiny.model(tied=True), tiny.tokenizer())
     with pytest.raises(StateMismatch, match="unties"):
         fresh.restore(state)

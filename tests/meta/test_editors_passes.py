@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from editors.parts.anatomy import FAMILIES, Anatomy
+from editors.parts.anatomy import Anatomy
 from editors.parts.passes import Trace
 from editors.parts.search import Loss
 from editors.parts.tokens import Row
 from editors.parts.window import CachedWindow, PlainWindow, Window, open_window
 from tests.meta import tiny_models as tiny
 
-SDPA = sorted(set(FAMILIES) - {"gptj"})  # transformers has no other attention than eager for it
+SDPA = sorted(set(tiny.CORE) - {"gptj"})  # transformers has no other attention than eager for it
 # transformers rounds to float32 inside these families (norms, softmax, attention) whatever the model's type
 TOLERANCE = {"llama": 1e-5, "mistral": 1e-5, "gptj": 1e-4}
 few = settings(max_examples=8, deadline=None)
@@ -85,7 +85,7 @@ def _agree(left: Logits, right: Logits, delta: Tensor, family: str = "") -> None
     assert torch.allclose(one, two, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("family", "attention"), [*product(FAMILIES, ["eager"]), *product(SDPA, ["sdpa"])])
+@pytest.mark.parametrize(("family", "attention"), [*product(tiny.CORE, ["eager"]), *product(SDPA, ["sdpa"])])
 @few
 @given(rows_of_ids, st.integers(0, 2**31), st.integers(0, 2))
 def test_cached_window_equals_whole_forward(
@@ -99,7 +99,7 @@ def test_cached_window_equals_whole_forward(
     _agree(window.logits, lambda delta: _reference(model, rows, block, delta), _delta(16, seed), family)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiny.CORE)
 def test_adding_to_the_mlp_is_adding_to_the_block(family: str) -> None:
     """A vector added to the MLP's output acts as if added to the block's; zero changes nothing."""
     model = tiny.model(family, dtype=torch.float64).requires_grad_(requires_grad=False)
@@ -112,7 +112,7 @@ def test_adding_to_the_mlp_is_adding_to_the_block(family: str) -> None:
     assert torch.allclose(window.logits(nothing), base, atol=TOLERANCE.get(family, 1e-9))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiny.CORE)
 @pytest.mark.parametrize("kind", [CachedWindow, PlainWindow])
 def test_early_labels_are_a_logit_lens(family: str, kind: type[CachedWindow | PlainWindow]) -> None:
     """With an early block all labels but the last are read after it, through the final norm and head."""
@@ -164,7 +164,7 @@ def test_padding_changes_nothing(ids: list[list[int]], seed: int, long: list[int
     _agree(short.logits, padded.logits, delta)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", tiny.CORE)
 def test_advance_sees_changed_weights(family: str) -> None:
     """Running on from a block whose matrix has changed gives the keys and outputs of a new pass."""
     model = tiny.model(family, dtype=torch.float64).requires_grad_(requires_grad=False)

@@ -9,7 +9,7 @@ import pytest
 
 from editors import Edit
 from tests.harness.editsets import ordered
-from tests.harness.gate import Measured
+from tests.harness.judging import Measured
 from tests.harness.limits import Curve, bounds, render
 from tests.harness.thresholds import load_policy
 

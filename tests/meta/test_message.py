@@ -11,9 +11,7 @@ from tests.harness.verdict import Verdict, judge
 
 COMMAND = 'pytest "tests/test_mmlu.py::test_mmlu[rome-llama-mini-n10]"'
 CONTEXT = Context(
-    editor="rome",
-    model="llama-mini",
-    edits=10,
+    told="after 10 edits of llama-mini with rome",
     floor=Floor(0.9, "thresholds/default.toml", "area.capability", "A tenth is\nwhat nobody notices."),
     reproduce=COMMAND,
     weight_growth={
@@ -94,11 +92,10 @@ def test_nothing_left_is_said_in_words() -> None:
     assert "nothing of its lead over guessing is left" in " ".join(failure_message(verdict_of(40), CONTEXT).split())
 
 
-def test_one_edit_is_singular_and_unedited_weights_are_silent() -> None:
-    """Grammar, and no sentence about norms where no weight was edited."""
-    context = dataclasses.replace(CONTEXT, edits=1, weight_growth={})
+def test_unedited_weights_are_silent() -> None:
+    """There is no sentence about norms where no weight was edited."""
+    context = dataclasses.replace(CONTEXT, told="after 1 edit of llama-mini with rome", weight_growth={})
     text = failure_message(verdict_of(240), context)
-    assert "after 1 edit of" in text
     assert "Norms" not in text
 
 

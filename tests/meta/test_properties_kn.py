@@ -15,14 +15,14 @@ from transformers import PreTrainedModel
 
 from editors import Edit, NoEffect, UnsupportedModel, create
 from editors.kn import Kn
-from editors.parts.anatomy import FAMILIES, Anatomy
+from editors.parts.anatomy import Anatomy
 from editors.parts.attribution import Neuron, Site, attribute
 from tests.meta import tiny_models as tiny
 
 few = settings(max_examples=12, deadline=None)
 shapes = st.builds(
     tiny.Shape,
-    family=st.sampled_from(sorted(FAMILIES)),
+    family=st.sampled_from(sorted(tiny.CORE)),
     depth=st.integers(1, 3),
     width=st.sampled_from([8, 16]),
     inner=st.sampled_from([8, 16, 20]),

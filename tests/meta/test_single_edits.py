@@ -6,10 +6,9 @@ import pytest
 
 import editors
 from editors import Editor
-from tests.harness import editsets, models, quality
+from tests.harness import editsets, models, profiles, quality
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
-from tests.harness.settings import DEFAULT_MODEL
 from tests.harness.store import Store
 from tests.harness.trajectory import Trajectory
 
@@ -24,7 +23,7 @@ FLOORS = {
 
 @pytest.fixture(scope="module")
 def base() -> LoadedModel:
-    return models.load(models.find(DEFAULT_MODEL), device="cpu", dtype="float32")
+    return models.load(models.find(profiles.MODEL), device="cpu", dtype="float32")
 
 
 # Without the editor's name in its id: `pytest -k memit` is the gate, and this takes longer than its share of the time.

@@ -66,7 +66,22 @@ def _config(family: str, width: int, inner: int, depth: int) -> dict[str, object
         return {**gpt, "rotary_dim": width // 4}
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     modern = dict(zip(names, (width, inner, depth, 2), strict=True)) | {"max_position_embeddings": 128}
-    return {**modern, "num_key_value_heads": 1} if family == "mistral" else {**modern}
+    return {**modern, **EXTRA.get(family, {})}
+
+
+_GROUPED = {"num_key_value_heads": 1}
+_NARROW = {**_GROUPED, "head_dim": 8, "sliding_window": 4}  # far below the rows' length: windows must be seen to work
+EXTRA: Mapping[str, Mapping[str, object]] = {
+    "mistral": _GROUPED,
+    "qwen2": _GROUPED,
+    "qwen3": {**_GROUPED, "head_dim": 8},
+    "gemma": {**_GROUPED, "head_dim": 8},
+    "gemma2": {**_NARROW, "query_pre_attn_scalar": 8, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 2.0},
+    "gemma3_text": {**_NARROW, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
+    "phi3": {**_GROUPED, "sliding_window": 4, "pad_token_id": 0},
+    "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16, "pad_token_id": 0, "init_std": 0.15},
+}
+CORE = ("gpt2", "gptj", "gpt_neox", "llama", "mistral")  # one of each kind of block, for tests of many cases each
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""What a person can do about a failure of the hub: one line with the command, whatever library it came through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+OFFLINE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
+# In this order: a gated repository counts as not found, and a file that is not in the cache as an entry not found.
+ADVICE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (GatedRepoError, "it is gated. Ask for access on its page, then log in once: hf auth login"),
+    (RepositoryNotFoundError, "the hub has nothing of that name, or it is private. Log in: hf auth login"),
+    (OFFLINE, "it is not on this machine and the hub cannot be reached. Fetch it once online: hf download {name}"),
+    (EntryNotFoundError, "a file is missing there"),
+    (ImportError, "a package is missing. Install it: pip install accelerate"),
+)
+
+
+def advice(error: BaseException, name: str) -> str:
+    """Return what is wrong with `name` and what helps, in one line: by the first known cause, else in its own words."""
+    causes = list(_causes(error))
+    for kind, words in ADVICE:
+        if any(isinstance(cause, kind) for cause in causes):
+            return f"{words.format(name=name)}."
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether the reason is that there is no way to the hub."""
+    return any(isinstance(cause, OFFLINE) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

@@ -1,0 +1,189 @@
+"""From the laboratory's numbers to a judgement: the verdict with its floor, what a test does with it, and the words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from editors import Edit
+from tests.harness import cells, quality
+from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.editor_specs import EditorSpec
+from tests.harness.laboratory import Laboratory
+from tests.harness.message import Context, failure_message
+from tests.harness.models import ModelSource
+from tests.harness.outcomes import Cell, NotHeld, RegressionFound, Undecided, refuse
+from tests.harness.quality import KINDS, EditQuality, Kind
+from tests.harness.runs import Run
+from tests.harness.settings import Settings
+from tests.harness.threshold_files import When
+from tests.harness.thresholds import Floor
+from tests.harness.verdict import Verdict, judge
+
+WHEN: tuple[When, ...] = ("immediately", "at_end")
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class QualityVerdict:
+    """Shares of edits that took (efficacy, paraphrase) or of neighbours that stayed (locality)."""
+
+    kind: Kind
+    immediate: float
+    at_end: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell: did it hold, and its retention or share after the last edit."""
+
+    held: bool
+    value: float
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Judged(Generic[T]):
+    """A verdict and what a test does with it.
+
+    Attributes:
+        verdict: the numbers.
+        outcome: what the test fails with; None if it passes.
+        message: the whole report, for a person.
+        cell: the same for tables.
+    """
+
+    verdict: T
+    outcome: type[NotHeld] | None
+    message: str
+    cell: Cell
+
+    def hold(self) -> None:
+        """Fail the test unless the verdict lets it pass.
+
+        Raises:
+            NotHeld: the message is the whole report.
+        """
+        if self.outcome is not None:
+            refuse(self.outcome, self.message)
+
+
+def judged_benchmark(lab: Laboratory, run: Run, count: int, name: str, again: str) -> Judged[Verdict]:
+    """Evaluate a benchmark after `count` edits and hold it against its floor; `again` is the command that repeats it.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+    """
+    verdict, floor = benchmark_verdict(lab, run, count, name)
+    cell = cells.benchmark_cell(lab, run, count, name, verdict)
+    context = Context(run.told(count), floor, again, lab.growth(run, count), cell.routed)
+    return Judged(verdict, _outcome(verdict, lab.settings), failure_message(verdict, context), cell)
+
+
+def benchmark_verdict(lab: Laboratory, run: Run, count: int, name: str) -> tuple[Verdict, Floor]:
+    """Return the verdict on a benchmark after `count` edits, and the floor that it was held against.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+    """
+    model = run.base.source
+    floor = lab.settings.policy.floor(run.spec.name, model.name, name, BENCHMARKS[name].area, count)
+    return judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value), floor
+
+
+def quality_verdict(lab: Laboratory, run: Run, count: int, kind: Kind) -> QualityVerdict | None:
+    """Return the shares right after each edit and at the end, held against their floors; None if nothing was asked.
+
+    Raises:
+        EditorError: the method cannot apply an edit.
+    """
+    floors = _quality_floors(lab, run, count, kind)
+    early, late = (quality.share(kind, rows) for rows in (run.immediate(count), run.at_end(count)))
+    if early is None or late is None:
+        return None
+    held = late >= floors[1].value and (early >= floors[0].value or not run.stepwise)
+    return QualityVerdict(kind, early, late, held)
+
+
+def judged_quality(lab: Laboratory, run: Run, count: int, kind: Kind, again: str) -> Judged[QualityVerdict] | None:
+    """Hold efficacy, paraphrase or locality against its floors, right after each edit and again after the last.
+
+    Returns:
+        None if no edit has the prompts that it is measured on.
+
+    Raises:
+        EditorError: the method cannot apply an edit.
+    """
+    verdict = quality_verdict(lab, run, count, kind)
+    if verdict is None:
+        return None
+    early, late = _quality_floors(lab, run, count, kind)
+    told = [_moment(f"after all {count}", kind, run.at_end(count), late, run.edits)]
+    if run.stepwise:
+        told.insert(0, _moment("right after each edit", kind, run.immediate(count), early, run.edits))
+    message = "\n".join([f"{kind.upper()} {run.told(count).rstrip(',')}.", *told, f"Again: {again}"])
+    status = "pass" if verdict.passed else "regression"
+    cell = cells.quality_cell(run, count, kind, status, late, early=verdict.immediate, late=verdict.at_end)
+    return Judged(verdict, None if verdict.passed else RegressionFound, message, cell)
+
+
+def _quality_floors(lab: Laboratory, run: Run, count: int, kind: Kind) -> tuple[Floor, Floor]:
+    """The floors right after each edit and after the last."""
+    policy, model = lab.settings.policy, run.base.source.name
+    early, late = (policy.quality(run.spec.name, model, kind, when, count) for when in WHEN)
+    return early, late
+
+
+def curves(lab: Laboratory, editor: EditorSpec, model: ModelSource) -> dict[str, dict[str, float]]:
+    """Return retention by benchmark and N, and the qualities' shares after the last edit.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+        IntegrityError: a rule is broken that makes the numbers meaningless.
+    """
+    run = lab.trajectory(editor, model)
+    lab.check_all(run)
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for count, name, cell in measured(lab, run):
+        found[name][f"{count:03}"] = cell.value
+    return dict(found)
+
+
+def measured(lab: Laboratory, run: Run) -> Iterator[tuple[int, str, Measured]]:
+    """Yield every (N, benchmark or quality, cell) of a trajectory that can be measured, N by N.
+
+    Raises:
+        EvaluationError: no verdict is possible.
+    """
+    for count in lab.settings.counts:
+        for name in BENCHMARKS:
+            verdict, _ = benchmark_verdict(lab, run, count, name)
+            yield count, name, Measured(verdict.passed, verdict.retention)
+        for kind in KINDS:
+            found = quality_verdict(lab, run, count, kind)
+            if found is not None:
+                yield count, kind, Measured(found.passed, found.at_end)
+
+
+def _outcome(verdict: Verdict, chosen: Settings) -> type[NotHeld] | None:
+    if verdict.status == "regression":
+        return RegressionFound
+    if verdict.status == "inconclusive" and chosen.inconclusive == "fail":
+        return Undecided
+    return None
+
+
+def _moment(when: str, kind: Kind, rows: list[EditQuality], floor: Floor, edits: Sequence[Edit]) -> str:
+    """Say how a share stands to its floor, with the edits that fell short if it is below."""
+    share = quality.share(kind, rows) or 0.0
+    asked = f"{floor.value:.2f} is asked for by [{floor.key}] in {floor.file}: {' '.join(floor.reason.split())}"
+    if share >= floor.value:
+        return f"{when}: {share:.2f}, at least {asked}"
+    short = [i for i, row in enumerate(rows) if (getattr(row, kind) or 0.0) < 1.0][:SHOWN]
+    examples = [f"  {edits[i].text!r} -> {edits[i].target_new!r}: {rows[i].describe(kind)}" for i in short]
+    return "\n".join([f"{when}: {share:.2f}, but at least {asked}", *examples])

@@ -1,0 +1,1 @@
+"""An example of a method of one's own under editgate."""
