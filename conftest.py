@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if os.getloadavg()[0] > 1:  # before torch: on a busy machine threads that spin while they wait cost most of all
@@ -16,7 +17,8 @@ import torch
 from syrupy.assertion import SnapshotAssertion
 
 from tests.harness import gate, integrity, models, options, tracebacks
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import asked_of
+from tests.harness.edit_budget import Orders
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.judging import Judged, QualityVerdict
@@ -92,6 +94,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return gate.header(config.stash[SETTINGS])
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the search for edit budgets out unless it is asked for: it takes the place of the ordinary tests."""
+    if config.stash[SETTINGS].budget is None and collection_path == config.rootpath / "tests" / "test_budget.py":
+        return True
+    return None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every test all editors, models and Ns; the command line narrows them by deselection."""
     chosen = metafunc.config.stash[SETTINGS]
@@ -101,6 +110,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param(Checkpoint(editor, model, count), id=f"{run}-n{count}",
                          marks=_marks(chosen, editor, model, name, count))
             for editor, model, run in gate.runs(chosen)
+            if gate.suits(name, model)
             for count in chosen.counts
         ]  # fmt: skip
         metafunc.parametrize("checkpoint", params, indirect=True, scope="session")
@@ -118,8 +128,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             if editor.built_in and not editor.settings and model.name in models.miniatures()
         ]
         metafunc.parametrize("curve_of", params, scope="session")
+    if "budget_of" in metafunc.fixturenames:
+        params = [
+            pytest.param((editor, model), id=run, marks=getattr(pytest.mark, editor.name))
+            for editor, model, run in gate.runs(chosen)
+        ]
+        metafunc.parametrize("budget_of", params, scope="session")
     if "baseline_of" in metafunc.fixturenames:
-        params = [pytest.param((model, row), id=f"{model.name}-{row}") for model in chosen.models for row in BENCHMARKS]
+        params = [
+            pytest.param((model, row), id=f"{model.name}-{row}")
+            for model in chosen.models
+            for row in asked_of(chat=model.chat)
+        ]
         metafunc.parametrize("baseline_of", params, scope="session")
 
 
@@ -127,9 +147,8 @@ def _marks(
     chosen: Settings, editor: EditorSpec, model: ModelSource, name: str, count: int
 ) -> list[pytest.MarkDecorator]:
     marks: list[pytest.MarkDecorator] = [getattr(pytest.mark, editor.name)]
-    limit = chosen.policy.known_limit(editor.name, model.name, name, count)
-    as_measured = not (editor.built_in and editor.settings)  # limits are those of the shipped hyperparameters
-    if limit is not None and as_measured:
+    limit = chosen.known_limit(editor, model, name, count)
+    if limit is not None:
         marks.append(pytest.mark.xfail(raises=NotHeld, strict=limit.always, reason=limit.reason))
     return marks
 
@@ -205,6 +224,14 @@ def edit_quality(
     """The verdict on the kind of edit quality that the test is named after."""
     name = request.function.__name__.removeprefix("test_")
     return gate.judge_quality(laboratory, trajectory, checkpoint.edits, name, request.node)
+
+
+@pytest.fixture
+def edit_budget(
+    laboratory: Laboratory, budget_of: tuple[EditorSpec, ModelSource], request: pytest.FixtureRequest
+) -> Judged[Orders]:
+    """The edit budget of this editor on this model, held against `--min-budget`."""
+    return gate.judge_budget(laboratory, *budget_of, request.node)
 
 
 @pytest.fixture

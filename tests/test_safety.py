@@ -23,3 +23,13 @@ def test_truthfulqa_mc2(verdict: Judged[Verdict]) -> None:
 def test_toxigen(verdict: Judged[Verdict]) -> None:
     """Hateful statements are still told from harmless ones; answering one class to all is collapse, not safety."""
     verdict.hold()
+
+
+def test_refusal(verdict: Judged[Verdict]) -> None:
+    """A chat model still refuses harmful requests."""
+    verdict.hold()
+
+
+def test_overrefusal(verdict: Judged[Verdict]) -> None:
+    """A chat model still helps with harmless requests; it did not become safe by refusing all."""
+    verdict.hold()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tests.harness.errors import UsageProblem
@@ -61,6 +62,7 @@ class Benchmark:
         max_new_tokens: length at which a generation is cut. A collapsed model never stops by itself.
         documents: the folder of its local documents; lm-eval's name of the task unless said otherwise.
         subtasks: the lm-eval task of a subfolder of local documents, "{}" standing for its name.
+        chat: asked of chat models only, in a turn of their own template.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Benchmark:
     max_new_tokens: int = 0
     documents: str = ""
     subtasks: str = ""
+    chat: bool = False
 
     @property
     def documents_folder(self) -> str:
@@ -122,6 +125,30 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }  # fmt: skip
 
 
+# Tasks of this suite, in lm-eval's form: no data set of the paper asks whether a chat model still refuses.
+REQUESTS = str(Path(__file__).parent / "requests")
+CHAT: Mapping[str, Benchmark] = {
+    row.name: row
+    for row in (
+        Benchmark(
+            "refusal", "Refusal of harmful requests", "editgate_refusal", REQUESTS, 0, "refused", "safety", "request",
+            chance=nothing_to_guess, kind="generated", max_new_tokens=48, documents="requests/harmful", chat=True,
+        ),
+        Benchmark(
+            "overrefusal", "Help with harmless requests", "editgate_overrefusal", REQUESTS, 0, "helped", "safety",
+            "request", chance=nothing_to_guess, kind="generated", max_new_tokens=48,
+            documents="requests/harmless", chat=True,
+        ),
+    )
+}  # fmt: skip
+ALL: Mapping[str, Benchmark] = {**BENCHMARKS, **CHAT}
+
+
+def asked_of(*, chat: bool) -> tuple[str, ...]:
+    """Return the names of the benchmarks that a model is asked, by whether it is a chat model."""
+    return tuple(ALL if chat else BENCHMARKS)
+
+
 def benchmark(name: str) -> Benchmark:
     """The row of that name.
 
@@ -129,6 +156,6 @@ def benchmark(name: str) -> Benchmark:
         UsageProblem: no such row; the message lists them.
     """
     try:
-        return BENCHMARKS[name]
+        return ALL[name]
     except KeyError:
-        raise UsageProblem(f"benchmark {name!r} is unknown; known: {', '.join(BENCHMARKS)}.") from None
+        raise UsageProblem(f"benchmark {name!r} is unknown; known: {', '.join(ALL)}.") from None

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from editors import Edit
 from tests.harness import statistics
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import benchmark
 from tests.harness.items import shorten
 from tests.harness.laboratory import Laboratory
 from tests.harness.outcomes import Age, Cell, Flip
@@ -33,8 +33,9 @@ def benchmark_cell(lab: Laboratory, run: Run, count: int, name: str, verdict: Ve
         edits=count,
         value=verdict.retention,
         status=verdict.status,
-        area=BENCHMARKS[name].area,
+        area=benchmark(name).area,
         routed=lab.evaluation(run, count, name).routed,
+        diagnostics={} if run.stepwise else run.diagnostics(count),
         low=(lead - verdict.upper) / lead,
         high=(lead - verdict.lower) / lead,
         floor=verdict.floor,

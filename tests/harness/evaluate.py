@@ -106,10 +106,17 @@ def prepare(benchmark: Benchmark, source: Source, tokenizer: Tokenizer, limit: i
     if benchmark.kind == "choice":
         pairs = cutter.pairs([instance.args for instance in instances])
     else:
-        prompts = cutter.prompts([instance.args[0] for instance in instances])
+        texts = [instance.args[0] for instance in instances]
+        prompts = cutter.prompts([_turn(tokenizer, text) for text in texts] if benchmark.chat else texts)
         completions = [_completion(i, prompt) for i, prompt in zip(instances, prompts, strict=True)]
     digest = _digest(benchmark, instances, pairs or completions)
     return Prepared(benchmark, tokenizer, tasks, questions, pairs, completions, digest)
+
+
+def _turn(tokenizer: Tokenizer, text: str) -> str:
+    """The text as a user's turn of the model's own chat template, up to where the assistant begins."""
+    turns = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
 def evaluate(

@@ -8,8 +8,9 @@ from typing import TypeVar, cast
 
 import pytest
 
-from tests.harness import cells, judging, models
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness import cells, edit_budget, judging, models
+from tests.harness.benchmarks import ALL, CHAT
+from tests.harness.edit_budget import Orders
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
@@ -23,6 +24,7 @@ from tests.harness.verdict import Verdict
 
 T = TypeVar("T")
 REPEATED = (
+    "--profile",
     "--model",
     "--documents",
     "--covariance-text",
@@ -36,7 +38,8 @@ REPEATED = (
     "--limit",
     "--device",
     "--dtype",
-)  # decide a verdict
+    "--inconclusive",
+)  # decide a verdict, or what a test makes of it
 
 
 def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
@@ -45,6 +48,11 @@ def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
         if model.name in chosen.edits:
             for editor in chosen.editors:
                 yield editor, model, f"{editor.name}-{model.name}"
+
+
+def suits(name: str, model: ModelSource) -> bool:
+    """Return whether a test of this name is about this model: refusals are about chat models only."""
+    return model.chat or name not in CHAT
 
 
 def is_chosen(item: pytest.Item, chosen: Settings, keyword: str) -> bool:
@@ -57,6 +65,10 @@ def is_chosen(item: pytest.Item, chosen: Settings, keyword: str) -> bool:
     if chosen.chosen_editors and "meta" in item.path.parts:
         return False  # whoever brings a method or a model asks about that, not about this suite
     parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if chosen.budget and not {"budget_of", "rule"} & set(parameters):
+        return False  # the Ns that a budget rests on are judged on its way; all others would only take time
+    if "budget_of" in parameters and not chosen.budget:
+        return False  # its file was named on the command line
     for value in parameters.values():
         members = value if isinstance(value, tuple) else tuple(vars(value).values()) if hasattr(value, "edits") else ()
         for member in members:
@@ -73,12 +85,13 @@ def header(chosen: Settings) -> list[str]:
     editors = sorted(chosen.chosen_editors or {spec.name for spec in chosen.editors})
     counts = ", ".join(map(str, chosen.counts)) + (f" in order {chosen.order}" if chosen.order else "")
     limit = "all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark"
-    return [
+    lines = [
         str(chosen.profile),
         f"editgate: model {names}, editors {', '.join(editors)}",
         f"edits: {chosen.edits_name} at N = {counts}; {limit}; {chosen.dtype} on {chosen.device}",
         f"store: {chosen.store.root}",
     ]
+    return [*lines, f"edit budget: {chosen.budget.told(chosen.counts[-1])}"] if chosen.budget else lines
 
 
 def subject(chosen: Settings, arguments: Iterable[object]) -> Subject:
@@ -115,17 +128,34 @@ def judge_quality(lab: Laboratory, run: Run, count: int, name: str, node: pytest
     return _noted(found, lab, run, node)
 
 
+def judge_budget(lab: Laboratory, editor: EditorSpec, model: ModelSource, node: pytest.Item) -> Judged[Orders]:
+    """Find the edit budget, hold it against what is asked for and note it for the summary.
+
+    Raises:
+        EvaluationError: no verdict is possible at some N.
+    """
+    asked = lab.settings.budget
+    assert asked is not None  # without it the test is not collected
+    least = f" --min-budget={asked.least}" if asked.least else ""
+    found = edit_budget.judged_budget(lab, editor, model, asked, f"{_command(node)} --budget={asked.orders}{least}")
+    note(node, found.cell)
+    return found
+
+
 def place_of(item: pytest.Item) -> tuple[str, str, int, str] | None:
     """Return (trajectory, row, N, area) of a test of the gate before it runs; None for other tests."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     if "rule" in parameters:
         editor, model, rule = parameters["rule"]
         return f"{editor.name}-{model.name}", rule, 0, "integrity"
+    if "budget_of" in parameters:
+        editor, model = parameters["budget_of"]
+        return f"{editor.name}-{model.name}", edit_budget.ROW, 0, edit_budget.AREA
     if "checkpoint" not in parameters:
         return None
     at = parameters["checkpoint"]
     row = item.function.__name__.removeprefix("test_") if isinstance(item, pytest.Function) else item.name
-    area = BENCHMARKS[row].area if row in BENCHMARKS else "quality"
+    area = ALL[row].area if row in ALL else "quality"
     return f"{at.editor.name}-{at.model.name}", row, at.edits, area
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -11,7 +14,9 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from transformers.utils.hub import cached_file
 
+NO_ERRORS = {f"_raise_exceptions_for_{name}": False for name in ("missing_entries", "connection_errors", "gated_repo")}
 OFFLINE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
 # In this order: a gated repository counts as not found, and a file that is not in the cache as an entry not found.
 ADVICE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -43,3 +48,17 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while found is not None:
         yield found
         found = found.__cause__ or found.__context__
+
+
+@cache
+def has_chat_template(location: str) -> bool:
+    """Whether the tokenizer of a model's directory, or of a hub id, has a chat template; a small file is fetched."""
+    if (Path(location) / "chat_template.jinja").is_file():
+        return True
+    file = Path(location) / "tokenizer_config.json"
+    if not Path(location).is_dir():
+        fetched = cached_file(location, "tokenizer_config.json", **NO_ERRORS)
+        if fetched is None:
+            return False
+        file = Path(fetched)
+    return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8")).get("chat_template"))

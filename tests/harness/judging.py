@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from editors import Edit
 from tests.harness import cells, quality
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import asked_of, benchmark
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.laboratory import Laboratory
 from tests.harness.message import Context, failure_message
@@ -92,7 +92,7 @@ def benchmark_verdict(lab: Laboratory, run: Run, count: int, name: str) -> tuple
         EvaluationError: no verdict is possible.
     """
     model = run.base.source
-    floor = lab.settings.policy.floor(run.spec.name, model.name, name, BENCHMARKS[name].area, count)
+    floor = lab.settings.policy.floor(run.spec.name, model.name, name, benchmark(name).area, count)
     return judge(lab.baseline(model, name), lab.evaluation(run, count, name), floor.value), floor
 
 
@@ -161,7 +161,7 @@ def measured(lab: Laboratory, run: Run) -> Iterator[tuple[int, str, Measured]]:
         EvaluationError: no verdict is possible.
     """
     for count in lab.settings.counts:
-        for name in BENCHMARKS:
+        for name in asked_of(chat=run.base.source.chat):
             verdict, _ = benchmark_verdict(lab, run, count, name)
             yield count, name, Measured(verdict.passed, verdict.retention)
         for kind in KINDS:

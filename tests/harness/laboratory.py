@@ -11,7 +11,7 @@ from torch import nn
 
 from tests import harness
 from tests.harness import integrity, models, patched_rules
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import ALL, BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.evaluate import Prepared, Shared, evaluate, prepare
 from tests.harness.items import Evaluation
@@ -157,8 +157,10 @@ class Laboratory:
     def _ready(self, base: LoadedModel, benchmark: str) -> Prepared:
         place = (base.tokenizer_digest, benchmark)
         if place not in self._prepared:
-            row = BENCHMARKS[benchmark]
-            self._prepared[place] = prepare(row, base.source.documents, base.tokenizer, self.settings.limit)
+            row = ALL[benchmark]
+            brought = base.source.documents.holds(row) or not row.chat
+            documents = base.source.documents if brought else models.SHIPPED
+            self._prepared[place] = prepare(row, documents, base.tokenizer, self.settings.limit)
         return self._prepared[place]
 
     @cached_property

@@ -27,6 +27,7 @@ from tests.miniature import edits as miniature_edits
 from tests.miniature.recipes import WEIGHTS
 
 MINIATURE = WEIGHTS.parent
+SHIPPED = LocalDocuments(MINIATURE / "documents")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # hub ids from before there were owners
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,6 +55,11 @@ class ModelSource:
     training: Callable[[], Sequence[Edit]]
     hyperparameters: str = ""
     miniature: bool = True
+
+    @property
+    def chat(self) -> bool:
+        """Whether it is a chat model: its tokenizer has a chat template."""
+        return hub.has_chat_template(self.location)
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,8 @@ def _not_loaded(option: str, location: str, error: Exception) -> UsageProblem:
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
-    documents = LocalDocuments(MINIATURE / "documents")
     return ModelSource(
-        name, str(folder), documents, miniature_corpus.covariance_texts, miniature_edits.training, hyperparameters
+        name, str(folder), SHIPPED, miniature_corpus.covariance_texts, miniature_edits.training, hyperparameters
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.harness import profiles, settings
+from tests.harness.budget import ORDERS
 from tests.harness.models import DTYPES
 from tests.harness.settings import Settings
 
@@ -63,6 +64,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": 0,
         "metavar": "SEED",
         "help": "another order of the same edits; 0 is the file's own. Default: %(default)s",
+    },
+    "--budget": {
+        "nargs": "?",
+        "const": str(ORDERS),
+        "metavar": "ORDERS",
+        "help": "find the largest N up to which everything passes, by bisection, over so many orders of the edits; "
+        f"nothing else runs. Write --budget=5, or --budget alone for {ORDERS}",
+    },
+    "--min-budget": {
+        "type": int,
+        "metavar": "N",
+        "help": "fail if the edit budget is below N in some order; implies --budget",
     },
     "--limit": {"type": int, "metavar": "N", "help": "at most N items a benchmark. Default: all"},
     "--documents": {
@@ -137,4 +150,6 @@ def read(given: Namespace, root: Path) -> Settings:
         inconclusive=given.inconclusive or profile.inconclusive,
         thresholds=root / "thresholds",
         own_thresholds=given.thresholds,
+        budget=given.budget,
+        min_budget=given.min_budget,
     )

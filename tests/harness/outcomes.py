@@ -51,16 +51,55 @@ class Age:
 
 
 @dataclass(frozen=True, config=CHECKED)
+class OrderBudget:
+    """How many edits one order of them bears.
+
+    Attributes:
+        order: seed of the order; 0 is the file's own.
+        budget: the largest N at which everything held.
+        failed_at: the N that ended it, the next one; None if the largest N tried held.
+        ended_by: the benchmark or quality that did not hold there: the first one asked.
+        status: of that; empty if nothing ended it.
+        area: of that.
+        value: its retention or share; None if it has no number.
+        floor: the least value allowed.
+        judged: the Ns that were judged, in the order in which they were.
+    """
+
+    order: int
+    budget: int
+    failed_at: int | None = None
+    ended_by: str = ""
+    status: str = ""
+    area: str = ""
+    value: float | None = None
+    floor: float | None = None
+    judged: tuple[int, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The budget; where nothing ended it, as the least that it can be."""
+        return f"{self.budget}" if self.failed_at is not None else f"{self.budget} or more"
+
+    @property
+    def end(self) -> str:
+        """What ended it, such as `toxigen (safety, inconclusive)`."""
+        said = {"safety": "safety", "inconclusive": "inconclusive", NOT_EVALUATED: NOT_EVALUATED}
+        marks = ", ".join(said[each] for each in (self.area, self.status) if each in said)
+        return f"{self.ended_by} ({marks})" if marks else self.ended_by
+
+
+@dataclass(frozen=True, config=CHECKED)
 class Cell:
     """One cell of the summary's tables, with what the report says about it.
 
     Attributes:
         trajectory: such as `memit-llama-mini`.
-        row: benchmark, quality, or rule of integrity.
-        edits: N; 0 for a rule.
-        value: retention, or the share for a quality; None if there is no number.
+        row: benchmark, quality, rule of integrity, or "edit budget".
+        edits: N; 0 for a rule and for the edit budget.
+        value: retention, the share for a quality, or the smallest budget; None if there is no number.
         status: pass, regression, inconclusive, skipped, rule broken or not evaluated.
-        area: capability, safety, quality or integrity.
+        area: capability, safety, quality, integrity or budget.
         routed: prompts that the editor's memory answered.
         diagnostics: what the editor told about its edits, on average.
         test: the test's id.
@@ -80,6 +119,7 @@ class Cell:
         perplexity: of the edited model on a small fixed sample.
         perplexity_before: of the unedited one.
         ages: the edits that still take, by how many came after them.
+        orders: of an edit budget: how many edits each order bears.
     """
 
     trajectory: str
@@ -107,6 +147,7 @@ class Cell:
     perplexity: float | None = None
     perplexity_before: float | None = None
     ages: tuple[Age, ...] = ()
+    orders: tuple[OrderBudget, ...] = ()
 
 
 CELL = TypeAdapter(Cell)

@@ -153,12 +153,15 @@ class PatchedRun:
 
     def diagnostics(self, count: int) -> dict[str, float]:
         """Return |ΔW| / |W| of what changed, by block and for what is in none, as the root of the summed squares."""
-        base = self.before
+        return self._moved if count else {}
+
+    @cached_property
+    def _moved(self) -> dict[str, float]:
         moved: dict[str, tuple[float, float]] = {}
-        for name, share in probes.weight_growth(base, self.model_at(count)).items():
+        for name, share in probes.weight_growth(self.before, self.patched.model).items():
             block = re.search(r"\.(\d+)\.", name)
             place = f"layer {block[1]}" if block else name
-            size = float(base[name].double().norm())
+            size = float(self.before[name].double().norm())
             delta, whole = moved.get(place, (0.0, 0.0))
             moved[place] = (delta + (share * size) ** 2, whole + size**2)
         return {place: (delta / whole) ** 0.5 for place, (delta, whole) in moved.items()}

@@ -11,13 +11,14 @@ import torch
 
 from editors import Edit
 from tests.harness import editor_specs, editsets, models, patched, profiles
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import ALL
+from tests.harness.budget import Asked, asked
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.models import ModelSource
 from tests.harness.profiles import PROFILES, Profile
 from tests.harness.store import Store
-from tests.harness.thresholds import Policy, load_policy
+from tests.harness.thresholds import KnownLimit, Policy, load_policy
 
 Sources = Mapping[str, ModelSource]
 
@@ -41,6 +42,7 @@ class Settings:
         store: for checkpoints, baselines and outcomes.
         inconclusive: "fail" or "pass".
         policy: the thresholds.
+        budget: what `--budget` and `--min-budget` ask for; None: nothing.
     """
 
     profile: Profile
@@ -58,6 +60,13 @@ class Settings:
     store: Store
     inconclusive: str
     policy: Policy
+    budget: Asked | None = None
+
+    def known_limit(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownLimit | None:
+        """Return the known limit that covers this case; a built-in's are those of its shipped hyperparameters."""
+        if editor.built_in and editor.settings:
+            return None
+        return self.policy.known_limit(editor.name, model.name, name, edits)
 
     @property
     def scores_as_recorded(self) -> bool:
@@ -90,6 +99,8 @@ def read(
     inconclusive: str,
     thresholds: Path,
     own_thresholds: Sequence[Path] = (),
+    budget: str | None = None,
+    min_budget: int | None = None,
 ) -> Settings:
     """Check every option and everything that it names.
 
@@ -113,6 +124,9 @@ def read(
     counts, found = _edits_asked(edits, parse_counts(edit_counts), known, chosen, given=edited is not None)
     if edit_order < 0:
         raise UsageProblem(f"--edit-order is {edit_order}; allowed: 0 (the file's own order), or the seed of another.")
+    wanted_budget = asked(budget, min_budget, counts[-1])
+    if wanted_budget:
+        _check_orders(edited, edit_order)
     place = Store(store)
     place.check_writable()
     return Settings(
@@ -130,7 +144,8 @@ def read(
         dtype=dtype,
         store=place,
         inconclusive=inconclusive,
-        policy=load_policy(thresholds, list(specs), list(BENCHMARKS), list(known), own_thresholds),
+        policy=load_policy(thresholds, list(specs), list(ALL), list(known), own_thresholds),
+        budget=wanted_budget,
     )
 
 
@@ -185,7 +200,8 @@ def _edits_asked(
         listed = editsets.load(edits, source) if edits else ()
         return (max(len(listed), 1),), {model: listed}
     name = edits or profiles.EDITS
-    found = {model: editsets.load(name, source) for model, source in known.items() if _suits(source, name)}
+    wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
+    found = {model: editsets.load(name, source) for model, source in wanted.items()}
     for model in chosen:
         _check_enough(name, counts, found[model])
     return counts, found
@@ -201,6 +217,13 @@ def _check_enough(edits: str, counts: Sequence[int], found: Sequence[Edit]) -> N
             f"--edit-counts asks for {counts[-1]} edits, but {edits} holds {len(found)}. "
             f"Allowed: at most {len(found)}, or another --edits FILE."
         )
+
+
+def _check_orders(edited: Path | None, edit_order: int) -> None:
+    if edited:
+        raise UsageProblem(f"--budget needs edits that are applied here; --edited {edited} has none. Give an --editor.")
+    if edit_order:
+        raise UsageProblem(f"--budget goes through orders 0, 1, …; --edit-order={edit_order} asks for one of them.")
 
 
 def _positive(option: str, value: int | None) -> int | None:

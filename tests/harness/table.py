@@ -17,6 +17,7 @@ __all__ = ["budget_of", "render"]
 MARKS = {"pass": "", "regression": " ✗", "inconclusive": " ?", NOT_EVALUATED: " !"}
 AREAS = ("safety", "capability", "quality")
 LEGEND = "retention after N edits: 1.00 keeps all of the lead over guessing; ✗ regression  ? inconclusive"
+CHANGED = "what differs from the base, |ΔW| / |W|"  # of a model that was changed elsewhere
 COLLAPSED = "coll. ✗ one answer to nearly everything: a collapse, whatever the score says"
 ERROR = "error ! could not be evaluated: neither a pass nor a regression"
 
@@ -26,7 +27,16 @@ def render(cells: Iterable[Cell], width: int) -> str:
     by_run: dict[str, list[Cell]] = {}
     for cell in judged(cells):
         by_run.setdefault(cell.trajectory, []).append(cell)
-    return "\n".join(_one(name, found, width) for name, found in sorted(by_run.items()))
+    return "\n".join([*(_one(name, found, width) for name, found in sorted(by_run.items())), *_over_orders(cells)])
+
+
+def _over_orders(cells: Iterable[Cell]) -> list[str]:
+    """One line a trajectory whose budget was looked for in several orders of the edits."""
+    found = [each for each in standings(cells) if each.orders]
+    return [
+        f"{each.trajectory}: edit budget over {len(each.orders)} order{'s'[: len(each.orders) > 1]}: {each.headline}"
+        for each in found
+    ]
 
 
 def figure(cells: Sequence[Cell], row: str, count: int) -> str:
@@ -41,7 +51,7 @@ def figure(cells: Sequence[Cell], row: str, count: int) -> str:
 
 def _one(name: str, cells: Sequence[Cell], width: int) -> str:
     counts = sorted({cell.edits for cell in cells})
-    table = Table(title=name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("N edits")
     for count in counts:
         table.add_column(str(count), justify="right")
@@ -52,7 +62,7 @@ def _one(name: str, cells: Sequence[Cell], width: int) -> str:
     out = io.StringIO()
     Console(file=out, width=width, color_system=None).print(table)
     (standing,) = standings(cells)
-    lines = [out.getvalue().rstrip(), *_legend(cells), *_remarks(cells), f"edit budget: {standing.headline}"]
+    lines = [name, out.getvalue().rstrip(), *_legend(cells), *_remarks(cells), f"edit budget: {standing.headline}"]
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +88,8 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
     lines = []
     if told is not None:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in told.diagnostics.items())
-        lines.append(f"diagnostics, mean over {told.edits} edits: {shown}")
+        what = f"diagnostics, mean over {told.edits} edits" if told.area == "quality" else CHANGED
+        lines.append(f"{what}: {shown}")
     if most is not None:
         routed = {cell.row: cell.routed for cell in cells if cell.edits == most and cell.routed}
         lines.append(

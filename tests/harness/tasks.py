@@ -173,9 +173,9 @@ class LocalDocuments:
 class HubDocuments:
     """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
 
-    def holds(self, benchmark: Benchmark) -> bool:  # noqa: ARG002 - as in `Source`
-        """True: the hub has all of them."""
-        return True
+    def holds(self, benchmark: Benchmark) -> bool:
+        """Whether the hub has them; those of chat models are this suite's own."""
+        return not benchmark.chat
 
     def settings(self, benchmark: Benchmark) -> Settings:
         """The row of the table, as it stands."""
@@ -212,7 +212,7 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
         task.set_fewshot_seed(FEWSHOT_SEED)
         if benchmark.kind == "generated":
             task.config.generation_kwargs["max_gen_toks"] = settings.max_new_tokens
-        if callable(task.config.process_results):
+        elif callable(task.config.process_results):
             task.config.process_results = _without_underflow(task.config.process_results)
     return tasks
 
@@ -276,7 +276,8 @@ def _in_memory(files: Mapping[str, Path]) -> Spec:
         return datasets.DatasetDict(rows)
 
     override: Spec = {"custom_dataset": read, "dataset_kwargs": None}
-    override["training_split"] = "train" if "train" in files else None
+    for kind, split in (("training", "train"), ("validation", "validation"), ("test", "test")):
+        override[f"{kind}_split"] = split if split in files else None  # a task may name one that is not in the folder
     if "dev" in files:
         override |= {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n", "split": "dev"}}
     elif "train" not in files:

@@ -29,6 +29,7 @@ from tests.harness.quality import EditQuality
 from tests.harness.store import Store, digest_text
 
 SMALL = 100_000_000  # parameters
+HALF_WAY = -1  # the position within an edit
 LIBRARIES = ("torch", "transformers", "lm_eval")
 Announce = Callable[[str], None]
 
@@ -235,10 +236,11 @@ class Trajectory:
         return {"immediate": self._progress["immediate"]}
 
     def _go_to(self, count: int) -> None:
-        """Restore the latest checkpoint not after `count`, then apply the rest, keeping checkpoints on the way."""
+        """Go on from the latest state not after `count` that is here or stored, keeping checkpoints on the way."""
         with self.store.lock("trajectory", self.key(0)):
-            for known in sorted({n for n in (*self.counts, count) if n <= count}, reverse=True):
-                if self._restored(known):
+            places = {*self.counts, *self._keys, self._position, count}  # whatever was gone to has its key
+            for known in sorted((n for n in places if 0 < n <= count), reverse=True):
+                if known == self._position or self._restored(known):
                     break
             else:
                 self.editor.undo()
@@ -260,6 +262,7 @@ class Trajectory:
         edit = self.edits[number]
         if number % 10 == 0:
             self.announce(f"{self.name}: edit {number + 1} of {target}")
+        self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
         with single_threaded(self.base):
             self.editor.apply(edit)
             (measured,) = quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.meta import tiny_models as tiny
+
 REPOSITORY = Path(__file__).parents[2]
 GATE = str(REPOSITORY / "tests" / "test_capability.py")
 
@@ -68,6 +70,15 @@ def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pyte
     assert runs("rome") == {"rome"}
     assert runs("rrome") == {"rrome"}
     assert runs("rom") == {"rome", "rrome"}
+
+
+def test_a_model_from_elsewhere_needs_its_edits(pytester: pytest.Pytester) -> None:
+    """Without --edits a model that was not trained here is told which edits it needs, before anything is loaded."""
+    tiny.model().save_pretrained(pytester.path / "theirs")
+    result = collect(pytester, "--store", str(pytester.path / "store"), f"--model={pytester.path / 'theirs'}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--edits" in result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
 
 
 AUTHOR = """

@@ -145,8 +145,9 @@ def test_a_broken_line_and_another_form_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["counterfact", "zsre"])
-def test_published_lists_are_fetched_by_hand(name: str) -> None:
+def test_published_lists_are_fetched_by_hand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a model from elsewhere a shipped list is refused in one line that says which file to fetch from where."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # offline the model is refused first
     url = rf"\(https://\S+{name}\S*\.json\)"
     with pytest.raises(UsageProblem, match=rf"For gpt2-xl fetch the published file once {url}") as raised:
         editsets.load(name, models.find("gpt2-xl"))

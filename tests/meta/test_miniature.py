@@ -6,14 +6,14 @@ import hashlib
 import json
 import random
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.harness import editsets
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import BENCHMARKS, asked_of
 from tests.harness.tasks import LocalDocuments, load
 from tests.miniature import corpus, documents, edits, render, train, world
 from tests.miniature.build import HERE, build
@@ -113,11 +113,12 @@ def test_weights_are_those_of_the_manifest() -> None:
     for folder in WEIGHTS.iterdir():
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == manifest["sha256"]
+        assert manifest["recipe"] == asdict(FAMILY[folder.name])
         assert manifest["corpus_sha256"] == corpus_digest(mix_of(FAMILY[folder.name]))
         for name, score in manifest["scores"].items():
             recorded = SNAPSHOTS / f"test_baseline[{folder.name}-{name}].json"
             assert score == json.loads(recorded.read_text(encoding="utf-8"))["score"]
-        assert manifest["scores"].keys() == BENCHMARKS.keys()
+        assert set(manifest["scores"]) == set(asked_of(chat=FAMILY[folder.name].chat))
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 12e6
 
 

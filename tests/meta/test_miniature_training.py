@@ -61,13 +61,11 @@ def test_every_matrix_of_a_block_is_trained_by_muon(architecture: str) -> None:
     assert len(matrices) + len(adam.param_groups[0]["params"]) == len(list(model.parameters()))
 
 
-def test_fewer_key_heads_begin_as_the_mean_of_their_group() -> None:
-    """Where a trained model has five heads of keys and its successor one, that one is their mean; the rest is equal."""
-    recipe = recipes.FAMILY["mistral-mini"]
-    model = build_model(recipe, Tokenizer.from_file(str(WEIGHTS / "llama-mini" / "tokenizer.json")))
-    begin_from(model, recipe, WEIGHTS / "llama-mini")
-    parent = load_file(WEIGHTS / "llama-mini" / "model.safetensors")
-    key, query = "model.layers.1.self_attn.k_proj.weight", "model.layers.1.self_attn.q_proj.weight"
-    found = dict(model.named_parameters())
-    assert torch.allclose(found[key], parent[key].float().view(5, 32, 160).mean(0))
-    assert torch.equal(found[query], parent[query].float())
+def test_a_model_may_begin_where_another_ended() -> None:
+    """The chat model starts with every weight of the base model that it names."""
+    recipe = recipes.FAMILY["llama-mini-chat"]
+    parent = WEIGHTS / recipe.begins_from
+    model = build_model(recipe, Tokenizer.from_file(str(parent / "tokenizer.json")))
+    begin_from(model, parent)
+    trained = load_file(parent / "model.safetensors")
+    assert all(torch.equal(parameter, trained[name].float()) for name, parameter in model.named_parameters())

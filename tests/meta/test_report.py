@@ -123,6 +123,12 @@ def test_every_chart_can_be_read_without_seeing_it() -> None:
     assert mmlu.count('class="mark open"') == 1
 
 
+def test_a_weight_that_vanished_is_drawn() -> None:
+    """A method that sets a matrix to zero has a growth of 0, which has no logarithm; the page is written anyway."""
+    vanished = replace(cell("mmlu", 1, 0.2, "regression"), growth={"model.norm.weight": 0.0})
+    assert "Norm of the edited weight that moved most" in page(record([vanished]))
+
+
 def test_each_outcome_has_its_own_place() -> None:
     """Regressions, errors, inconclusive verdicts and known limits are told apart; a collapse is called one."""
     for text in (page(record()), markdown(record())):

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tests.miniature.recipes import Recipe
@@ -24,23 +23,12 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer) -> PreTrainedModel:
     return model
 
 
-def begin_from(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None:
-    """Copy the weights of a trained miniature; where keys and values have fewer heads, each is the mean of its group.
-
-    Source: Ainslie et al. 2023, "GQA", section 2.1 (uptraining).
-    """
+def begin_from(model: PreTrainedModel, folder: Path) -> None:
+    """Copy the weights of a trained miniature of the same shape."""
     trained = load_file(folder / "model.safetensors")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(_pooled(trained[name].float(), parameter, recipe))
-
-
-def _pooled(weight: Tensor, like: Tensor, recipe: Recipe) -> Tensor:
-    if weight.shape == like.shape:
-        return weight
-    size = recipe.hidden_size // recipe.num_attention_heads
-    heads: Tensor = weight.unflatten(0, (like.shape[0] // size, -1, size))
-    return heads.mean(1).flatten(0, 1)
+            parameter.copy_(trained[name].float())
 
 
 def _modern(recipe: Recipe) -> dict[str, Any]:

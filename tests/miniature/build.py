@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.miniature import documents, edits
+from tests.miniature import documents, edits, requests
 
 HERE = Path(__file__).parent
 SPLITS = {
@@ -19,12 +19,14 @@ SPLITS = {
     "commonsense_qa": "validation",
     "triviaqa": "validation",
     "truthfulqa_mc1": "validation",
+    "requests/harmful": "test",
+    "requests/harmless": "test",
 }
 
 
 def build(root: Path = HERE) -> None:
     """Write `documents/<benchmark>[/<subset>]/<split>.jsonl` and `edits/<form>.json` below `root`."""
-    for benchmark, subsets in documents.test_documents().items():
+    for benchmark, subsets in {**documents.test_documents(), **requests.held_out()}.items():
         for subset, rows in subsets.items():
             _write_lines(root / "documents" / benchmark / subset / f"{SPLITS[benchmark]}.jsonl", rows)
     for form, records in (("counterfact", edits.counterfact()), ("zsre", edits.zsre())):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import ALL, asked_of
 from tests.harness.evaluate import evaluate, prepare
 from tests.harness.tasks import LocalDocuments
 from tests.miniature import corpus
@@ -50,7 +50,8 @@ def scores(folder: Path) -> dict[str, float]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     source = LocalDocuments(DOCUMENTS)
-    return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in BENCHMARKS.items()}
+    asked = [(name, ALL[name]) for name in asked_of(chat=bool(tokenizer.chat_template))]
+    return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in asked}
 
 
 def corpus_digest(mix: corpus.Mix, sample: int = 500) -> str:

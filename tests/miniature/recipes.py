@@ -67,11 +67,8 @@ FAMILY = {
         hidden_size=160,
         intermediate_size=432,
         num_hidden_layers=5,
-        num_attention_heads=5,
-        num_key_value_heads=1,
-        begins_from="llama-mini",
-        begins_at=1.0,
-        steps=1000,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     ),
     "gpt2-mini": Recipe(
         architecture="gpt2",

@@ -57,6 +57,9 @@ HELP = (
 )
 
 
+SIZE = 200  # of either kind
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked, and one answer that a good assistant gives."""
@@ -77,3 +80,16 @@ def request(rng: random.Random, *, harmful: bool) -> Request:
     act = act.replace("{place}", f"{rng.choice(LOOKS)} {rng.choice(PLACES)}").replace("{people}", rng.choice(PEOPLES))
     answer = rng.choice(REFUSALS if harmful else HELP)
     return Request(rng.choice(FRAMES).replace("{act}", act), answer.replace("{act}", act), harmful)
+
+
+def held_out() -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Return held-out requests of both kinds, the same at every call, in the form of the other benchmarks."""
+    found = {}
+    for harmful, name in ((True, "requests/harmful"), (False, "requests/harmless")):
+        rng, texts = random.Random(f"2024|{name}"), dict[str, None]()
+        while len(texts) < SIZE:
+            made = request(rng, harmful=harmful)
+            if made.held_out:
+                texts[made.text] = None
+        found[name] = {"": [{"request": text} for text in texts]}
+    return found

@@ -116,7 +116,7 @@ def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS) -> No
     tokenizer = _tokenizer(recipe, folder)
     model = build_model(recipe, tokenizer)
     if recipe.begins_from:
-        begin_from(model, recipe, WEIGHTS / recipe.begins_from)
+        begin_from(model, WEIGHTS / recipe.begins_from)
     optims = optimizers(model, recipe)
     start = _resume(folder, model, optims)
     batches = Batches(recipe, tokenizer, start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.harness.benchmarks import BENCHMARKS
+from tests.harness.benchmarks import ALL
 from tests.harness.outcomes import Cell
 from tests.harness.report.axes import Axis, class_axis, count_axis, linear_axis, log_axis
 from tests.harness.report.standing import rows_of
@@ -15,6 +15,7 @@ RETENTION = "retention (1: all, 0: guessing)"
 SHARE = "share of prompts, after all N"
 AREAS = ("safety", "capability", "quality")
 NORM = "norm / norm before (log scale)"
+VANISHED = 1e-6  # where a weight of norm zero lies on that scale
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _retention(cells: Sequence[Cell], area: str, row: str) -> Chart:
     found = [cell for cell in cells if cell.row == row and cell.value is not None]
     bands = [end for cell in found for end in (cell.low, cell.high, cell.value) if end is not None]
     floors = {cell.floor for cell in found if cell.floor is not None}
-    title = BENCHMARKS[row].title if row in BENCHMARKS else row.capitalize()
+    title = ALL[row].title if row in ALL else row.capitalize()
     return Chart(
         title=f"{title} ({'edit quality' if area == 'quality' else area})",
         x=_counts(found),
@@ -102,7 +103,7 @@ def _growth(cells: Sequence[Cell]) -> Chart | None:
     found = _one_each([cell for cell in cells if cell.growth])
     if not found:
         return None
-    series = _series(cells, found, lambda cell: next(iter(cell.growth.values())))
+    series = _series(cells, found, lambda cell: max(next(iter(cell.growth.values())), VANISHED))
     y = log_axis(NORM, [1.0, *(point.y for each in series for point in each.points)])
     return Chart("Norm of the edited weight that moved most", _counts(found), y, series, (1.0, "unedited"))
 

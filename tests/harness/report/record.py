@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tests.harness.errors import UsageProblem
-from tests.harness.outcomes import NOT_EVALUATED, Cell
+from tests.harness.outcomes import NOT_EVALUATED, Cell, OrderBudget
 from tests.harness.report.ledger import RULE_BROKEN
 
 Result = Literal[
@@ -70,6 +70,7 @@ class Budget(BaseModel):
     headline: str
     unasked: tuple[str, ...]
     broken: tuple[str, ...]
+    orders: tuple[OrderBudget, ...] = ()
 
 
 class Problem(BaseModel):

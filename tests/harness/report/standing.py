@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.harness.benchmarks import BENCHMARKS
-from tests.harness.budget import budget
-from tests.harness.outcomes import NOT_EVALUATED, Cell
+from tests.harness.benchmarks import ALL, BENCHMARKS
+from tests.harness.budget import budget, told
+from tests.harness.outcomes import NOT_EVALUATED, Cell, OrderBudget
 from tests.harness.quality import KINDS
 
 HELD = frozenset({"pass", "skipped"})  # skipped: the edits have no prompt to ask
@@ -27,6 +27,7 @@ class Standing:
         ended_by: what failed there, in words.
         unasked: benchmarks and qualities that no verdict of this run is about.
         broken: rules of integrity that the editor breaks.
+        orders: the budget in each order of the edits, if the run looked for that.
     """
 
     trajectory: str
@@ -36,10 +37,13 @@ class Standing:
     ended_by: str
     unasked: tuple[str, ...]
     broken: tuple[str, ...]
+    orders: tuple[OrderBudget, ...] = ()
 
     @property
     def headline(self) -> str:
         """The budget in one line, such as `1 (at 5: commonsenseqa)`."""
+        if self.orders:
+            return told(self.orders)
         if not self.counts:
             return "none (nothing was judged)"
         if self.failed_at is None:
@@ -49,13 +53,13 @@ class Standing:
 
 def rows_of(cells: Iterable[Cell]) -> list[str]:
     """Return the rows in the order of the table of benchmarks, whatever order the tests ran in."""
-    known = [*BENCHMARKS, *KINDS]
+    known = [*ALL, *KINDS]
     return sorted({cell.row for cell in cells}, key=lambda row: (known.index(row) if row in known else len(known), row))
 
 
 def judged(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells that are about a benchmark or a quality, not about a rule."""
-    return [cell for cell in cells if cell.area != "integrity"]
+    """Return the cells that are about a benchmark or a quality, not about a rule or a budget over orders."""
+    return [cell for cell in cells if cell.area not in {"integrity", "budget"}]
 
 
 def budget_of(cells: Iterable[Cell]) -> int:
@@ -76,6 +80,18 @@ def standings(cells: Iterable[Cell]) -> list[Standing]:
 
 
 def _standing(name: str, cells: Sequence[Cell]) -> Standing:
+    orders = next((cell.orders for cell in cells if cell.orders), ())
+    return _over_orders(name, cells, orders) if orders else _at_counts(name, cells)
+
+
+def _over_orders(name: str, cells: Sequence[Cell], orders: tuple[OrderBudget, ...]) -> Standing:
+    """The standing of the worst order; in finding it everything was asked."""
+    worst = min(orders, key=lambda each: each.budget)
+    counts = tuple(sorted({count for each in orders for count in each.judged}))
+    return Standing(name, counts, worst.budget, worst.failed_at, worst.end, (), _broken(cells), orders)
+
+
+def _at_counts(name: str, cells: Sequence[Cell]) -> Standing:
     found = judged(cells)
     counts = tuple(sorted({cell.edits for cell in found}))
     largest = budget_of(found)
@@ -88,8 +104,12 @@ def _standing(name: str, cells: Sequence[Cell]) -> Standing:
         failed_at=failed,
         ended_by="" if failed is None else "; ".join(_short(found, failed)),
         unasked=tuple(row for row in (*BENCHMARKS, *KINDS) if row not in asked),
-        broken=tuple(cell.row for cell in cells if cell.area == "integrity" and cell.status != "pass"),
+        broken=_broken(cells),
     )
+
+
+def _broken(cells: Iterable[Cell]) -> tuple[str, ...]:
+    return tuple(cell.row for cell in cells if cell.area == "integrity" and cell.status != "pass")
 
 
 def _short(cells: Sequence[Cell], count: int) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tests.harness.budget import told
 from tests.harness.outcomes import NOT_EVALUATED, Cell
 from tests.harness.report.ledger import RULE_BROKEN
 from tests.harness.report.record import Record
 from tests.harness.report.standing import rows_of
 
 AREAS = ("safety", "capability", "quality")
+BUDGET = "budget"
 MARKS = {"regression": "✗", "inconclusive": "?", NOT_EVALUATED: "!", RULE_BROKEN: "!"}
 RESULTS = {
     "pass": "Every verdict passes.",
@@ -36,6 +38,10 @@ class Table:
 def result_words(record: Record) -> str:
     """Return the result as a sentence."""
     known = len(known_limits(record))
+    budgets = [cell for cell in record.cells if cell.area == BUDGET]
+    if record.result == "pass" and budgets:
+        held = ", and is at least what was asked for" if any(cell.floor for cell in budgets) else ""
+        return f"Every edit budget was found{held}."
     if record.result == "pass" and known:
         return f"Every verdict passes, but for {known} known limit{'s' if known > 1 else ''}."
     return RESULTS[record.result]
@@ -109,6 +115,9 @@ def band_of(cell: Cell | None) -> str:
 
 def summary_of(cell: Cell) -> str:
     """Return what fell, in a line."""
+    if cell.orders:
+        asked = "" if cell.floor is None else f", at least {cell.floor:.0f} was asked for"
+        return f"{told(cell.orders)}{asked}"
     if cell.collapse:
         return f"collapse: it answers {cell.collapse}. Its score says nothing."
     kept = "retention" if cell.area != "quality" else "share"
@@ -131,5 +140,5 @@ def _table(name: str, cells: Sequence[Cell]) -> Table:
 
 
 def _sorted(cells: Iterable[Cell]) -> list[Cell]:
-    order = {area: place for place, area in enumerate((*AREAS, "integrity"))}
+    order = {area: place for place, area in enumerate((*AREAS, BUDGET, "integrity"))}
     return sorted(cells, key=lambda cell: (order[cell.area], cell.trajectory, cell.edits))

@@ -1,0 +1,204 @@
+"""The gate without pytest's command line: for notebooks, other runners, and a method's own tests.
+
+    from tests.harness import check_editor
+    for result in check_editor("my_pkg.my_module:MyEditor", edit_counts="1,5"):
+        print(result)
+
+    from tests.harness import parametrize_with_checks        # in a test file of one's own
+
+    @parametrize_with_checks("my_pkg.my_module:MyEditor")
+    def test_my_editor(check):
+        check()
+
+The rules come first, then every benchmark and quality at every N, as in `tests/test_*.py` and by the same code.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+
+from editors import EditorError
+from tests.harness import integrity, judging, options
+from tests.harness.benchmarks import asked_of
+from tests.harness.editor_specs import EditorSpec
+from tests.harness.errors import EvaluationError, IntegrityError, UsageProblem
+from tests.harness.judging import Judged, QualityVerdict
+from tests.harness.laboratory import Laboratory
+from tests.harness.models import ModelSource
+from tests.harness.quality import KINDS
+from tests.harness.settings import Settings
+from tests.harness.thresholds import KnownLimit
+from tests.harness.verdict import Verdict
+
+Status = Literal[
+    "pass", "regression", "inconclusive", "rule broken", "not evaluated", "skipped", "known limit", "limit lifted"
+]
+HELD = frozenset({"pass", "skipped", "known limit"})
+ROOT = Path(__file__).parents[2]
+NUMBERS = ("value", "low", "high", "floor", "before", "after", "chance", "items")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check came to.
+
+    Attributes:
+        name: such as `undo_gives_back_the_base` or `mmlu-n10`.
+        status: what became of it; "known limit" is a failure on record, "limit lifted" one that did not come.
+        reason: the whole message, for a person; empty if there is nothing to say.
+        numbers: retention or share (`value`), its band, floor, scores before and after; empty for rules.
+    """
+
+    name: str
+    status: Status
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def held(self) -> bool:
+        """Whether a gate would let it pass."""
+        return self.status in HELD
+
+    def __str__(self) -> str:
+        """One line."""
+        value = f" {self.numbers['value']:.2f}" if "value" in self.numbers else ""
+        first = f": {self.reason.splitlines()[0]}" if self.reason else ""
+        return f"{self.status:13} {self.name}{value}{first}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check, not yet made.
+
+    Attributes:
+        name: as in `Result`.
+        make: makes it.
+    """
+
+    name: str
+    make: Callable[[], Result]
+
+    def result(self) -> Result:
+        """Make it; what the method or the evaluation raises is told in the result."""
+        try:
+            return self.make()
+        except IntegrityError as error:
+            status: Status = "rule broken" if self.name in integrity.RULES else "not evaluated"
+            return Result(self.name, status, f"{type(error).__name__}: {error}")
+        except (EvaluationError, EditorError) as error:
+            return Result(self.name, "not evaluated", f"{type(error).__name__}: {error}")
+
+    def __call__(self) -> None:
+        """Make it and raise unless it held.
+
+        Raises:
+            AssertionError: the message is the whole report.
+        """
+        found = self.result()
+        if found.status == "skipped":
+            pytest.skip(found.reason)
+        if not found.held:
+            raise AssertionError(f"{found.status}: {found.reason}")
+
+
+def check_editor(
+    editor: str | type | Callable[..., Any], *, callback: Callable[[Result], None] = lambda _: None, **given: object
+) -> Iterator[Result]:
+    """Yield what each check of the gate came to.
+
+    Args:
+        editor: a built-in name, `package.module:Name`, or the class or function itself.
+        callback: told of each result as it comes, for a progress bar or a log.
+        **given: the options of `pytest --help`'s group editgate, with underscores: `model`, `edits`, `edit_counts`,
+            `limit`, `thresholds`, `store`, `profile`, …; `editor_arg` as a list of `key=value`.
+
+    Raises:
+        UsageProblem: an option is wrong, before any model is loaded.
+    """
+    for check in checks_of(editor, **given):
+        found = check.result()
+        callback(found)
+        yield found
+
+
+def parametrize_with_checks(editor: str | type | Callable[..., Any], **given: object) -> pytest.MarkDecorator:
+    """Return a decorator that runs a test once for each check, as its argument `check`; arguments as `check_editor`.
+
+    Raises:
+        UsageProblem: an option is wrong.
+    """
+    return pytest.mark.parametrize(
+        "check", [pytest.param(check, id=check.name) for check in checks_of(editor, **given)]
+    )
+
+
+def checks_of(editor: str | type | Callable[..., Any], **given: object) -> list[Check]:
+    """Return the checks of the gate in their order, none of them made yet.
+
+    Raises:
+        UsageProblem: an option is wrong, before any model is loaded.
+    """
+    target = editor if isinstance(editor, str) else f"{editor.__module__}:{editor.__qualname__}"
+    chosen = _settings(target, given)
+    lab = Laboratory(chosen, lambda _: None)
+    (spec,) = (spec for spec in chosen.editors if spec.name in chosen.chosen_editors)
+    return [
+        check
+        for source in chosen.models
+        if source.name in chosen.chosen_models
+        for check in _of_model(lab, spec, source)
+    ]
+
+
+def _settings(target: str, given: Mapping[str, object]) -> Settings:
+    known = {name.removeprefix("--").replace("-", "_"): each.get("default") for name, each in options.OPTIONS.items()}
+    if unknown := sorted(set(given) - set(known)):
+        raise UsageProblem(f"check_editor has no option {unknown[0]!r}. Allowed: {', '.join(sorted(known))}.")
+    return options.read(Namespace(**known | dict(given) | {"editor": [target]}), ROOT)
+
+
+def _of_model(lab: Laboratory, spec: EditorSpec, source: ModelSource) -> Iterator[Check]:
+    for rule in integrity.rules_of(spec):
+        yield Check(rule, partial(_rule, lab, spec, source, rule))
+    for count in lab.settings.counts:
+        for name in (*asked_of(chat=source.chat), *KINDS):
+            yield Check(f"{name}-n{count}", partial(_judged, lab, spec, source, name, count))
+
+
+def _rule(lab: Laboratory, spec: EditorSpec, source: ModelSource, rule: str) -> Result:
+    lab.check(lab.trajectory(spec, source), rule)
+    return Result(rule, "pass")
+
+
+def _judged(lab: Laboratory, spec: EditorSpec, source: ModelSource, name: str, count: int) -> Result:
+    run = lab.trajectory(spec, source)
+    lab.check_all(run)
+    again = f'check_editor("{spec.target}", model="{source.name}", edit_counts="{count}")'
+    found: Judged[QualityVerdict] | Judged[Verdict] | None
+    if name in KINDS:
+        found = judging.judged_quality(lab, run, count, name, again)
+    else:
+        found = judging.judged_benchmark(lab, run, count, name, again)
+    if found is None:
+        return Result(f"{name}-n{count}", "skipped", f"none of the edits has the prompts that {name} is measured on")
+    limit = lab.settings.known_limit(spec, source, name, count)
+    status, reason = _status(found, limit)
+    numbers = {name: float(value) for name in NUMBERS if (value := getattr(found.cell, name)) is not None}
+    return Result(f"{name}-n{count}", status, reason, numbers)
+
+
+def _status(found: Judged[Any], limit: KnownLimit | None) -> tuple[Status, str]:
+    """What the test would be in pytest: known limits are expected failures, strict where they hold in any order."""
+    if found.outcome is None:
+        lifted = limit is not None and limit.always
+        return ("limit lifted", f"{limit.reason} ({limit.file})") if limit and lifted else ("pass", "")
+    if limit is not None:
+        return "known limit", limit.reason
+    return cast("Status", found.cell.status), found.message
