@@ -95,10 +95,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the search for edit budgets out unless it is asked for: it takes the place of the ordinary tests."""
-    if config.stash[SETTINGS].budget is None and collection_path == config.rootpath / "tests" / "test_budget.py":
-        return True
-    return None
+    """Leave out what was not asked for: the search for edit budgets, and this suite's own tests."""
+    left_out = gate.left_out(config, config.stash[SETTINGS])
+    return True if collection_path in {config.rootpath / "tests" / name for name in left_out} else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

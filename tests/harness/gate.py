@@ -50,6 +50,19 @@ def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
                 yield editor, model, f"{editor.name}-{model.name}"
 
 
+def left_out(config: pytest.Config, chosen: Settings) -> set[str]:
+    """Return the names in `tests/` that are not even collected.
+
+    Whoever names an editor, brings one or brings a model asks about that and not about this suite; a path that is
+    given on the command line is collected all the same.
+    """
+    names = {"test_budget.py"} if chosen.budget is None else set()
+    asked = {config.option.keyword.strip(), config.option.markexpr.strip()} & {spec.name for spec in chosen.editors}
+    if (asked or chosen.chosen_editors) and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        names.add("meta")
+    return names
+
+
 def suits(name: str, model: ModelSource) -> bool:
     """Return whether a test of this name is about this model: refusals are about chat models only."""
     return model.chat or name not in CHAT

@@ -101,6 +101,24 @@ def test_two_methods_of_one_name_are_refused(pytester: pytest.Pytester) -> None:
     assert "are both called 'mine'" in result.stderr.str()
 
 
+@pytest.mark.parametrize("asked", [("-k", "rome"), ("-m", "rome"), ("--editor", "rome")])
+def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pytester: pytest.Pytester) -> None:
+    """The suite's own tests stay out, unless their path is given; the whole gate of the editor is there."""
+    given = (
+        "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "--collect-only", "-q", "--store", str(pytester.path / "store"), *asked,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        gate = [line for line in pytester.runpytest_inprocess(*given).outlines if "::" in line]
+        assert not [line for line in gate if "tests/meta" in line]
+        assert {"test_mmlu", "test_toxigen", "test_efficacy", "test_integrity"} <= {
+            line.split("::")[1].split("[")[0] for line in gate
+        }
+        own = pytester.runpytest_inprocess("tests/meta/test_properties_rrome.py", *given)
+        assert any("tests/meta" in line for line in own.outlines) == (asked[0] == "-k")
+
+
 def test_a_profile_says_what_it_sets_and_yields_to_what_is_given(pytester: pytest.Pytester) -> None:
     """The smoke profile asks for two Ns and fifty items; an option on the command line goes before it."""
     here = ("--store", str(pytester.path / "store"), "--profile", "smoke", "-k", "mmlu and memit")
