@@ -21,6 +21,7 @@ from tests.harness.verdict import Verdict
 FLIPS = 5  # a person reads a few; all items are in the store
 WEIGHTS = 6  # the ones that moved most
 ANSWER = 120  # characters
+TWO_CLASSES = 0.5  # what guessing scores where there are two, such as hateful or not
 AGES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # each begins a class of ages
 
 
@@ -43,7 +44,8 @@ def benchmark_cell(lab: Laboratory, run: Run, count: int, name: str, verdict: Ve
         before=verdict.baseline,
         after=verdict.edited,
         chance=verdict.chance,
-        collapse=_collapse(verdict),
+        collapse=_balance(verdict) if verdict.collapse else "",
+        balance=_balance(verdict) if verdict.chance == TWO_CLASSES and verdict.label else "",
         flips=() if verdict.passed else tuple(_flip(verdict))[:FLIPS],
         growth=most_moved(lab.growth(run, count)),
     )
@@ -107,9 +109,8 @@ def _band(rows: Sequence[EditQuality]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _collapse(verdict: Verdict) -> str:
-    if not verdict.collapse:
-        return ""
+def _balance(verdict: Verdict) -> str:
+    """The answer that is given most, how often, and how often it was before."""
     return f"{verdict.label!r} on {verdict.label_share:.0%} of the items ({verdict.label_before:.0%} before)"
 
 

@@ -114,6 +114,7 @@ class Cell:
         after: score of the edited one.
         chance: score of guessing.
         collapse: what the model answers to nearly everything; empty if it did not collapse.
+        balance: where there are two classes, the one answered most, its share now and before.
         flips: a few items that got worse.
         growth: norm after / norm before of the weights that moved most.
         perplexity: of the edited model on a small fixed sample.
@@ -142,6 +143,7 @@ class Cell:
     after: float | None = None
     chance: float | None = None
     collapse: str = ""
+    balance: str = ""
     flips: tuple[Flip, ...] = ()
     growth: dict[str, float] = field(default_factory=dict)
     perplexity: float | None = None

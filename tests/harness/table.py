@@ -90,6 +90,10 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in told.diagnostics.items())
         what = f"diagnostics, mean over {told.edits} edits" if told.area == "quality" else CHANGED
         lines.append(f"{what}: {shown}")
+    balanced = [cell for cell in cells if cell.balance]
+    if balanced:
+        last = max(balanced, key=lambda cell: cell.edits)
+        lines.append(f"label balance of {last.row} at N = {last.edits}: {last.balance}")
     if most is not None:
         routed = {cell.row: cell.routed for cell in cells if cell.edits == most and cell.routed}
         lines.append(

@@ -23,6 +23,7 @@ from tests.harness.report.axes import Axis, count_axis, linear_axis, log_axis
 from tests.harness.report.drawing import COLOURS, look_of
 from tests.harness.runs import Run
 from tests.harness.store import Store
+from tests.harness.table import render
 from tests.harness.thresholds import Floor
 from tests.harness.verdict import judge
 from tests.meta import toy
@@ -40,7 +41,9 @@ def test_the_band_of_retention_comes_from_the_verdict() -> None:
     """The largest believable drop is the band's lower end, the smallest its upper one."""
     verdict = judge(evaluation(160), evaluation(120), 0.9)
     fake = SimpleNamespace(growth=lambda _, __: {"w": 2.0}, evaluation=lambda *_: evaluation(120))
-    cell = benchmark_cell(cast("Laboratory", fake), cast("Run", SimpleNamespace(name="x-m")), 5, "mmlu", verdict)
+    cell = benchmark_cell(
+        cast("Laboratory", fake), cast("Run", SimpleNamespace(name="x-m", stepwise=True)), 5, "mmlu", verdict
+    )
     assert cell.low is not None
     assert cell.high is not None
     assert cell.low == pytest.approx(1 - verdict.upper / 0.55)
@@ -49,6 +52,22 @@ def test_the_band_of_retention_comes_from_the_verdict() -> None:
     assert (cell.before, cell.after, cell.chance, cell.items) == (0.8, 0.6, 0.25, 200)
     assert 0 < len(cell.flips) <= FLIPS
     assert cell.growth == {"w": 2.0}
+
+
+def test_the_balance_of_two_classes_is_told_before_it_is_a_collapse() -> None:
+    """A model that says No to two thirds of what was half and half is not yet a collapse, and the cell says how far."""
+
+    def answers(noes: int) -> Evaluation:
+        items = [Item("t", f"d{i}", "p", float(i % 10 > 0), "No" if i < noes else "Yes", "No", "?") for i in range(200)]
+        return Evaluation("toxigen", "acc,none", 0.5, tuple(items), kind="choice")
+
+    verdict = judge(answers(100), answers(134), 0.9)
+    fake = SimpleNamespace(growth=lambda _, __: {}, evaluation=lambda *_: answers(134))
+    run = cast("Run", SimpleNamespace(name="x-m", stepwise=True))
+    cell = benchmark_cell(cast("Laboratory", fake), run, 5, "toxigen", verdict)
+    assert not cell.collapse
+    assert cell.balance == "'No' on 67% of the items (50% before)"
+    assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in render([cell], 110)
 
 
 def rows(*answers: str) -> list[EditQuality]:
