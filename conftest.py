@@ -16,7 +16,7 @@ import pytest
 import torch
 from syrupy.assertion import SnapshotAssertion
 
-from tests.harness import gate, integrity, models, options, tracebacks
+from tests.harness import gate, integrity, options, profiles, tracebacks
 from tests.harness.benchmarks import asked_of
 from tests.harness.edit_budget import Orders
 from tests.harness.editor_specs import EditorSpec
@@ -124,7 +124,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         params = [
             pytest.param((editor, model), id=run, marks=getattr(pytest.mark, editor.name))
             for editor, model, run in gate.runs(chosen)
-            if editor.built_in and not editor.settings and model.name in models.miniatures()
+            if editor.built_in and not editor.settings and model.name == profiles.MODEL
         ]
         metafunc.parametrize("curve_of", params, scope="session")
     if "budget_of" in metafunc.fixturenames:

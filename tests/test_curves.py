@@ -1,4 +1,4 @@
-"""What each method costs is on record: a commit that changes it turns red and says how."""
+"""What each method costs on the default model is on record: a commit that changes it turns red and says how."""
 
 from __future__ import annotations
 

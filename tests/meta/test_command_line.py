@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import editors
 from tests.meta import tiny_models as tiny
 
 REPOSITORY = Path(__file__).parents[2]
@@ -117,6 +118,20 @@ def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pyt
         }
         own = pytester.runpytest_inprocess("tests/meta/test_properties_rrome.py", *given)
         assert any("tests/meta" in line for line in own.outlines) == (asked[0] == "-k")
+
+
+def test_curves_are_on_record_for_the_default_model_only(pytester: pytest.Pytester) -> None:
+    """No curve is asked of a model that has none on record: it would be red without a cause."""
+    given = ("--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "--collect-only", "-q")
+    curves = REPOSITORY / "tests" / "test_curves.py"
+
+    def ids(model: str) -> list[str]:
+        place = f"--store={pytester.path / 'store'}"
+        result = pytester.runpytest_inprocess(str(curves), *given, "-p", "no:xdist", place, f"--model={model}")
+        return [line for line in result.outlines if "::test_curve[" in line]
+
+    assert len(ids("llama-mini")) == len(editors.names())
+    assert not ids("llama-mini-chat")
 
 
 def test_a_profile_says_what_it_sets_and_yields_to_what_is_given(pytester: pytest.Pytester) -> None:
