@@ -11,12 +11,6 @@ from tests.harness.errors import UsageProblem
 from tests.meta.controls import KeepsLast, Vandal
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store for all."""
-    return tmp_path_factory.mktemp("store")
-
-
 def made(editor: type | str, store: Path, counts: str, *names: str) -> dict[str, Result]:
     """Make only the checks of these names."""
     return {c.name: c.result() for c in checks_of(editor, edit_counts=counts, store=store) if c.name in names}

@@ -39,12 +39,6 @@ class Gate:
         )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store for all controls."""
-    return tmp_path_factory.mktemp("store")
-
-
 @pytest.fixture
 def gate(pytester: pytest.Pytester, store: Path) -> Gate:
     """The gate, ready for a control."""

@@ -23,12 +23,6 @@ GATE = [str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability",
 MATRIX = "model.layers.2.mlp.down_proj.weight"
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store for all runs: the base's answers are the same."""
-    return tmp_path_factory.mktemp("store")
-
-
 def judge(pytester: pytest.Pytester, store: Path, folder: Path, *options: str) -> pytest.RunResult:
     """Run the gate on a changed model as a user would from the repository."""
     return pytester.runpytest_inprocess(

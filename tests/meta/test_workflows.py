@@ -22,12 +22,12 @@ def _steps() -> dict[str, dict[str, Any]]:
     return {step["name"]: step for step in action["runs"]["steps"] if "name" in step}
 
 
-def _run(name: str, work: Path, **inputs: str) -> subprocess.CompletedProcess[str]:
+def _run(name: str, work: Path, store: Path, **inputs: str) -> subprocess.CompletedProcess[str]:
     """Run a step's shell lines with the environment that GitHub would give them."""
     action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
     values = {f"inputs.{key}": entry["default"] for key, entry in action["inputs"].items()}
     values |= {f"inputs.{key}": value for key, value in inputs.items()}
-    values |= {"github.action_path": str(ACTION.parent), "runner.temp": str(work / "temp")}
+    values |= {"github.action_path": str(ACTION.parent), "runner.temp": str(store.parent)}
     step = _steps()[name]
     environment = dict(step.get("env", {}))
     for key, text in environment.items():
@@ -71,23 +71,24 @@ def test_the_callers_package_is_installed_beside_the_suite(tmp_path: Path, monke
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     (tmp_path / "work").mkdir()
-    assert _run("Install the suite, and the caller's own package beside it", tmp_path / "work").returncode == 0
+    name = "Install the suite, and the caller's own package beside it"
+    assert _run(name, tmp_path / "work", tmp_path).returncode == 0
     assert len(log.read_text(encoding="utf-8").splitlines()) == 1
     (tmp_path / "work" / "pyproject.toml").touch()
-    _run("Install the suite, and the caller's own package beside it", tmp_path / "work")
+    _run(name, tmp_path / "work", tmp_path)
     lines = log.read_text(encoding="utf-8").splitlines()
     assert [line.split()[-1] for line in lines[1:]] == [f"{ACTION.parent}/../../..", "."]
 
 
-def test_a_regression_is_red_and_told(tmp_path: Path) -> None:
+def test_a_regression_is_red_and_told(tmp_path: Path, store: Path) -> None:
     """The steps judge a method that does harm, exit with 1, write a report, a summary and annotations, safety first."""
     arguments = "--edit-counts=2\n-n\n0\n-k\nvandal and (gsm8k or toxigen)"
     given = {"editor": "tests.meta.controls:Vandal", "arguments": arguments}
-    judged = _run("Judge", tmp_path, **given)
+    judged = _run("Judge", tmp_path, store, **given)
     assert judged.returncode == 1, judged.stdout + judged.stderr
     assert read_record(tmp_path / "editgate-report" / "report.json").result == "regression"
     assert (tmp_path / "editgate-report" / "junit.xml").is_file()
-    told = _run("Tell", tmp_path, **given)
+    told = _run("Tell", tmp_path, store, **given)
     assert told.returncode == 0, told.stderr
     first = told.stderr.splitlines()[0]
     assert first.startswith("::error title=")
@@ -95,7 +96,7 @@ def test_a_regression_is_red_and_told(tmp_path: Path) -> None:
     assert "vandal-llama-mini" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
-def test_a_run_without_a_report_is_told(tmp_path: Path) -> None:
+def test_a_run_without_a_report_is_told(tmp_path: Path, store: Path) -> None:
     """A usage error stops the run before there is a report: the exit code is pytest's, and the annotation says so."""
-    assert _run("Judge", tmp_path, editor="nobody").returncode == int(pytest.ExitCode.USAGE_ERROR)
-    assert "wrote no report" in _run("Tell", tmp_path).stderr
+    assert _run("Judge", tmp_path, store, editor="nobody").returncode == int(pytest.ExitCode.USAGE_ERROR)
+    assert "wrote no report" in _run("Tell", tmp_path, store).stderr
