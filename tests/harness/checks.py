@@ -89,9 +89,6 @@ class Check:
         """Make it; what the method or the evaluation raises is told in the result."""
         try:
             return self.make()
-        except IntegrityError as error:
-            status: Status = "rule broken" if self.name in integrity.RULES else "not evaluated"
-            return Result(self.name, status, f"{type(error).__name__}: {error}")
         except (EvaluationError, EditorError) as error:
             return Result(self.name, "not evaluated", f"{type(error).__name__}: {error}")
 
@@ -173,7 +170,10 @@ def _of_model(lab: Laboratory, spec: EditorSpec, source: ModelSource) -> Iterato
 
 
 def _rule(lab: Laboratory, spec: EditorSpec, source: ModelSource, rule: str) -> Result:
-    lab.check(lab.trajectory(spec, source), rule)
+    try:
+        lab.check(lab.trajectory(spec, source), rule)
+    except IntegrityError as error:
+        return Result(rule, "rule broken", f"{type(error).__name__}: {error}")
     return Result(rule, "pass")
 
 

@@ -44,6 +44,7 @@ class Laboratory:
         self._loaded: dict[str, LoadedModel] = {}
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
+        self._latest: tuple[str, Evaluation] | None = None  # by key: a verdict reads it, then the cell of the verdict
         self._runs: dict[str, Run] = {}
         self._answered: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
@@ -82,8 +83,11 @@ class Laboratory:
     def evaluation(self, run: Run, count: int, benchmark: str) -> Evaluation:
         """Return the edited model's items after `count` edits."""
         key = self._key(run.base, benchmark, checkpoint=run.key(count))
-        what = f"{run.name}: {benchmark} after {count} edits"
-        return self._fetch(key, what, run.base, benchmark, lambda: run.model_at(count), who=run.key(count))
+        if self._latest is None or self._latest[0] != key:
+            what = f"{run.name}: {benchmark} after {count} edits"
+            found = self._fetch(key, what, run.base, benchmark, lambda: run.model_at(count), who=run.key(count))
+            self._latest = (key, found)
+        return self._latest[1]
 
     def growth(self, run: Run, count: int) -> dict[str, float]:
         """Return each changed parameter's growth relative to the base after `count` edits."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.harness import probes
-from tests.harness.errors import BaselineModified, EditHadNoEffect, NonFiniteModel, StateNotRestored
+from tests.harness.errors import BaselineModified, EditHadNoEffect, StateNotRestored
 from tests.harness.patched import PatchedRun
 from tests.harness.store import digest_tensors
 
@@ -41,10 +41,7 @@ def the_model_is_finite(run: PatchedRun) -> None:
     """
     probes.assert_finite(run.patched.model)
     ids = run.base.tokenizer(PROBE, return_tensors="pt").input_ids.to(run.patched.model.device)
-    with torch.no_grad():
-        logits = run.patched.model(ids).logits
-    if not bool(logits.isfinite().all()):
-        raise NonFiniteModel(f"{run.name}: logits on {PROBE!r} are NaN or infinite.")
+    probes.assert_finite_logits(run.patched.model, ids, f"{run.name}: logits on {PROBE!r} are NaN or infinite")
 
 
 def what_is_saved_is_what_is_loaded(run: PatchedRun) -> None:

@@ -83,6 +83,17 @@ def assert_finite(model: Model) -> None:
         raise NonFiniteModel(f"NaN or infinite weights in {len(broken)} tensors: {listed}. No number is computed.")
 
 
+@torch.no_grad()
+def assert_finite_logits(model: Model, tokens: Tensor, told: str) -> None:
+    """Passes if the logits on these tokens [B, T] are finite; `told` says of what they are.
+
+    Raises:
+        NonFiniteModel: they are not.
+    """
+    if not bool(model(tokens).logits.isfinite().all()):
+        raise NonFiniteModel(f"{told}.")
+
+
 def tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
     """All parameters and buffers by name, tied ones under each of their names.
 
