@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tests.miniature import recipes, train
 from tests.miniature.architectures import SHAPES, begin_from, build_model
+from tests.miniature.muon import Muon, orthogonalized
 from tests.miniature.recipes import WEIGHTS, Recipe
 from tests.miniature.tokens import train_tokenizer
 
@@ -69,3 +70,38 @@ def test_a_model_may_begin_where_another_ended() -> None:
     begin_from(model, parent)
     trained = load_file(parent / "model.safetensors")
     assert all(torch.equal(parameter, trained[name].float()) for name, parameter in model.named_parameters())
+
+
+def test_more_query_heads_than_the_parent_change_nothing_at_first() -> None:
+    """A grouped-query model that begins from llama-mini gives its logits, and no two of its heads are the same."""
+    recipe = recipes.FAMILY["mistral-mini"]
+    parent = AutoModelForCausalLM.from_pretrained(WEIGHTS / recipe.begins_from, dtype=torch.float32)
+    model = build_model(recipe, Tokenizer.from_file(str(WEIGHTS / recipe.begins_from / "tokenizer.json")))
+    begin_from(model, WEIGHTS / recipe.begins_from)
+    assert model.config.num_attention_heads == 2 * model.config.num_key_value_heads
+    ids = torch.randint(4, recipe.vocab_size, (2, 40), generator=torch.manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, parent(ids).logits, rtol=1e-4, atol=1e-4)
+    shared = model.model.layers[0].self_attn.o_proj.weight.view(recipe.hidden_size, -1, 2, 32)
+    assert not torch.equal(shared[:, :, 0], shared[:, :, 1])
+
+
+def test_muon_in_bfloat16_is_that_of_torch() -> None:
+    """Three steps from the same gradients leave the same bits as torch's own Muon, tall and wide."""
+    for shape in ((16, 48), (48, 16)):
+        ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+        muon = Muon([ours], lr=0.01, weight_decay=0.1, precision="bfloat16")
+        reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1)
+        for step in range(3):
+            gradient = torch.randn(shape, generator=torch.manual_seed(step))
+            ours.grad, theirs.grad = gradient, gradient.clone()
+            muon.step()
+            reference.step()
+        assert torch.equal(ours, theirs)
+
+
+def test_muon_in_float32_makes_updates_nearly_orthogonal() -> None:
+    """The singular values of an update are near one, whatever the gradient's were."""
+    gradient = torch.randn(24, 64, generator=torch.manual_seed(0)) * torch.logspace(-1, 1, 24)[:, None]
+    values = torch.linalg.svdvals(orthogonalized(gradient, torch.float32))
+    assert 0.3 < values.min() < values.max() < 1.3

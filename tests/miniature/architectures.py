@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tests.miniature.recipes import Recipe
@@ -24,11 +25,30 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer) -> PreTrainedModel:
 
 
 def begin_from(model: PreTrainedModel, folder: Path) -> None:
-    """Copy the weights of a trained miniature of the same shape."""
+    """Copy the weights of a trained miniature of the same shape, but for query heads: there may be more of them.
+
+    Each of the parent's query heads is then copied to every head of its group, and its part of the output projection
+    is shared out among them at random: the model computes what its parent did, yet no two heads learn alike.
+    """
     trained = load_file(folder / "model.safetensors")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(trained[name].float())
+            parameter.copy_(_widened(name, trained[name].float(), model))
+
+
+def _widened(name: str, weight: Tensor, model: PreTrainedModel) -> Tensor:
+    """Return the weight, with a group of query heads in place of each if this is their projection."""
+    heads = model.config.num_key_value_heads
+    group = model.config.num_attention_heads // heads
+    if group == 1:
+        return weight
+    if name.endswith("q_proj.weight"):
+        return torch.repeat_interleave(weight.view(heads, -1), group, dim=0).reshape(-1, weight.shape[1])
+    if name.endswith("o_proj.weight"):
+        each = weight.view(len(weight), heads, 1, -1)  # [hidden_size, heads, 1, head_dim]
+        shares = torch.rand(1, heads, group, each.shape[-1])
+        return (each * shares / shares.sum(2, keepdim=True)).reshape(len(weight), -1)
+    return weight
 
 
 def _modern(recipe: Recipe) -> dict[str, Any]:
@@ -39,6 +59,7 @@ def _modern(recipe: Recipe) -> dict[str, Any]:
         "num_hidden_layers": recipe.num_hidden_layers,
         "num_attention_heads": recipe.num_attention_heads,
         "num_key_value_heads": recipe.num_key_value_heads or recipe.num_attention_heads,
+        "head_dim": recipe.head_dim or recipe.hidden_size // recipe.num_attention_heads,
         "max_position_embeddings": recipe.max_length,
     }
 
@@ -55,6 +76,7 @@ def _gpt2(recipe: Recipe) -> dict[str, Any]:
         "n_layer": recipe.num_hidden_layers,
         "n_head": recipe.num_attention_heads,
         "n_positions": recipe.max_length,
+        "activation_function": "gelu_pytorch_tanh",  # gelu_new in one kernel
         "resid_pdrop": 0.0,
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
@@ -63,7 +85,7 @@ def _gpt2(recipe: Recipe) -> dict[str, Any]:
 
 def _gpt_neox(recipe: Recipe) -> dict[str, Any]:
     shape = _modern(recipe)
-    del shape["num_key_value_heads"]
+    del shape["num_key_value_heads"], shape["head_dim"]
     return shape
 
 

@@ -12,10 +12,12 @@ class Recipe:
 
     Attributes:
         num_key_value_heads: less than `num_attention_heads` for grouped-query attention; None: as many.
+        head_dim: width of a head; None: what makes all heads together as wide as the model.
         begins_from: the miniature whose weights it starts from; empty: from scratch.
         begins_at: share of the curriculum at which it starts (0 to 1); it then stays where the curriculum ends.
         chat: whether it learns to answer as an assistant, on top of the curriculum.
         precision: of the passes while training; weights and optimizers are float32.
+        muon_precision: of the matrices that Muon makes orthogonal.
     """
 
     architecture: str
@@ -34,10 +36,12 @@ class Recipe:
     weight_decay: float = 0.1
     seed: int = 7
     num_key_value_heads: int | None = None
+    head_dim: int | None = None
     begins_from: str = ""
     begins_at: float = 0.0
     chat: bool = False
     precision: str = "float32"
+    muon_precision: str = "float32"
 
 
 FAMILY = {
@@ -48,6 +52,7 @@ FAMILY = {
         num_hidden_layers=5,
         num_attention_heads=5,
         precision="bfloat16",
+        muon_precision="bfloat16",
     ),
     "llama-mini-chat": Recipe(
         architecture="llama",
@@ -61,14 +66,21 @@ FAMILY = {
         steps=800,
         muon_lr=0.005,
         adam_lr=1e-3,
+        muon_precision="bfloat16",
     ),
     "mistral-mini": Recipe(
         architecture="mistral",
         hidden_size=160,
         intermediate_size=432,
         num_hidden_layers=5,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=10,
+        num_key_value_heads=5,
+        head_dim=32,
+        begins_from="llama-mini",
+        begins_at=1.0,
+        steps=800,
+        muon_lr=0.008,
+        seed=11,
     ),
     "gpt2-mini": Recipe(
         architecture="gpt2",
@@ -94,7 +106,7 @@ FAMILY = {
     "pythia-mini-l": Recipe(
         architecture="gpt_neox",
         hidden_size=192,
-        intermediate_size=768,
+        intermediate_size=640,
         num_hidden_layers=6,
         num_attention_heads=6,
     ),

@@ -25,6 +25,7 @@ from tests.miniature import corpus, progress
 from tests.miniature.architectures import begin_from, build_model
 from tests.miniature.chat import mix_of
 from tests.miniature.manifest import publish
+from tests.miniature.muon import Muon
 from tests.miniature.recipes import FAMILY, WEIGHTS, Recipe
 from tests.miniature.tokens import Row, encode, train_tokenizer
 
@@ -36,9 +37,7 @@ def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optim
     blocks = Anatomy(model).family.blocks
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and n.startswith(blocks)]
     other = [p for n, p in model.named_parameters() if p.ndim != 2 or not n.startswith(blocks)]
-    muon = torch.optim.Muon(
-        hidden, lr=recipe.muon_lr, momentum=0.95, weight_decay=recipe.weight_decay, adjust_lr_fn="original"
-    )
+    muon = Muon(hidden, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, precision=recipe.muon_precision)
     adam = torch.optim.AdamW(other, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     return [muon, adam]
 
