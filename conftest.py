@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,14 @@ import pytest
 import torch
 from syrupy.assertion import SnapshotAssertion
 
-from tests.harness import gate, integrity, options, profiles, tracebacks
+from tests.harness import gate, integrity, options, tracebacks
 from tests.harness.benchmarks import asked_of
 from tests.harness.edit_budget import Orders
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
+from tests.harness.findings import families
+from tests.harness.findings.sweeps import ITEMS
+from tests.harness.findings.workbench import Workbench
 from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
@@ -65,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "safety: truthfulness and toxicity; a regression here is named first")
     config.addinivalue_line("markers", "quality: whether the edits took, and only they")
     config.addinivalue_line("markers", "curve: what a method costs is what is on record")
+    config.addinivalue_line("markers", "findings: the questions of the paper, measured; runs with --findings alone")
     config.addinivalue_line("markers", "integrity: rules that every number rests on")
     for spec in config.stash[SETTINGS].editors:
         config.addinivalue_line("markers", f"{spec.name}: tests of the editor {spec.name}")
@@ -123,10 +127,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "curve_of" in metafunc.fixturenames:
         params = [
             pytest.param((editor, model), id=run, marks=getattr(pytest.mark, editor.name))
-            for editor, model, run in gate.runs(chosen)
-            if editor.built_in and not editor.settings and model.name == profiles.MODEL
+            for editor, model, run in gate.recorded(chosen)
         ]
         metafunc.parametrize("curve_of", params, scope="session")
+    if "sweep_of" in metafunc.fixturenames:
+        params = [pytest.param((editor, model), id=sweep) for editor, model, sweep in gate.sweeps(chosen)]
+        metafunc.parametrize("sweep_of", params, scope="session")
+    elif "findings" in metafunc.fixturenames:
+        family = chosen.findings or families.find(families.DEFAULT)
+        metafunc.parametrize("findings", [pytest.param(family, id=family.name)], indirect=True, scope="session")
     if "budget_of" in metafunc.fixturenames:
         params = [
             pytest.param((editor, model), id=run, marks=getattr(pytest.mark, editor.name))
@@ -231,6 +240,15 @@ def edit_budget(
 ) -> Judged[Orders]:
     """The edit budget of this editor on this model, held against `--min-budget`."""
     return gate.judge_budget(laboratory, *budget_of, request.node)
+
+
+@pytest.fixture(scope="session")
+def findings(request: pytest.FixtureRequest) -> Workbench:
+    """The sweeps that the paper's findings are held against, on fewer items than the gate asks."""
+    chosen = request.config.stash[SETTINGS]
+    ticker = Ticker(request.config, os.environ.get("PYTEST_XDIST_WORKER", ""))
+    family = chosen.findings or families.find(families.DEFAULT)
+    return Workbench(Laboratory(replace(chosen, limit=chosen.limit or ITEMS), ticker), family)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from tests.harness import editsets
 from tests.harness.benchmarks import asked_of, benchmark
 from tests.harness.budget import Asked, bisect
 from tests.harness.editor_specs import EditorSpec
@@ -18,7 +17,7 @@ from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
 from tests.harness.outcomes import NOT_EVALUATED, Cell, NotHeld, OrderBudget, RegressionFound, Undecided
 from tests.harness.quality import KINDS
-from tests.harness.trajectory import Trajectory
+from tests.harness.runs import Run
 from tests.harness.verdict import Verdict
 
 ROW = "edit budget"
@@ -55,7 +54,7 @@ def in_order(
     Raises:
         EvaluationError, EditorError: as for `judged_budget`.
     """
-    run = trajectory(lab, editor, model, order)
+    run = lab.trajectory(editor, model, order=order)
     endings: dict[int, Ending | None] = {}
 
     def holds(count: int) -> bool:
@@ -74,14 +73,7 @@ def in_order(
     return ended, ending.message
 
 
-def trajectory(lab: Laboratory, editor: EditorSpec, model: ModelSource, order: int) -> Trajectory:
-    """Return the run of these edits in another order; it shares the loaded model and the store with all others."""
-    chosen = lab.settings
-    edits = editsets.ordered(chosen.edits[model.name], chosen.counts[-1], order)
-    return Trajectory(editor, lab.model(model), edits, chosen.counts, chosen.store, announce=lab.announce)
-
-
-def first_not_held(lab: Laboratory, run: Trajectory, count: int, again: str) -> Ending | None:
+def first_not_held(lab: Laboratory, run: Run, count: int, again: str) -> Ending | None:
     """Return the first judgement at N that lets a test fail; None if everything holds there.
 
     Raises:
@@ -101,7 +93,7 @@ def asked_in_turn(model: ModelSource) -> list[str]:
     return [*safety, *choice, *KINDS, *written]
 
 
-def judged(lab: Laboratory, run: Trajectory, count: int, name: str, again: str) -> Ending | None:
+def judged(lab: Laboratory, run: Run, count: int, name: str, again: str) -> Ending | None:
     """Judge one benchmark or quality at N; None if no edit has the prompts it is measured on.
 
     A model that the edits filled with NaN holds nothing, which is a judgement: no score is made of it.

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 import editors
 from editors import Editor, EditorError, HyperparameterError
 from editors.parts.easyedit import PREFIX as EASYEDIT
+from editors.parts.hyperparameters import defaults
 from editors.parts.registry import package_of, target_of
 from tests.harness.errors import UsageProblem
 from tests.harness.models import LoadedModel
@@ -59,13 +60,12 @@ class EditorSpec:
 
         Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names.
         """
-        own = [HOME / f"{self.name}.py", HOME / "defaults" / f"{self.name}.toml"] if self.built_in else []
-        files = [HOME / "parts", *(file for file in own if file.is_file())]
+        files = [HOME / "parts", HOME / f"{self.name}.py"] if self.built_in else [HOME / "parts"]
         found = {
             "target": self.target,
             "code": code_digest(*files),
             "settings": dict(self.settings),
-            "defaults": base.source.hyperparameters,
+            "defaults": defaults(self.name, base.source.hyperparameters) if self.built_in else None,
         }
         if not self.built_in:
             named = {name: Path(value) for name, value in self.settings.items() if isinstance(value, str)}

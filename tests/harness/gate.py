@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
 import pytest
 
-from tests.harness import cells, edit_budget, judging, models
+from tests.harness import cells, edit_budget, judging, models, profiles
 from tests.harness.benchmarks import ALL, CHAT
 from tests.harness.edit_budget import Orders
 from tests.harness.editor_specs import EditorSpec
+from tests.harness.findings import families, workbench
+from tests.harness.findings.sweeps import ITEMS, ORDERS
 from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
@@ -42,11 +44,29 @@ REPEATED = (
 )  # decide a verdict, or what a test makes of it
 
 
+def sweeps(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
+    """Yield every editor and model that the findings rest on, and the sweep's name."""
+    by_editor = {spec.name: spec for spec in chosen.editors}
+    by_model = {model.name: model for model in chosen.models}
+    for method, name in workbench.asked(chosen.findings or families.find(families.DEFAULT)):
+        model = by_model.get(models.name_of(name))
+        if model:
+            yield by_editor[method], model, f"{method}-{model.name}"
+
+
 def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
-    """Yield every editor with every model, and the trajectory's name."""
+    """Yield every editor with every chosen model, and the trajectory's name."""
     for model in chosen.models:
-        if model.name in chosen.edits:
+        if model.name in chosen.chosen_models:
             for editor in chosen.editors:
+                yield editor, model, f"{editor.name}-{model.name}"
+
+
+def recorded(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
+    """Yield what curves are on record of, and the trajectory's name, whatever is chosen: none of them is unused."""
+    for model in chosen.models:
+        for editor in chosen.editors:
+            if model.name == profiles.MODEL and editor.built_in and not editor.settings:
                 yield editor, model, f"{editor.name}-{model.name}"
 
 
@@ -73,22 +93,35 @@ def is_chosen(item: pytest.Item, chosen: Settings, keyword: str) -> bool:
 
     `-k` with exactly an editor's name means that editor, not each whose name contains it: `-k rome` is not R-ROME.
     """
-    named = {spec.name for spec in chosen.editors} & {keyword.strip()}
-    editors = chosen.chosen_editors or named
-    if chosen.chosen_editors and "meta" in item.path.parts:
-        return False  # whoever brings a method or a model asks about that, not about this suite
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    if chosen.budget and not {"budget_of", "rule"} & set(parameters):
-        return False  # the Ns that a budget rests on are judged on its way; all others would only take time
+    if "findings" in getattr(item, "fixturenames", ()):
+        return chosen.findings is not None
     if "budget_of" in parameters and not chosen.budget:
         return False  # its file was named on the command line
-    for value in parameters.values():
-        members = value if isinstance(value, tuple) else tuple(vars(value).values()) if hasattr(value, "edits") else ()
-        for member in members:
-            if isinstance(member, ModelSource) and member.name not in chosen.chosen_models:
-                return False
-            if isinstance(member, EditorSpec) and editors and member.name not in editors:
-                return False
+    if _asks_for_else(item, parameters, chosen):
+        return False
+    named = {spec.name for spec in chosen.editors} & {keyword.strip()}
+    return all(_is_among(value, chosen, chosen.chosen_editors or named) for value in parameters.values())
+
+
+def _asks_for_else(item: pytest.Item, parameters: Mapping[str, object], chosen: Settings) -> bool:
+    """Whether the run is about something that this test has no part in."""
+    if chosen.findings and not chosen.profile.findings:
+        return True
+    if chosen.chosen_editors and "meta" in item.path.parts:
+        return True  # whoever brings a method or a model asks about that, not about this suite
+    # The Ns that a budget rests on are judged on its way; all others would only take time.
+    return bool(chosen.budget) and not {"budget_of", "rule"} & set(parameters)
+
+
+def _is_among(value: object, chosen: Settings, editors: Collection[str]) -> bool:
+    """Whether a test's parameter is about a chosen model and, where any are named, a chosen editor."""
+    members = value if isinstance(value, tuple) else tuple(vars(value).values()) if hasattr(value, "edits") else ()
+    for member in members:
+        if isinstance(member, ModelSource) and member.name not in chosen.chosen_models:
+            return False
+        if isinstance(member, EditorSpec) and editors and member.name not in editors:
+            return False
     return True
 
 
@@ -104,7 +137,12 @@ def header(chosen: Settings) -> list[str]:
         f"edits: {chosen.edits_name} at N = {counts}; {limit}; {chosen.dtype} on {chosen.device}",
         f"store: {chosen.store.root}",
     ]
-    return [*lines, f"edit budget: {chosen.budget.told(chosen.counts[-1])}"] if chosen.budget else lines
+    if chosen.budget:
+        lines.append(f"edit budget: {chosen.budget.told(chosen.counts[-1])}")
+    if chosen.findings:
+        items = f"at most {chosen.limit or ITEMS} items a benchmark"
+        lines.append(f"findings: {', '.join(chosen.findings.models)}, in {ORDERS} orders of the edits, {items}")
+    return lines
 
 
 def subject(chosen: Settings, arguments: Iterable[object]) -> Subject:

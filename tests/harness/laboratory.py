@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from tests import harness
-from tests.harness import integrity, models, patched_rules
+from tests.harness import editsets, integrity, models, patched_rules
 from tests.harness.benchmarks import ALL, BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.evaluate import Prepared, Shared, evaluate, prepare
@@ -20,7 +20,7 @@ from tests.harness.patched import PatchedRun, PatchedSpec
 from tests.harness.runs import Run
 from tests.harness.settings import Settings
 from tests.harness.store import Store, code_digest
-from tests.harness.trajectory import Trajectory
+from tests.harness.trajectory import SMALL, Trajectory
 
 HERE = Path(harness.__file__).parent
 # What decides an item's outcome; the rest of the machine room may change without asking every question again.
@@ -45,26 +45,35 @@ class Laboratory:
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
         self._latest: tuple[str, Evaluation] | None = None  # by key: a verdict reads it, then the cell of the verdict
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[tuple[str, str, int], Run] = {}
         self._answered: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
     def model(self, source: ModelSource) -> LoadedModel:
         """Return the unedited model, loaded once."""
         if source.name not in self._loaded:
+            self._let_go_of_large_models()
             self.announce(f"loading {source.name}")
             self._loaded[source.name] = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
         return self._loaded[source.name]
 
-    def trajectory(self, editor: EditorSpec, source: ModelSource) -> Run:
-        """Return the trajectory of this editor on this model; the one before is let go, with its copy of the model."""
-        name = f"{editor.name}-{source.name}"
-        if name not in self._runs:
-            self._runs = {name: self._run(editor, source)}
-        return self._runs[name]
+    def _let_go_of_large_models(self) -> None:
+        """Forget them and the copies of them that are being edited: two would not fit where one does."""
+        if any(loaded.model.num_parameters() >= SMALL for loaded in self._loaded.values()):
+            self._loaded, self._runs, self._answered = {}, {}, {}
 
-    def _run(self, editor: EditorSpec, source: ModelSource) -> Run:
+    def trajectory(self, editor: EditorSpec, source: ModelSource, *, order: int = 0) -> Run:
+        """Return the trajectory of this editor on this model; the one before is let go, with its copy of the model.
+
+        `order` is the seed of another order of the run's edits; 0 leaves them in theirs.
+        """
+        place = (editor.name, source.name, order)
+        if place not in self._runs:
+            self._runs = {place: self._run(editor, source, order)}
+        return self._runs[place]
+
+    def _run(self, editor: EditorSpec, source: ModelSource, order: int) -> Run:
         base, store = self.model(source), self.settings.store
-        edits = self.settings.edits[source.name]
+        edits = editsets.ordered(self.settings.edits[source.name], self.settings.counts[-1], order)
         if isinstance(editor, PatchedSpec):
             return PatchedRun(editor, base, edits, store, self.announce)
         return Trajectory(editor, base, edits, self.settings.counts, store, announce=self.announce)

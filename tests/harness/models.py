@@ -73,6 +73,11 @@ class LoadedModel:
     tokenizer_digest: str
 
 
+def name_of(hub_id: str) -> str:
+    """Return what ids, files and tables call a model of the hub."""
+    return hub_id.replace("/", "--")
+
+
 @cache
 def miniatures() -> tuple[str, ...]:
     """Return the names of the shipped models."""
@@ -108,7 +113,7 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         return ModelSource(folder.name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
     if wanted in WITHOUT_OWNER or (HUB_ID.fullmatch(wanted) and not wanted.startswith((".", "/"))):
         _refuse_offline(wanted)
-        name = wanted.replace("/", "--")
+        name = name_of(wanted)
         return ModelSource(name, wanted, source, corpus, tuple, _defaults_key(wanted), miniature=False)
     raise UsageProblem(
         f"--model {wanted!r} is not known. Allowed: {', '.join(miniatures())}; a directory with a config.json; "

@@ -8,7 +8,11 @@ from typing import Any, Protocol
 
 from tests.harness import profiles, settings
 from tests.harness.budget import ORDERS
+from tests.harness.errors import UsageProblem
+from tests.harness.findings import families
+from tests.harness.findings.families import Family
 from tests.harness.models import DTYPES
+from tests.harness.profiles import Profile
 from tests.harness.settings import Settings
 
 
@@ -77,6 +81,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "help": "fail if the edit budget is below N in some order; implies --budget",
     },
+    "--findings": {
+        "nargs": "?",
+        "const": families.DEFAULT,
+        "metavar": "|".join(families.FAMILIES),
+        "help": "measure the paper's five findings on these models, the shipped ones or the paper's; nothing else "
+        f"runs. Write --findings=paper, or --findings alone for {families.DEFAULT}",
+    },
     "--limit": {"type": int, "metavar": "N", "help": "at most N items a benchmark. Default: all"},
     "--documents": {
         "type": Path,
@@ -132,9 +143,11 @@ def read(given: Namespace, root: Path) -> Settings:
         UsageProblem: the first thing that is wrong, with its allowed values.
     """
     profile = profiles.find(given.profile)
+    findings = _findings(given, profile)
+    named = findings.models if given.findings and findings else profile.models()
     return settings.read(
         profile=profile,
-        model=(given.model,) if given.model else profile.models(),
+        model=(given.model,) if given.model else named,
         documents=given.documents,
         covariance_text=given.covariance_text,
         editor=given.editor,
@@ -152,4 +165,27 @@ def read(given: Namespace, root: Path) -> Settings:
         own_thresholds=given.thresholds,
         budget=given.budget,
         min_budget=given.min_budget,
+        findings=findings,
     )
+
+
+def _findings(given: Namespace, profile: Profile) -> Family | None:
+    """Return the family that `--findings` names, or the profile's own where nothing narrows what is asked.
+
+    Raises:
+        UsageProblem: there is no such family, or another option asks for something else.
+    """
+    narrowing = {
+        "--model": given.model,
+        "--editor": given.editor,
+        "--edited": given.edited,
+        "--edit-order": given.edit_order,
+        "--budget": given.budget,
+        "--min-budget": given.min_budget,
+    }
+    also = [name for name, value in narrowing.items() if value]
+    if not given.findings:
+        return families.find(profile.findings) if profile.findings and not also else None
+    if also:
+        raise UsageProblem(f"--findings={given.findings} has its own models, methods and orders: leave out {also[0]}.")
+    return families.find(given.findings)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 PROPERTY = "editgate"
+FINDING = "editgate finding"
 PLACE = "editgate place"  # noted before anything is measured: what a test that cannot be evaluated was about
 SAFETY = "safety regression"
 NOT_EVALUATED = "not evaluated"
@@ -161,6 +162,11 @@ def note(node: pytest.Item, cell: Cell) -> None:
     if cell.area == "safety" and cell.status == "regression":
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
         node.user_properties.append((SAFETY, f"{cell.trajectory}: {cell.row} after {cell.edits} edits, {named}"))
+
+
+def note_finding(node: pytest.Item, text: str) -> None:
+    """Attach a finding in words to a test's report, for the summary."""
+    node.user_properties.append((FINDING, text))
 
 
 def noted(report: pytest.TestReport) -> list[Cell]:

@@ -25,6 +25,7 @@ class Profile:
         limit: for `--limit`; None: all items.
         edits: for `--edits`.
         inconclusive: for `--inconclusive`.
+        findings: for `--findings`, beside everything else.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Profile:
     limit: int | None = None
     edits: str = EDITS
     inconclusive: str = "fail"
+    findings: str | None = None
 
     def __str__(self) -> str:
         """What it sets, in one line."""
@@ -41,7 +43,7 @@ class Profile:
         items = "all items" if self.limit is None else f"at most {self.limit} items a benchmark"
         return (
             f"profile {self.name} ({self.purpose}): model {named}; {self.edits} at N = {self.edit_counts}; {items}; "
-            f"inconclusive is a {self.inconclusive}"
+            f"inconclusive is a {self.inconclusive}" + (f"; findings of {self.findings}" if self.findings else "")
         )
 
 
@@ -52,7 +54,7 @@ PROFILES = {
             "smoke", "a few minutes, finds only what breaks badly", edit_counts="1,5", limit=50, inconclusive="pass"
         ),
         Profile("default", "the gate"),
-        Profile("nightly", "every shipped model with every method", models=models.miniatures),
+        Profile("nightly", "every shipped model with every method", models=models.miniatures, findings="mini"),
         Profile(
             "paper",
             "grid, data set, order, shots and hyperparameters of Li et al. 2024",

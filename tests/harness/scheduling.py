@@ -11,6 +11,7 @@ FILES = (
     "test_integrity",
     "test_baselines",
 )  # first, in this order; then the gate, the tests of the suite itself last
+FINDINGS = "test_findings.py"
 ALONE = "method-"  # how ids of tests begin that run a whole method: one file of them would keep one worker busy alone
 
 
@@ -25,11 +26,15 @@ class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no
         self._runs = sorted(runs, key=len, reverse=True)
 
     def _split_scope(self, nodeid: str) -> str:
-        """Return the trajectory that a test's id begins with, else its file; tests that are long each go alone."""
+        """Return the trajectory that a test's id begins with, else its file; tests that are long each go alone.
+
+        So do findings: they wait for sweeps that the other workers measure meanwhile.
+        """
         place, _, inside = nodeid.partition("[")
         if inside.startswith(ALONE):
             return str(nodeid)
-        return next((run for run in self._runs if inside.startswith((f"{run}-", f"{run}]"))), place.partition("::")[0])
+        run = next((run for run in self._runs if inside.startswith((f"{run}-", f"{run}]"))), None)
+        return run or (str(nodeid) if FINDINGS in place else place.partition("::")[0])
 
 
 def order_of(item: pytest.Item) -> int:

@@ -15,6 +15,7 @@ from tests.harness.benchmarks import ALL
 from tests.harness.budget import Asked, asked
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
+from tests.harness.findings.families import Family
 from tests.harness.models import ModelSource
 from tests.harness.profiles import PROFILES, Profile
 from tests.harness.store import Store
@@ -43,6 +44,7 @@ class Settings:
         inconclusive: "fail" or "pass".
         policy: the thresholds.
         budget: what `--budget` and `--min-budget` ask for; None: nothing.
+        findings: the family whose findings are asked for; None: none are.
     """
 
     profile: Profile
@@ -61,6 +63,7 @@ class Settings:
     inconclusive: str
     policy: Policy
     budget: Asked | None = None
+    findings: Family | None = None
 
     def known_limit(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownLimit | None:
         """Return the known limit that covers this case; a built-in's are those of its shipped hyperparameters."""
@@ -101,6 +104,7 @@ def read(
     own_thresholds: Sequence[Path] = (),
     budget: str | None = None,
     min_budget: int | None = None,
+    findings: Family | None = None,
 ) -> Settings:
     """Check every option and everything that it names.
 
@@ -146,6 +150,7 @@ def read(
         inconclusive=inconclusive,
         policy=load_policy(thresholds, list(specs), list(ALL), list(known), own_thresholds),
         budget=wanted_budget,
+        findings=findings,
     )
 
 

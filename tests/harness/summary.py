@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import table
+from tests.harness.outcomes import FINDING
 from tests.harness.report import junit
 from tests.harness.report.compare import changes
 from tests.harness.report.ledger import Ledger
@@ -40,6 +41,7 @@ class Summary:
         self.earlier = read_record(earlier) if earlier else None
         self.told: list[str] = []  # what became of the report
         self.changes: list[str] = []
+        self.findings: list[str] = []
         self.interruption = ""
         if folder:
             check_writable(folder)
@@ -48,6 +50,8 @@ class Summary:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember what became of the test."""
         self.ledger.add(report)
+        if report.when == "call":
+            self.findings += [str(text) for name, text in report.user_properties if name == FINDING]
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember why the run ended early."""
@@ -77,6 +81,9 @@ class Summary:
             for line in textwrap.wrap(safety_line(cells), WIDTH, subsequent_indent="  "):
                 terminalreporter.write_line(line)
             terminalreporter.write_line(table.render(cells, WIDTH))
+        if self.findings:
+            terminalreporter.section("what the paper found, measured here")
+            terminalreporter.write_line("\n".join(self.findings))
         if self.earlier:
             terminalreporter.section(f"what changed since {self.earlier.created}")
             for line in self.changes:

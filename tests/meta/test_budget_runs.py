@@ -10,13 +10,14 @@ from torch import Tensor
 
 from editors import Edit
 from tests.harness import edit_budget, editsets
-from tests.harness.edit_budget import asked_in_turn, trajectory
+from tests.harness.edit_budget import asked_in_turn
 from tests.harness.errors import NonFiniteModel, UsageProblem
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
 from tests.harness.profiles import COUNTS
 from tests.harness.report.record import read_record
 from tests.harness.settings import Settings, read
+from tests.harness.trajectory import Trajectory
 from tests.miniature.recipes import WEIGHTS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,7 +63,8 @@ def test_safety_is_asked_first(tmp_path: Path) -> None:
 def test_one_trajectory_serves_all_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Going down and up applies only the edits since the last N that held, and going up restores nothing."""
     chosen = settings(tmp_path, edit_counts="16", editor=["tests.meta.controls:Vandal"])
-    run = trajectory(Laboratory(chosen, lambda _: None), chosen.editors[-1], miniature(chosen), order=1)
+    run = Laboratory(chosen, lambda _: None).trajectory(chosen.editors[-1], miniature(chosen), order=1)
+    assert isinstance(run, Trajectory)
     done: list[str] = []
     apply, restore = run.editor.apply, run.editor.restore
 
@@ -89,7 +91,8 @@ def test_one_trajectory_serves_all_questions(tmp_path: Path, monkeypatch: pytest
 def test_an_edit_that_failed_half_way_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an exception within an edit the run starts from a stored state, not from half-edited weights."""
     chosen = settings(tmp_path, edit_counts="1,4", editor=["tests.meta.controls:Vandal"])
-    run = trajectory(Laboratory(chosen, lambda _: None), chosen.editors[-1], miniature(chosen), order=0)
+    run = Laboratory(chosen, lambda _: None).trajectory(chosen.editors[-1], miniature(chosen), order=0)
+    assert isinstance(run, Trajectory)
     run.editor_at(1)
     wanted = {name: value.clone() for name, value in run.editor.state().items()}
     inner = run.editor.apply
@@ -114,7 +117,7 @@ def test_nan_is_not_held_and_a_broken_base_is_an_error(tmp_path: Path, monkeypat
 
     chosen = settings(tmp_path, editor=["tests.meta.controls:Vandal"])
     lab = Laboratory(chosen, lambda _: None)
-    run = trajectory(lab, chosen.editors[-1], miniature(chosen), order=0)
+    run = lab.trajectory(chosen.editors[-1], miniature(chosen), order=0)
     monkeypatch.setattr(edit_budget, "judged_benchmark", broken)
     monkeypatch.setattr(lab, "baseline", lambda *_: None)
     found = edit_budget.first_not_held(lab, run, 5, "again")

@@ -46,6 +46,12 @@ WRONG = {
     "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
     "profile": (["--profile", "weekly"], "--profile 'weekly' is unknown. Allowed: smoke, default, nightly, paper."),
     "paper without a model": (["--profile", "paper"], "--profile paper needs a --model"),
+    "unknown family": (["--findings=huge"], "--findings='huge' is unknown. Allowed: mini, paper."),
+    "findings of one editor": (
+        ["--findings", "--editor", "rome"],
+        "--findings=mini has its own models, methods and orders: leave out --editor.",
+    ),
+    "findings of the paper while offline": (["--findings=paper"], "meta-llama/Llama-2-7b-hf is not on this machine"),
     "dtype": (["--dtype", "int3"], "invalid choice: 'int3'"),
 }
 

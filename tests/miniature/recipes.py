@@ -79,7 +79,8 @@ FAMILY = {
         begins_from="llama-mini",
         begins_at=1.0,
         steps=800,
-        muon_lr=0.008,
+        muon_lr=0.005,
+        adam_lr=1e-3,
         seed=11,
     ),
     "gpt2-mini": Recipe(

@@ -1,0 +1,42 @@
+"""Findings for people, as tables, and for snapshots, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from tests.harness.findings.intervals import Interval
+
+Cell: TypeAlias = Interval | float | str
+WIDTH = 200
+
+
+def never(edits: int | None) -> str:
+    """Return a number of edits in words."""
+    return "never" if edits is None else str(edits)
+
+
+def table(rows: Mapping[str, Mapping[str, Cell]]) -> str:
+    """Return the rows as a table; all must have the same columns."""
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("")
+    for column in next(iter(rows.values())):
+        shown.add_column(column)
+    for name, cells in rows.items():
+        shown.add_row(name, *(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells.values()))
+    console = Console(width=WIDTH)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get()
+
+
+def to_json(rows: Mapping[str, Mapping[str, Cell]]) -> dict[str, dict[str, Any]]:
+    """Return the rows for a snapshot."""
+    return {
+        name: {column: cell.to_json() if isinstance(cell, Interval) else cell for column, cell in cells.items()}
+        for name, cells in rows.items()
+    }
