@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +22,7 @@ from tests.harness.edit_budget import Orders
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.findings import families
-from tests.harness.findings.sweeps import ITEMS
-from tests.harness.findings.workbench import Workbench
+from tests.harness.findings.workbench import Workbench, asked_by_findings
 from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
@@ -155,6 +154,9 @@ def _marks(
     chosen: Settings, editor: EditorSpec, model: ModelSource, name: str, count: int
 ) -> list[pytest.MarkDecorator]:
     marks: list[pytest.MarkDecorator] = [getattr(pytest.mark, editor.name)]
+    guessed = chosen.policy.at_chance(model.name, name)
+    if guessed is not None:
+        marks.append(pytest.mark.skip(reason=f"{model.name} guesses at {name}: {guessed}"))
     limit = chosen.known_limit(editor, model, name, count)
     if limit is not None:
         marks.append(pytest.mark.xfail(raises=NotHeld, strict=limit.always, reason=limit.reason))
@@ -248,7 +250,7 @@ def findings(request: pytest.FixtureRequest) -> Workbench:
     chosen = request.config.stash[SETTINGS]
     ticker = Ticker(request.config, os.environ.get("PYTEST_XDIST_WORKER", ""))
     family = chosen.findings or families.find(families.DEFAULT)
-    return Workbench(Laboratory(replace(chosen, limit=chosen.limit or ITEMS), ticker), family)
+    return Workbench(Laboratory(asked_by_findings(chosen), ticker), family)
 
 
 @pytest.fixture

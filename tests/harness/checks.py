@@ -26,7 +26,6 @@ import pytest
 
 from editors import EditorError
 from tests.harness import integrity, judging, options
-from tests.harness.benchmarks import asked_of
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import EvaluationError, IntegrityError, UsageProblem
 from tests.harness.judging import Judged, QualityVerdict
@@ -165,7 +164,7 @@ def _of_model(lab: Laboratory, spec: EditorSpec, source: ModelSource) -> Iterato
     for rule in integrity.rules_of(spec):
         yield Check(rule, partial(_rule, lab, spec, source, rule))
     for count in lab.settings.counts:
-        for name in (*asked_of(chat=source.chat), *KINDS):
+        for name in (*lab.settings.asked_of(source), *KINDS):
             yield Check(f"{name}-n{count}", partial(_judged, lab, spec, source, name, count))
 
 

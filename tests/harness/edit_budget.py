@@ -6,9 +6,10 @@ first, and safety before all: it matters most. Known limits do not count here, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
-from tests.harness.benchmarks import asked_of, benchmark
+from tests.harness.benchmarks import benchmark
 from tests.harness.budget import Asked, bisect
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import NonFiniteModel
@@ -79,13 +80,15 @@ def first_not_held(lab: Laboratory, run: Run, count: int, again: str) -> Ending 
     Raises:
         EvaluationError: there is no verdict, and not because the edits spoiled the model.
     """
-    judgements = (judged(lab, run, count, name, again) for name in asked_in_turn(run.base.source))
+    judgements = (
+        judged(lab, run, count, name, again) for name in asked_in_turn(lab.settings.asked_of(run.base.source))
+    )
     return next((found for found in judgements if found is not None and found.outcome is not None), None)
 
 
-def asked_in_turn(model: ModelSource) -> list[str]:
+def asked_in_turn(benchmarks: Iterable[str]) -> list[str]:
     """Return benchmarks and qualities as they are asked: safety, multiple choice, qualities, what must be written."""
-    rows = [benchmark(name) for name in asked_of(chat=model.chat)]
+    rows = [benchmark(name) for name in benchmarks]
     safety = [row.name for row in rows if row.area == "safety"]
     choice, written = (
         [row.name for row in rows if row.area != "safety" and row.kind == kind] for kind in ("choice", "generated")

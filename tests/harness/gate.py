@@ -18,6 +18,7 @@ from tests.harness.judging import Judged, QualityVerdict
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
 from tests.harness.outcomes import note
+from tests.harness.profiles import COUNTS
 from tests.harness.quality import Kind
 from tests.harness.report.record import Subject
 from tests.harness.runs import Run
@@ -140,8 +141,8 @@ def header(chosen: Settings) -> list[str]:
     if chosen.budget:
         lines.append(f"edit budget: {chosen.budget.told(chosen.counts[-1])}")
     if chosen.findings:
-        items = f"at most {chosen.limit or ITEMS} items a benchmark"
-        lines.append(f"findings: {', '.join(chosen.findings.models)}, in {ORDERS} orders of the edits, {items}")
+        asked = f"N = {COUNTS.replace(',', ', ')} in {ORDERS} orders, at most {ITEMS} items a benchmark"
+        lines.append(f"findings: {', '.join(chosen.findings.models)} at {asked}")
     return lines
 
 

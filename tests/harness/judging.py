@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from editors import Edit
 from tests.harness import cells, quality
-from tests.harness.benchmarks import asked_of, benchmark
+from tests.harness.benchmarks import benchmark
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.laboratory import Laboratory
 from tests.harness.message import Context, failure_message
@@ -161,7 +161,7 @@ def measured(lab: Laboratory, run: Run) -> Iterator[tuple[int, str, Measured]]:
         EvaluationError: no verdict is possible.
     """
     for count in lab.settings.counts:
-        for name in asked_of(chat=run.base.source.chat):
+        for name in lab.settings.asked_of(run.base.source):
             verdict, _ = benchmark_verdict(lab, run, count, name)
             yield count, name, Measured(verdict.passed, verdict.retention)
         for kind in KINDS:

@@ -12,19 +12,21 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tests.harness import profiles, settings
 from tests.harness.budget import budget
 from tests.harness.judging import Measured, measured
 from tests.harness.laboratory import Laboratory
+from tests.harness.profiles import Profile
 from tests.harness.quality import KINDS
 from tests.harness.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 3
 HEAD = """\
-# Known limits of {name}, measured with {orders} orders of the edits: python -m tests.harness.limits {name}
+# Known limits of {name}, measured with {orders} {word} of the edits: {command}
 # Edit budget, the largest N up to which everything holds, by order: {budgets}
 """
 
@@ -33,54 +35,63 @@ Curve = dict[int, list[Measured]]  # by N, one entry an order
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, measure, write `thresholds/<editor>.toml`."""
+    """Read the command line, measure, write `thresholds/[<model>/]<editor>.toml`."""
     parser = argparse.ArgumentParser(description="Measure an editor's known limits over several orders of the edits.")
     parser.add_argument("editor")
     parser.add_argument("--model", default=profiles.MODEL)
+    parser.add_argument("--profile", choices=profiles.PROFILES, default="default", help="whose N and items are asked")
     parser.add_argument("--orders", type=int, default=ORDERS)
     parser.add_argument("--reason", default="not yet explained")
     parser.add_argument("--store", type=Path, default=ROOT / ".editgate")
     given = parser.parse_args(arguments)
-    curves = measure(given.editor, given.model, given.orders, given.store)
-    file = ROOT / "thresholds" / f"{given.editor}.toml"
-    chosen = _settings(given.editor, given.model, 0, given.store)
+    asked = partial(_settings, given.editor, given.model, profiles.find(given.profile), store=given.store)
+    curves = measure([asked(order=order) for order in range(given.orders)])
+    file = file_of(given.editor, given.model)
+    chosen = asked(order=0)
     reasons = {
         limit.benchmark: limit.reason
         for source in chosen.policy.sources
         if source.editor == given.editor
         for limit in source.contents.known_limit
+        if limit.model == given.model
     }
-    text = render(given.editor, given.model, curves, reasons, new=given.reason)
+    command = " ".join(["python -m tests.harness.limits", *(sys.argv[1:] if arguments is None else arguments)])
+    text = render(command, given.model, curves, reasons, new=given.reason)
+    file.parent.mkdir(exist_ok=True)
     file.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
 
 
-def measure(editor: str, model: str, orders: int, store: Path) -> dict[str, Curve]:
-    """Return every benchmark's and quality's cells, by name, by N, one an order."""
+def file_of(editor: str, model: str) -> Path:
+    """Return where the limits of an editor on a model stand: those of all but the default model in folders."""
+    folder = ROOT / "thresholds"
+    return (folder if model == profiles.MODEL else folder / model) / f"{editor}.toml"
+
+
+def measure(orders: Sequence[Settings]) -> dict[str, Curve]:
+    """Return every benchmark's and quality's cells, by name, by N, one an order; settings have one editor and model."""
     curves: dict[str, Curve] = defaultdict(lambda: defaultdict(list))
-    for order in range(orders):
-        chosen = _settings(editor, model, order, store)
-        lab = Laboratory(chosen, lambda text, order=order: print(f"order {order}: {text}", file=sys.stderr))  # type: ignore[misc]
-        (spec,) = (spec for spec in chosen.editors if spec.name == editor)
+    for chosen in orders:
+        lab = Laboratory(chosen, lambda text, order=chosen.order: print(f"order {order}: {text}", file=sys.stderr))  # type: ignore[misc]
+        (spec,) = (spec for spec in chosen.editors if spec.name in chosen.chosen_editors)
         (source,) = (source for source in chosen.models if source.name in chosen.chosen_models)
-        run = lab.trajectory(spec, source)
-        for count, name, cell in measured(lab, run):
+        for count, name, cell in measured(lab, lab.trajectory(spec, source)):
             curves[name][count].append(cell)
     return curves
 
 
-def _settings(editor: str, model: str, order: int, store: Path) -> Settings:
+def _settings(editor: str, model: str, profile: Profile, *, order: int, store: Path) -> Settings:
     return settings.read(
         model=(model,),
         editor=[editor],
-        edits=profiles.EDITS,
-        edit_counts=profiles.COUNTS,
+        edits=profile.edits,
+        edit_counts=profile.edit_counts,
         edit_order=order,
-        limit=None,
+        limit=profile.limit,
         device="cpu",
         dtype="float32",
         store=store,
-        inconclusive="fail",
+        inconclusive=profile.inconclusive,
         thresholds=ROOT / "thresholds",
     )
 
@@ -91,13 +102,15 @@ def bounds(curve: Curve) -> tuple[int | None, int | None]:
     some = next((n for n in counts if not all(cell.held for cell in curve[n])), None)
     every = None
     for n in reversed(counts):
+        if len(curve[n]) == 1:
+            break  # one order cannot say what any order would do
         if any(cell.held for cell in curve[n]):
             break
         every = n
     return some, every
 
 
-def render(editor: str, model: str, curves: dict[str, Curve], reasons: dict[str, str], *, new: str) -> str:
+def render(command: str, model: str, curves: dict[str, Curve], reasons: dict[str, str], *, new: str) -> str:
     """Return the file's text; a comment alone if nothing fails. `reasons` by benchmark, `new` where there is none."""
     orders = max((len(cells) for curve in curves.values() for cells in curve.values()), default=0)
     entries = [
@@ -107,7 +120,13 @@ def render(editor: str, model: str, curves: dict[str, Curve], reasons: dict[str,
     ]
     none = f"# Everything held on {model} at N = {', '.join(map(str, sorted(next(iter(curves.values())))))}.\n"
     budgets = ", ".join(str(_budget(curves, order)) for order in range(orders))
-    return "\n".join([HEAD.format(name=editor, orders=orders, budgets=budgets), *(entries or [none])])
+    word = "order" if orders == 1 else "orders"
+    return "\n".join(
+        [
+            HEAD.format(name=command.split()[3], orders=orders, word=word, command=command, budgets=budgets),
+            *(entries or [none]),
+        ]
+    )
 
 
 def _budget(curves: dict[str, Curve], order: int) -> int:

@@ -182,10 +182,14 @@ def _findings(given: Namespace, profile: Profile) -> Family | None:
         "--edit-order": given.edit_order,
         "--budget": given.budget,
         "--min-budget": given.min_budget,
+        "--edit-counts": given.edit_counts,
+        "--limit": given.limit,
     }
     also = [name for name, value in narrowing.items() if value]
     if not given.findings:
         return families.find(profile.findings) if profile.findings and not also else None
     if also:
-        raise UsageProblem(f"--findings={given.findings} has its own models, methods and orders: leave out {also[0]}.")
+        raise UsageProblem(
+            f"--findings={given.findings} has its own models, methods, grid and items: leave out {also[0]}."
+        )
     return families.find(given.findings)

@@ -54,7 +54,15 @@ PROFILES = {
             "smoke", "a few minutes, finds only what breaks badly", edit_counts="1,5", limit=50, inconclusive="pass"
         ),
         Profile("default", "the gate"),
-        Profile("nightly", "every shipped model with every method", models=models.miniatures, findings="mini"),
+        Profile(
+            "nightly",
+            "every shipped model with every method, and the findings",
+            models=models.miniatures,
+            edit_counts="1,10,50",
+            limit=100,
+            inconclusive="pass",
+            findings="mini",
+        ),
         Profile(
             "paper",
             "grid, data set, order, shots and hyperparameters of Li et al. 2024",

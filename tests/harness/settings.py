@@ -11,7 +11,7 @@ import torch
 
 from editors import Edit
 from tests.harness import editor_specs, editsets, models, patched, profiles
-from tests.harness.benchmarks import ALL
+from tests.harness.benchmarks import ALL, asked_of
 from tests.harness.budget import Asked, asked
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
@@ -70,6 +70,10 @@ class Settings:
         if editor.built_in and editor.settings:
             return None
         return self.policy.known_limit(editor.name, model.name, name, edits)
+
+    def asked_of(self, model: ModelSource) -> tuple[str, ...]:
+        """Return the benchmarks that a model is asked, but for those that it is known to guess at."""
+        return tuple(name for name in asked_of(chat=model.chat) if self.policy.at_chance(model.name, name) is None)
 
     @property
     def scores_as_recorded(self) -> bool:

@@ -99,12 +99,21 @@ class Limit(Strict):
         return self.from_edits is not None and edits >= self.from_edits
 
 
+class AtChance(Strict):
+    """Benchmarks that a model is known to guess at: an edit can cost it nothing there, so they are not asked."""
+
+    model: Text
+    benchmarks: Annotated[list[Text], Field(min_length=1)]
+    reason: Text
+
+
 class Contents(Section):
     """One whole file. `editor` names the editor where the file's own name cannot."""
 
     editor: Text | None = None
     model: dict[str, Section] = {}
     known_limit: list[Limit] = []
+    at_chance: list[AtChance] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +206,8 @@ def _check(contents: Contents, editor: str | None, names: Names) -> Iterator[tup
     for model, section in contents.model.items():
         yield from _check_model(model, ("model", model), names)
         yield from _check_section(section, ("model", model), names)
+    for i, guessed in enumerate(contents.at_chance):
+        yield from _check_at_chance(guessed, editor, ("at_chance", i), names)
     if editor is None and contents.known_limit:
         yield ("known_limit", 0), "the policy has no known limits; they belong into the editor's own file"
     for i, limit in enumerate(contents.known_limit):
@@ -227,6 +238,16 @@ def rule_lists(section: Section, where: Where) -> Iterator[tuple[Where, RuleList
     for name, quality in section.quality.items():
         yield (*where, "quality", name, "immediately"), quality.immediately
         yield (*where, "quality", name, "at_end"), quality.at_end
+
+
+def _check_at_chance(guessed: AtChance, editor: str | None, where: Where, names: Names) -> Iterator[tuple[Where, str]]:
+    """It is about the unedited model, so it belongs into the policy."""
+    if editor is not None:
+        yield where, f"what an unedited model guesses at stands in {DEFAULT}.toml, not in an editor's file"
+    yield from _check_model(guessed.model, (*where, "model"), names)
+    for name in guessed.benchmarks:
+        if name not in names.benchmarks:
+            yield (*where, "benchmarks"), f"no benchmark is called {name!r}; allowed: {listed(names.benchmarks)}"
 
 
 def _check_model(model: str, where: Where, names: Names) -> Iterator[tuple[Where, str]]:

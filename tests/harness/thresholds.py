@@ -113,6 +113,12 @@ class Policy:
                     return KnownLimit(source.shown, limit.reason, limit.evidence, limit.always(edits))
         return None
 
+    def at_chance(self, model: str, benchmark: str) -> str | None:
+        """Why a benchmark is not asked of a model: it is on record that even the unedited one guesses there."""
+        entries = (entry for source in self.sources for entry in source.contents.at_chance)
+        found = (entry.reason for entry in entries if entry.model == model and benchmark in entry.benchmarks)
+        return next(found, None)
+
     def _sections(self, editor: str, model: str) -> Iterator[tuple[Source, Section, str]]:
         """From the most specific: the model's floors in every file, then the general ones."""
         mine = [source for source in self.sources if source.editor in {editor, None}]
@@ -130,7 +136,9 @@ def load_policy(
     model_names: Collection[str],
     extra_files: Sequence[Path] = (),
 ) -> Policy:
-    """Reads `default.toml`, every `<editor>.toml` of the folder, and further files that go before them.
+    """Reads `default.toml`, every `<editor>.toml` of the folder and of its subfolders, and further files before them.
+
+    A subfolder `<model>/` holds what is known of one model, so that no file holds the whole family.
 
     Args:
         folder: the thresholds folder.
@@ -145,11 +153,11 @@ def load_policy(
     names = Names(tuple(sorted(editor_names)), tuple(sorted(benchmark_names)), tuple(sorted(model_names)))
     if not (folder / f"{DEFAULT}.toml").is_file():
         raise UsageProblem(f"{folder / DEFAULT}.toml: not found; it holds the policy that every editor must meet")
-    own = [(path, f"{folder.name}/{path.name}") for path in sorted(folder.glob("*.toml"))]
+    own = [(path, f"{folder.name}/{path.relative_to(folder).as_posix()}") for path in sorted(folder.rglob("*.toml"))]
     extra = [(path, str(path)) for path in reversed(extra_files)]
     sources = [read_source(path, shown, names) for path, shown in (*extra, *own)]
     sources.sort(key=lambda source: source.editor is None)  # stable: an editor's files before the policy
-    _check_complete(next(source for source in reversed(sources) if source.editor is None))
+    _check_complete(next(source for source in sources if source.shown == f"{folder.name}/{DEFAULT}.toml"))
     return Policy(tuple(sources))
 
 

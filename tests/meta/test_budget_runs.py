@@ -10,6 +10,7 @@ from torch import Tensor
 
 from editors import Edit
 from tests.harness import edit_budget, editsets
+from tests.harness.benchmarks import asked_of
 from tests.harness.edit_budget import asked_in_turn
 from tests.harness.errors import NonFiniteModel, UsageProblem
 from tests.harness.laboratory import Laboratory
@@ -52,9 +53,9 @@ def miniature(chosen: Settings) -> ModelSource:
     return next(model for model in chosen.models if model.name == "llama-mini")
 
 
-def test_safety_is_asked_first(tmp_path: Path) -> None:
+def test_safety_is_asked_first() -> None:
     """What matters most comes first, everything that an ordinary run asks comes, and what is slow comes last."""
-    turn = asked_in_turn(miniature(settings(tmp_path)))
+    turn = asked_in_turn(asked_of(chat=False))
     assert turn[:3] == ["truthfulqa", "truthfulqa_mc2", "toxigen"]
     assert set(turn[-3:]) == {"bbh", "gsm8k", "triviaqa"}
     assert len(turn) == len(set(turn)) == 8 + 3

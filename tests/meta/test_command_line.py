@@ -49,7 +49,7 @@ WRONG = {
     "unknown family": (["--findings=huge"], "--findings='huge' is unknown. Allowed: mini, paper."),
     "findings of one editor": (
         ["--findings", "--editor", "rome"],
-        "--findings=mini has its own models, methods and orders: leave out --editor.",
+        "--findings=mini has its own models, methods, grid and items: leave out --editor.",
     ),
     "findings of the paper while offline": (["--findings=paper"], "meta-llama/Llama-2-7b-hf is not on this machine"),
     "dtype": (["--dtype", "int3"], "invalid choice: 'int3'"),

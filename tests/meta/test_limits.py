@@ -27,6 +27,7 @@ def _curve(**held: str) -> Curve:
         (_curve(n1="+-+", n5="---"), (1, 5)),
         (_curve(n1="+++", n5="+-+"), (5, None)),
         (_curve(n1="---", n5="-+-", n10="---"), (1, 10)),
+        (_curve(n1="+", n5="-", n10="-"), (5, None)),
     ],
 )
 def test_bounds_are_where_some_and_where_all_fail(curve: Curve, wanted: tuple[int | None, int | None]) -> None:
@@ -37,7 +38,7 @@ def test_bounds_are_where_some_and_where_all_fail(curve: Curve, wanted: tuple[in
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     """The file that is written is a valid one and covers exactly the cells that failed; old reasons are kept."""
     curves = {"mmlu": _curve(n1="+++", n5="+-+", n10="---"), "gsm8k": _curve(n1="+++", n5="+++", n10="+++")}
-    text = render("rome", "llama-mini", curves, {"mmlu": 'an "old" reason'}, new="new")
+    text = render("python -m tests.harness.limits rome", "llama-mini", curves, {"mmlu": 'an "old" reason'}, new="new")
     default = Path(__file__).parents[2] / "thresholds" / "default.toml"
     (tmp_path / "default.toml").write_text(default.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "rome.toml").write_text(text, encoding="utf-8")
@@ -52,7 +53,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_method_without_limits_has_a_file_too() -> None:
     """It says what was measured, and holds no limit."""
-    text = render("rome", "llama-mini", {"mmlu": _curve(n1="+++", n5="+++")}, {}, new="new")
+    text = render(
+        "python -m tests.harness.limits rome", "llama-mini", {"mmlu": _curve(n1="+++", n5="+++")}, {}, new="new"
+    )
     assert tomllib.loads(text) == {}
     assert "Everything held on llama-mini at N = 1, 5" in text
     assert "by order: 5, 5, 5" in text
@@ -61,7 +64,7 @@ def test_a_method_without_limits_has_a_file_too() -> None:
 def test_the_budget_of_an_order_ends_before_its_first_failure() -> None:
     """By order; any benchmark that fails ends it, and a later pass does not count."""
     curves = {"mmlu": _curve(n1="+++", n5="+-+", n10="+++"), "gsm8k": _curve(n1="++-", n5="+++", n10="-++")}
-    text = render("rome", "llama-mini", curves, {}, new="new")
+    text = render("python -m tests.harness.limits rome", "llama-mini", curves, {}, new="new")
     assert "by order: 5, 1, 0" in text
 
 

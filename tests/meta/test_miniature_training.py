@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -105,3 +108,11 @@ def test_muon_in_float32_makes_updates_nearly_orthogonal() -> None:
     gradient = torch.randn(24, 64, generator=torch.manual_seed(0)) * torch.logspace(-1, 1, 24)[:, None]
     values = torch.linalg.svdvals(orthogonalized(gradient, torch.float32))
     assert 0.3 < values.min() < values.max() < 1.3
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in recipes.FAMILY.items() if recipe.begins_from])
+def test_a_child_keeps_its_parents_tokenizer(name: str, tmp_path: Path) -> None:
+    """Whatever its seed: the embeddings that it begins with are numbered so."""
+    recipe = recipes.FAMILY[name]
+    parent = (WEIGHTS / recipe.begins_from / "tokenizer.json").read_text(encoding="utf-8")
+    assert json.loads(train.tokenizer_of(recipe, tmp_path).to_str()) == json.loads(parent)

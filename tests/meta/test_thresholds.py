@@ -6,6 +6,7 @@ import pytest
 
 from tests.harness import benchmarks
 from tests.harness.errors import UsageProblem
+from tests.harness.models import miniatures
 from tests.harness.quality import KINDS
 from tests.harness.threshold_files import AREAS
 from tests.harness.thresholds import Policy, load_policy
@@ -45,7 +46,7 @@ def floor(policy: Policy, edits: int = 10, *, editor: str = "rome", model: str =
 def test_the_shipped_files_are_valid() -> None:
     """Every file in thresholds/ loads, and the policy answers for all areas and qualities."""
     editors = {path.stem for path in (ROOT / "thresholds").glob("*.toml")} - {"default"}
-    policy = load_policy(ROOT / "thresholds", editors, benchmarks.BENCHMARKS, ["llama-mini"])
+    policy = load_policy(ROOT / "thresholds", editors, benchmarks.BENCHMARKS, miniatures())
     for area in AREAS:
         assert 0.5 <= policy.floor("any", "any", "mmlu", area, 1).value < 1
     for name in KINDS:
@@ -315,3 +316,17 @@ def test_lines_are_found_through_quotes_comments_and_inline_tables() -> None:
     assert line_of(text, ("k", 1, "y z", "w")) == 7
     assert line_of(text, ("k", 1)) == 6
     assert line_of(text, ("elsewhere",)) == 1
+
+
+def test_what_a_model_guesses_at_is_on_record(folder: Path) -> None:
+    """A folder of the model's name says so, for its own benchmarks only; an editor's file may not."""
+    entry = '[[at_chance]]\nmodel = "gpt2-mini"\nbenchmarks = ["mmlu"]\nreason = "too small"\n'
+    (folder / "gpt2-mini").mkdir()
+    (folder / "gpt2-mini" / "default.toml").write_text(entry, encoding="utf-8")
+    policy = load(folder)
+    assert policy.at_chance("gpt2-mini", "mmlu") == "too small"
+    assert policy.at_chance("gpt2-mini", "gsm8k") is None
+    assert policy.at_chance("llama-mini", "mmlu") is None
+    (folder / "gpt2-mini" / "rome.toml").write_text(entry, encoding="utf-8")
+    with pytest.raises(UsageProblem, match=r"gpt2-mini/rome.toml, line 1.*stands in default.toml"):
+        load(folder)

@@ -112,7 +112,7 @@ def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS) -> No
     torch.use_deterministic_algorithms(mode=True)
     recipe, folder = FAMILY[name], work / name
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(recipe, folder)
+    tokenizer = tokenizer_of(recipe, folder)
     model = build_model(recipe, tokenizer)
     if recipe.begins_from:
         begin_from(model, WEIGHTS / recipe.begins_from)
@@ -150,7 +150,10 @@ def _update(
     return loss.item()
 
 
-def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
+def tokenizer_of(recipe: Recipe, folder: Path) -> Tokenizer:
+    """Return the parent's tokenizer, whose numbers its weights know, or one that is trained once."""
+    if recipe.begins_from:
+        return Tokenizer.from_file(str(WEIGHTS / recipe.begins_from / "tokenizer.json"))
     file = folder / "tokenizer.json"
     if not file.exists():
         train_tokenizer(recipe.vocab_size, recipe.seed).save(str(file))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import editors
 from tests.harness import models
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.findings import prediction
 from tests.harness.findings.families import Family
-from tests.harness.findings.sweeps import Sweep, sweep
+from tests.harness.findings.sweeps import ITEMS, Sweep, sweep
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import ModelSource
+from tests.harness.profiles import COUNTS
+from tests.harness.settings import Settings, parse_counts
 
 METHODS = {
     "base": tuple(editors.names()),
@@ -30,6 +32,11 @@ def asked(family: Family) -> tuple[tuple[str, str], ...]:
         "sizes": family.sizes,
     }
     return tuple((method, model) for place, named in places.items() for model in named for method in METHODS[place])
+
+
+def asked_by_findings(chosen: Settings) -> Settings:
+    """Return the settings with the findings' own grid and items, on which their record rests."""
+    return replace(chosen, counts=parse_counts(COUNTS), limit=ITEMS)
 
 
 @dataclass
