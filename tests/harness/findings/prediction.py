@@ -49,6 +49,11 @@ def tables() -> dict[str, Any]:
     return tomllib.loads(PAPER.read_text(encoding="utf-8"))
 
 
+def left_out() -> str:
+    """Return which methods are not compared, and why, in one line."""
+    return "; ".join(f"{name}: {why}" for name, why in tables()["excluded"].items())
+
+
 def methods(giant: str) -> tuple[str, ...]:
     """Return the methods that the paper has sound cells of."""
     return tuple(name for name in tables()[giant] if name != "unedited")
