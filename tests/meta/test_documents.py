@@ -23,12 +23,14 @@ from tests.harness import benchmarks, errors, options, threshold_files
 from tests.harness.benchmarks import BENCHMARKS, Benchmark
 from tests.harness.evaluate import evaluate, prepare
 from tests.harness.judging import Judged
+from tests.harness.models import miniatures
 from tests.harness.tasks import LocalDocuments
 from tests.harness.verdict import Verdict
 from tests.meta import test_editors_contract as contract
 from tests.meta import tiny_models as tiny
 from tests.meta import toy
 from tests.meta.worked_examples import markdown, sentences
+from tests.miniature.recipes import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -209,3 +211,13 @@ def test_the_example_of_a_family_is_edited(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setitem(families.FAMILIES, name, row)
     markdown.below(tmp_path, EXAMPLES)
     _run_tests("tests/meta/test_starcoder2.py", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", miniatures())
+def test_scores_of_the_family_are_those_of_its_manifests(name: str) -> None:
+    """Each shipped model has a row with its scores, as they are in its manifest."""
+    manifest = json.loads((WEIGHTS / name / "manifest.json").read_text(encoding="utf-8"))
+    (row,) = (line for line in PAGES["docs/models.md"].splitlines() if line.startswith(f"| `{name}` |"))
+    told = [cell.strip() for cell in row.strip("|").split("|")][4:]
+    asked = [name for name in BENCHMARKS if name != "truthfulqa_mc2"]
+    assert told == [f"{manifest['scores'][name]:.2f}" for name in asked]
