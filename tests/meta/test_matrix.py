@@ -17,7 +17,7 @@ from tests.miniature.recipes import FAMILY
 
 COUNT = 3
 METHODS = [name for name in editors.names() if editors.kind_of(name) == "weights"]
-# One model each, of several sizes the middle one; llama-mini has its fifty edits in test_single_edits and its own rules.
+# One each, of several sizes the middle one; llama-mini has its fifty edits in test_single_edits, and its own rules.
 MODELS = ("gpt2-mini", "mistral-mini", "pythia-mini-m")
 CASES = [(model, method) for model in MODELS for method in METHODS]
 SHORTER = {"mend": {"max_iters": 100}}  # enough for a network that edits most facts
