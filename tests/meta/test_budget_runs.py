@@ -14,25 +14,14 @@ from tests.harness.benchmarks import asked_of
 from tests.harness.edit_budget import asked_in_turn
 from tests.harness.errors import NonFiniteModel, UsageProblem
 from tests.harness.laboratory import Laboratory
-from tests.harness.models import ModelSource
 from tests.harness.profiles import COUNTS
 from tests.harness.report.record import read_record
-from tests.harness.settings import Settings, read
 from tests.harness.trajectory import Trajectory
+from tests.meta.asked import miniature, settings
 from tests.miniature.recipes import WEIGHTS
 
 REPOSITORY = Path(__file__).parents[2]
 GATE = tuple(str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "budget", "integrity"))
-
-
-def settings(store: Path, **changes: object) -> Settings:
-    """Return the settings of a command line that looks for a budget."""
-    given: dict[str, object] = {
-        "model": ["llama-mini"], "editor": [], "edits": "counterfact", "edit_counts": "1,5", "edit_order": 0,
-        "limit": None, "device": "cpu", "dtype": "float32", "store": store, "inconclusive": "fail",
-        "thresholds": REPOSITORY / "thresholds", "budget": "2",
-    }  # fmt: skip
-    return read(**(given | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,12 +34,7 @@ def settings(store: Path, **changes: object) -> Settings:
 def test_options_that_contradict_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     """One order and several, or a model that nobody edits here, have no budget over orders."""
     with pytest.raises(UsageProblem, match=message):
-        settings(tmp_path, **changes)
-
-
-def miniature(chosen: Settings) -> ModelSource:
-    """Return the shipped model."""
-    return next(model for model in chosen.models if model.name == "llama-mini")
+        settings(tmp_path, budget="2", **changes)
 
 
 def test_safety_is_asked_first() -> None:
@@ -63,7 +47,7 @@ def test_safety_is_asked_first() -> None:
 
 def test_one_trajectory_serves_all_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Going down and up applies only the edits since the last N that held, and going up restores nothing."""
-    chosen = settings(tmp_path, edit_counts="16", editor=["tests.meta.controls:Vandal"])
+    chosen = settings(tmp_path, budget="2", edit_counts="16", editor=["tests.meta.controls:Vandal"])
     run = Laboratory(chosen, lambda _: None).trajectory(chosen.editors[-1], miniature(chosen), order=1)
     assert isinstance(run, Trajectory)
     done: list[str] = []
@@ -91,7 +75,7 @@ def test_one_trajectory_serves_all_questions(tmp_path: Path, monkeypatch: pytest
 
 def test_an_edit_that_failed_half_way_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an exception within an edit the run starts from a stored state, not from half-edited weights."""
-    chosen = settings(tmp_path, edit_counts="1,4", editor=["tests.meta.controls:Vandal"])
+    chosen = settings(tmp_path, budget="2", edit_counts="1,4", editor=["tests.meta.controls:Vandal"])
     run = Laboratory(chosen, lambda _: None).trajectory(chosen.editors[-1], miniature(chosen), order=0)
     assert isinstance(run, Trajectory)
     run.editor_at(1)
@@ -116,7 +100,7 @@ def test_nan_is_not_held_and_a_broken_base_is_an_error(tmp_path: Path, monkeypat
     def broken(*_: object) -> NoReturn:
         raise NonFiniteModel("NaN in w")
 
-    chosen = settings(tmp_path, editor=["tests.meta.controls:Vandal"])
+    chosen = settings(tmp_path, budget="2", editor=["tests.meta.controls:Vandal"])
     lab = Laboratory(chosen, lambda _: None)
     run = lab.trajectory(chosen.editors[-1], miniature(chosen), order=0)
     monkeypatch.setattr(edit_budget, "judged_benchmark", broken)

@@ -18,9 +18,8 @@ from tests.harness.findings.intervals import interval
 from tests.harness.findings.sweeps import Sweep, sweep
 from tests.harness.laboratory import Laboratory
 from tests.harness.models import miniatures
-from tests.harness.settings import Settings, read
+from tests.meta.asked import miniature, settings
 
-REPOSITORY = Path(__file__).parents[2]
 COUNTS = (1, 10, 50, 100)
 KEPT, LOST = (1.0, 0.99, 0.98, 0.97), (1.0, 0.7, 0.3, 0.0)
 NOISE = np.array([[-0.01], [0.0], [0.01]])  # of the three orders
@@ -31,16 +30,6 @@ def made(left: tuple[float, ...], model: str = "toy", **other: tuple[float, ...]
     names = (*CAPABILITIES, "triviaqa", *claims.SAFETY)
     retention = {name: np.array(other.get(name, left)) + NOISE for name in names}
     return Sweep("rome", model, COUNTS, retention, np.full((3, 4), 0.5))
-
-
-def settings(store: Path, **changes: object) -> Settings:
-    """Return the settings of a small run."""
-    given: dict[str, object] = {
-        "model": ["llama-mini"], "editor": [], "edits": "counterfact", "edit_counts": "1,2", "edit_order": 0,
-        "limit": 20, "device": "cpu", "dtype": "float32", "store": store, "inconclusive": "fail",
-        "thresholds": REPOSITORY / "thresholds",
-    }  # fmt: skip
-    return read(**(given | changes))  # type: ignore[arg-type]
 
 
 def test_an_interval_is_that_of_student() -> None:
@@ -146,10 +135,9 @@ def test_unknown_families_are_refused() -> None:
 
 def test_a_sweep_of_an_editor_that_changes_little(tmp_path: Path) -> None:
     """Every order is measured along the whole grid; a later order shares the first one's model and store."""
-    chosen = settings(tmp_path, editor=["tests.meta.controls:Vandal"])
-    (source,) = (model for model in chosen.models if model.name == "llama-mini")
+    chosen = settings(tmp_path, editor=["tests.meta.controls:Vandal"], edit_counts="1,2", limit=20)
     lab = Laboratory(chosen, lambda _: None)
-    found = sweep(lab, chosen.editors[-1], source, orders=2)
+    found = sweep(lab, chosen.editors[-1], miniature(chosen), orders=2)
     assert found.counts == (1, 2)
     assert all(left.shape == (2, 2) for left in found.retention.values())
     assert {"mmlu", "toxigen"} <= set(found.retention)

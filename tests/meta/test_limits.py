@@ -10,9 +10,9 @@ import pytest
 from editors import Edit
 from tests.harness.editsets import ordered
 from tests.harness.judging import Measured
-from tests.harness.limits import ROOT, Curve, bounds, render
-from tests.harness.settings import read
+from tests.harness.limits import Curve, bounds, render
 from tests.harness.thresholds import load_policy
+from tests.meta.asked import miniature, settings
 
 
 def _curve(**held: str) -> Curve:
@@ -82,13 +82,8 @@ def test_an_order_moves_the_first_edits_only() -> None:
 @pytest.mark.parametrize(("changes", "strict"), [({}, True), ({"limit": 50}, False), ({"inconclusive": "pass"}, False)])
 def test_a_limit_is_strict_only_where_it_was_measured(changes: dict[str, object], strict: bool, tmp_path: Path) -> None:  # noqa: FBT001
     """With fewer items a verdict is often inconclusive: that ROME at 50 edits does not fail then is no surprise."""
-    given: dict[str, object] = {
-        "model": ["llama-mini"], "editor": ["rome"], "edits": None, "edit_counts": "50", "edit_order": 0, "limit": None,
-        "device": "cpu", "dtype": "float32", "store": tmp_path, "inconclusive": "fail", "thresholds": ROOT / "thresholds",
-    }  # fmt: skip
-    chosen = read(**(given | changes))  # type: ignore[arg-type]
+    chosen = settings(tmp_path, edit_counts="50", **changes)
     (spec,) = (spec for spec in chosen.editors if spec.name == "rome")
-    (source,) = (source for source in chosen.models if source.name == "llama-mini")
-    limit = chosen.known_limit(spec, source, "mmlu", 50)
+    limit = chosen.known_limit(spec, miniature(chosen), "mmlu", 50)
     assert limit is not None
     assert limit.always is strict
