@@ -71,7 +71,8 @@ class Summary:
         record = record_of(Ended(self.subject(), stopped), self.ledger, session.testscollected)
         self.changes = changes(self.earlier, record) if self.earlier else []
         if self.folder:
-            self._write(record.model_copy(update={"changes": tuple(self.changes)}), self.folder)
+            told = {"changes": tuple(self.changes), "findings": tuple(self.findings)}
+            self._write(record.model_copy(update=told), self.folder)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print safety, one table a trajectory, and what changed."""

@@ -199,3 +199,11 @@ def test_compare_sees_a_collapse_behind_the_same_status() -> None:
     """A regression that has become a collapse has changed."""
     old = [replace(each, collapse="") for each in memit()]
     assert any("was regression, is collapse" in line for line in changes(record(old), record(memit())))
+
+
+def test_findings_are_shown_as_they_were_printed() -> None:
+    """A finding's words and table stand in both forms, in the page with its signs escaped."""
+    found = record().model_copy(update={"findings": ("AGREES: a < b\nrome   0.5",)})
+    assert "<pre>AGREES: a &lt; b\nrome   0.5</pre>" in page(found)
+    assert "```text\nAGREES: a < b\nrome   0.5\n```" in markdown(found)
+    assert "What the paper found" not in page(record()) + markdown(record())

@@ -97,6 +97,7 @@ class Record(BaseModel):
         cells: one a test of the gate.
         problems: other tests that failed.
         changes: what changed since the report of `--compare`, in words.
+        findings: what `--findings` measured, each a text with a table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -113,6 +114,7 @@ class Record(BaseModel):
     cells: tuple[Cell, ...]
     problems: tuple[Problem, ...]
     changes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 def result_of(cells: Sequence[Cell], *, complete: bool, sound: bool) -> Result:
