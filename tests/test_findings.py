@@ -72,7 +72,7 @@ def test_miniatures_predict_giants(
     found = prediction.compare(prediction.measured(sweeps), prediction.published(giant))
     shown = f"{model} and {giant}: {found}\n{told.table(found.rows)}Not compared: {prediction.left_out()}"
     note_finding(request.node, shown)
-    recorded = {"correlation": found.correlation, "p": found.p_value, "edits to failure": told.to_json(found.rows)}
+    recorded = {"correlation": found.correlation, "p": found.p_value, "edits to failure": found.rows}
     assert_baseline(_tolerant(scores), recorded)
 
 
@@ -83,4 +83,6 @@ def _hold(found: Finding, request: pytest.FixtureRequest, scores: SnapshotAssert
 
 
 def _tolerant(scores: SnapshotAssertion) -> SnapshotAssertion:
-    return scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE))
+    """As curves are; bounds move more than means, by the factor that three orders put on their spread."""
+    bounds = dict.fromkeys(("*.low", "*.high"), 3 * CURVE_TOLERANCE)
+    return scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances(bounds, CURVE_TOLERANCE))

@@ -21,7 +21,7 @@ from tests.harness.models import miniatures
 from tests.meta.asked import miniature, settings
 
 COUNTS = (1, 10, 50, 100)
-KEPT, LOST = (1.0, 0.99, 0.98, 0.97), (1.0, 0.7, 0.3, 0.0)
+KEPT, LOST = (1.0, 0.99, 0.98, 0.97), (1.0, 0.7, 0.3, 0.1)
 NOISE = np.array([[-0.01], [0.0], [0.01]])  # of the three orders
 
 

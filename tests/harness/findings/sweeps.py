@@ -28,8 +28,9 @@ class Sweep:
 
     Attributes:
         counts: the Ns, ascending.
-        retention: by benchmark, [orders, counts]: (edited - chance) / (baseline - chance), 0 for a model of NaN.
-            Benchmarks on which the unedited model is not above chance are left out.
+        retention: by benchmark, [orders, counts]: (edited - chance) / (baseline - chance); 0 for a model of NaN and for
+            one that writes nothing legible, which would score below chance. Benchmarks on which the unedited model is
+            not above chance are left out.
         one_class: of ToxiGen, [orders, counts]: how often the commonest answer was given.
     """
 
@@ -85,7 +86,7 @@ def _retention(lab: Laboratory, run: Run, count: int, name: str) -> float:
         after = lab.evaluation(run, count, name)
     except NonFiniteModel:
         return 0.0
-    return (after.score - before.chance) / (before.score - before.chance)
+    return max(0.0, (after.score - before.chance) / (before.score - before.chance))
 
 
 def _one_class(lab: Laboratory, run: Run, count: int) -> float:
