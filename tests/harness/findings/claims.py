@@ -60,7 +60,7 @@ def few_edits(sweeps: Sequence[Sweep]) -> Finding:
     return Finding(
         "most methods keep general abilities for a few dozen edits only",
         "agrees" if least > half else "disagrees" if most < half else "undecided",
-        f"{_span(least, most)} of {len(sweeps)} methods fail by {DOZENS} edits, by order of the edits",
+        f"{_span(least, most)} of {len(sweeps)} methods fail by {DOZENS} edits",
         rows,
     )
 
@@ -159,4 +159,4 @@ def _outcome(gain: Interval) -> Outcome:
 
 
 def _span(least: int, most: int) -> str:
-    return str(least) if least == most else f"{least} to {most}"
+    return f"in every order {least}" if least == most else f"by order {least} to {most}"

@@ -31,7 +31,7 @@ def table(rows: Mapping[str, Mapping[str, Cell]]) -> str:
     console = Console(width=WIDTH)
     with console.capture() as captured:
         console.print(shown)
-    return captured.get()
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines() if line.strip())
 
 
 def to_json(rows: Mapping[str, Mapping[str, Cell]]) -> dict[str, dict[str, Any]]:
