@@ -23,7 +23,10 @@ def collect(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
 
 
 WRONG = {
-    "unknown model": (["--model", "lama-mini"], "--model 'lama-mini' is not known. Allowed: gpt2-mini, llama-mini, llama-mini-chat"),
+    "unknown model": (
+        ["--model", "lama-mini"],
+        "--model 'lama-mini' is not known. Allowed: gpt2-mini, llama-mini, llama-mini-chat",
+    ),
     "hub model while offline": (["--model", "nobody/has-this"], "not on this machine and HF_HUB_OFFLINE is set"),
     "unknown editor": (["--editor", "memitt"], "no editor is called 'memitt'; there are memit"),
     "unknown module": (["--editor", "nowhere.at_all:It"], "cannot import 'nowhere.at_all'"),
