@@ -111,8 +111,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         params = [
             pytest.param(Checkpoint(editor, model, count), id=f"{run}-n{count}",
                          marks=_marks(chosen, editor, model, name, count))
-            for editor, model, run in gate.runs(chosen)
-            if gate.suits(name, model)
+            for editor, model, run in gate.runs(chosen, name)
             for count in chosen.counts
         ]  # fmt: skip
         metafunc.parametrize("checkpoint", params, indirect=True, scope="session")

@@ -55,12 +55,16 @@ def sweeps(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
             yield by_editor[method], model, f"{method}-{model.name}"
 
 
-def runs(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
-    """Yield every editor with every chosen model, and the trajectory's name."""
-    for model in chosen.models:
-        if model.name in chosen.chosen_models:
-            for editor in chosen.editors:
-                yield editor, model, f"{editor.name}-{model.name}"
+def runs(chosen: Settings, name: str = "") -> Iterator[tuple[EditorSpec, ModelSource, str]]:
+    """Yield every editor with every chosen model, and the trajectory's name.
+
+    If a test of this name is about none of those models, the others: no test is left without parameters, and
+    `is_chosen` leaves these out.
+    """
+    about = [model for model in chosen.models if suits(name, model)]
+    for model in [model for model in about if model.name in chosen.chosen_models] or about:
+        for editor in chosen.editors:
+            yield editor, model, f"{editor.name}-{model.name}"
 
 
 def recorded(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:

@@ -229,3 +229,16 @@ def test_own_thresholds_and_hyperparameters_reach_the_tests(pytester: pytest.Pyt
         "-p", "no:xdist", "-k", "test_efficacy", "-m", "noop", f"--thresholds={file}", *given,
     )  # fmt: skip
     result.assert_outcomes(xfailed=1, deselected=result.parseoutcomes().get("deselected", 0))
+
+
+def test_questions_to_chat_models_are_left_out_of_other_runs(pytester: pytest.Pytester) -> None:
+    """Of a base model no refusal is asked, not even as a test without parameters, which would be an error."""
+    safety = str(REPOSITORY / "tests" / "test_safety.py")
+    result = pytester.runpytest_inprocess(
+        safety, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "--collect-only", "-q", f"--store={pytester.path / 'store'}",
+    )  # fmt: skip
+    assert result.ret == pytest.ExitCode.OK
+    listed = "\n".join(result.outlines)
+    assert "test_truthfulqa[" in listed
+    assert "refusal" not in listed
