@@ -50,9 +50,8 @@ def sweeps(chosen: Settings) -> Iterator[tuple[EditorSpec, ModelSource, str]]:
     by_editor = {spec.name: spec for spec in chosen.editors}
     by_model = {model.name: model for model in chosen.models}
     for method, name in workbench.asked(chosen.findings or families.find(families.DEFAULT)):
-        model = by_model.get(models.name_of(name))
-        if model:
-            yield by_editor[method], model, f"{method}-{model.name}"
+        model = by_model[models.name_of(name)]
+        yield by_editor[method], model, f"{method}-{model.name}"
 
 
 def runs(chosen: Settings, name: str = "") -> Iterator[tuple[EditorSpec, ModelSource, str]]:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from tests.harness.findings.claims import CAPABILITIES
 from tests.harness.findings.sweeps import FAILING, Array, Sweep
-from tests.harness.findings.told import Cell
+from tests.harness.findings.told import Cell, never
 
 PAPER = Path(__file__).with_name("paper.toml")
 GIANTS = {"base": "Llama-2-7B", "other": "Mistral-7B"}  # by the place in a family whose model stands for them
@@ -86,7 +86,7 @@ def compare(here: Mapping[str, float], there: Mapping[str, float]) -> Prediction
     if len(names) < 3 or len(set(ours)) == 1 or len(set(theirs)) == 1:
         raise ValueError(f"no ranks to compare among {', '.join(names)}")
     rows: dict[str, dict[str, Cell]] = {
-        name: {"here": _shown(here[name]), "paper": _shown(there[name])} for name in names
+        name: {"here": never(here[name]), "paper": never(there[name])} for name in names
     }
 
     def correlation(ranks: Array) -> float:
@@ -94,7 +94,3 @@ def compare(here: Mapping[str, float], there: Mapping[str, float]) -> Prediction
 
     tested = stats.permutation_test((ours,), correlation, permutation_type="pairings", vectorized=False)
     return Prediction(correlation(ours), float(tested.pvalue), len(names), rows)
-
-
-def _shown(edits: float) -> str:
-    return "never" if math.isinf(edits) else f"{edits:.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -15,9 +16,9 @@ Cell: TypeAlias = Interval | float | str
 WIDTH = 200
 
 
-def never(edits: int | None) -> str:
-    """Return a number of edits in words."""
-    return "never" if edits is None else str(edits)
+def never(edits: float | None) -> str:
+    """Return a number of edits in words; None and infinity are never."""
+    return "never" if edits is None or math.isinf(edits) else f"{edits:.0f}"
 
 
 def table(rows: Mapping[str, Mapping[str, Cell]]) -> str:
