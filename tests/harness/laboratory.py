@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -175,6 +175,11 @@ class Laboratory:
             documents = base.source.documents if brought else models.SHIPPED
             self._prepared[place] = prepare(row, documents, base.tokenizer, self.settings.limit)
         return self._prepared[place]
+
+    @cached_property
+    def of_all_items(self) -> Laboratory:
+        """The same without a limit of items."""
+        return self if self.settings.limit is None else Laboratory(replace(self.settings, limit=None), self.announce)
 
     @cached_property
     def _scoring_code(self) -> str:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from editors import Edit, Editor
-from tests.harness import probes, quality
+from editors.parts.locate import LocateEditor
+from tests.harness import probes, quality, second_moments
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
 from tests.harness.quality import EditQuality
@@ -175,15 +176,23 @@ class Trajectory:
             made = self.store.load_tensors("prepared", key)
             contexts = self.store.load_json("contexts", key)
             if made is None or contexts is None:
-                editor = self._create(copy.deepcopy(self.base.model))
-                what = editor.cost() or "covariances, contexts, or training its network"
-                self.announce(f"{self.name}: preparing the editor ({what})")
-                with single_threaded(self.base):
-                    made, contexts = editor.prepared(), [list(group) for group in editor.contexts]
+                made, contexts = self._prepare()
                 self.store.save_tensors("prepared", key, made)
                 self.store.save_json("contexts", key, contexts)
                 shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now
         return made, contexts
+
+    def _prepare(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        editor = self._create(copy.deepcopy(self.base.model))
+        with single_threaded(self.base):
+            if isinstance(editor, LocateEditor) and editor.cost():
+                conditions = {**self._machine, "corpus": self._corpus_digest}
+                second_moments.supply(editor, self.store, conditions, self._tell)
+            self._tell(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
+            return editor.prepared(), [list(group) for group in editor.contexts]
+
+    def _tell(self, text: str) -> None:
+        self.announce(f"{self.name}: {text}")
 
     @cached_property
     def _prepared_key(self) -> str:
@@ -207,12 +216,15 @@ class Trajectory:
     @cached_property
     def _conditions(self) -> dict[str, Any]:
         """What every number of this trajectory depends on besides the edits."""
+        return {**self._machine, "editor": self.spec.identity(self.base), "seed": self.seed}
+
+    @property
+    def _machine(self) -> dict[str, Any]:
+        """What every number of the unedited model depends on."""
         parameter = next(self.base.model.parameters())
         return {
             "model": self.base.digest,
             "tokenizer": self.base.tokenizer_digest,
-            "editor": self.spec.identity(self.base),
-            "seed": self.seed,
             "dtype": str(parameter.dtype),
             "device": str(parameter.device.type),
             "machine": platform.machine(),
@@ -261,7 +273,7 @@ class Trajectory:
         number = self._position
         edit = self.edits[number]
         if number % 10 == 0:
-            self.announce(f"{self.name}: edit {number + 1} of {target}")
+            self._tell(f"edit {number + 1} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
         with single_threaded(self.base):
             self.editor.apply(edit)

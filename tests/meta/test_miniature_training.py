@@ -18,7 +18,10 @@ from tests.miniature.muon import Muon, orthogonalized
 from tests.miniature.recipes import WEIGHTS, Recipe
 from tests.miniature.tokens import train_tokenizer
 
-TOKENIZER = train_tokenizer(512, seed=3)
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(512, seed=3)
 
 
 def _recipe(architecture: str) -> Recipe:
@@ -40,11 +43,11 @@ def _loss_by_document(model: PreTrainedModel, ids: torch.Tensor, labels: torch.T
 
 
 @pytest.mark.parametrize("architecture", sorted(SHAPES))
-def test_documents_side_by_side_do_not_see_each_other(architecture: str) -> None:
+def test_documents_side_by_side_do_not_see_each_other(architecture: str, tokenizer: Tokenizer) -> None:
     """The loss of packed rows is that of every document alone, for every architecture of the family."""
     recipe = _recipe(architecture)
-    model = build_model(recipe, TOKENIZER)
-    batch = next(train.Batches(recipe, TOKENIZER, 0))
+    model = build_model(recipe, tokenizer)
+    batch = next(train.Batches(recipe, tokenizer, 0))
     assert batch[2].max() > 0, "no row holds two documents, so this shows nothing"
     with torch.no_grad():
         packed = float(train.loss_of(model, batch, "float32"))
@@ -53,9 +56,9 @@ def test_documents_side_by_side_do_not_see_each_other(architecture: str) -> None
 
 
 @pytest.mark.parametrize("architecture", sorted(SHAPES))
-def test_every_matrix_of_a_block_is_trained_by_muon(architecture: str) -> None:
+def test_every_matrix_of_a_block_is_trained_by_muon(architecture: str, tokenizer: Tokenizer) -> None:
     """Embeddings and norms go to AdamW, all else to Muon, whatever a family calls its parts."""
-    model = build_model(_recipe(architecture), TOKENIZER)
+    model = build_model(_recipe(architecture), tokenizer)
     muon, adam = train.optimizers(model, _recipe(architecture))
     matrices = {id(p) for p in muon.param_groups[0]["params"]}
     embedding = model.get_input_embeddings().weight

@@ -110,6 +110,8 @@ def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS) -> No
     """Train `name`, checkpointing in `work`, and publish it below `weights`."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
+    # A twentieth of the time, and nothing here reads such memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     recipe, folder = FAMILY[name], work / name
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_of(recipe, folder)

@@ -1,0 +1,46 @@
+"""Second moments of a model's own inputs: one entry a matrix, for all methods, hyperparameters and edits.
+
+On a large model they are what takes longest, and depend on neither. ROME, MEMIT and their kin are handed what lies in
+the store, so that another method or another learning rate does not read the corpus again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import editors
+from editors.parts.covariance import cost, moments
+from editors.parts.locate import LocateEditor
+from tests.harness.store import Store, code_digest
+
+PARTS = Path(editors.__file__).parent / "parts"
+CODE = ("anatomy", "covariance", "families", "linear", "passes", "tokens")  # what decides the numbers
+ENTRY = "moment"
+
+
+def supply(
+    editor: LocateEditor, store: Store, conditions: Mapping[str, object], announce: Callable[[str], None]
+) -> None:
+    """Hand the editor the second moments of its matrices, computing those that are not stored; its model is pristine.
+
+    Args:
+        editor: It has a corpus among its supplies.
+        store: Where they lie, by matrix.
+        conditions: What they depend on besides matrix and code: model, tokenizer, corpus, precision, versions.
+        announce: Told what computing them will take, before it begins.
+    """
+    code = code_digest(*(PARTS / f"{name}.py" for name in CODE))
+    keys = {matrix.path: Store.key(**conditions, matrix=matrix.path, code=code) for matrix in editor.matrices}
+    with store.lock("moments", Store.key(**conditions)):
+        stored = {path: store.load_tensors("moments", key) for path, key in keys.items()}
+        found = {path: entry[ENTRY] for path, entry in stored.items() if entry is not None}
+        missing = [matrix for matrix in editor.matrices if matrix.path not in found]
+        if missing:
+            texts = editor.supplies.corpus or ()
+            announce(f"computing {cost(editor.anatomy, editor.tokenizer, texts, missing)}")
+            made = moments(editor.anatomy, editor.tokenizer, texts, missing)
+            for path, moment in made.items():
+                store.save_tensors("moments", keys[path], {ENTRY: moment})
+            found |= made
+    editor.load_prepared(found)
