@@ -86,6 +86,7 @@ def _gpt2(recipe: Recipe) -> dict[str, Any]:
 def _gpt_neox(recipe: Recipe) -> dict[str, Any]:
     shape = _modern(recipe)
     del shape["num_key_value_heads"], shape["head_dim"]
+    shape["rotary_pct"] = 1.0  # Pythia's quarter of a head is 16 to 32 dimensions; of a miniature's it is 8
     return shape
 
 

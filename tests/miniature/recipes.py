@@ -99,8 +99,8 @@ FAMILY = {
     ),
     "pythia-mini-m": Recipe(
         architecture="gpt_neox",
-        hidden_size=112,
-        intermediate_size=448,
+        hidden_size=128,
+        intermediate_size=304,
         num_hidden_layers=5,
         num_attention_heads=4,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -95,6 +96,7 @@ def size(sweeps: Sequence[Sequence[Sweep]]) -> Finding:
         gains.append(left[ladder[-1].model] - left[ladder[0].model])
         rows[ladder[0].editor] = {
             **{model: interval(each) for model, each in left.items()},
+            **{f"{more} - {less}": interval(left[more] - left[less]) for less, more in pairwise(left)},
             "largest - smallest": interval(gains[-1]),
         }
     pooled = interval(np.mean(gains, axis=0))
