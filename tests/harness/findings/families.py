@@ -41,7 +41,7 @@ FAMILIES = {
             base="llama-mini",
             chat="llama-mini-chat",
             other="mistral-mini",
-            sizes=("pythia-mini-s", "pythia-mini-m"),
+            sizes=("pythia-mini-s", "pythia-mini-m", "pythia-mini-l"),
         ),
         Family(
             "paper",
