@@ -163,7 +163,7 @@ def measured(lab: Laboratory, run: Run) -> Iterator[tuple[int, str, Measured]]:
     for count in lab.settings.counts:
         for name in lab.settings.asked_of(run.base.source):
             verdict, _ = benchmark_verdict(lab, run, count, name)
-            yield count, name, Measured(verdict.passed, verdict.retention)
+            yield count, name, Measured(_outcome(verdict, lab.settings) is None, verdict.retention)
         for kind in KINDS:
             found = quality_verdict(lab, run, count, kind)
             if found is not None:

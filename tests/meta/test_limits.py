@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from editors import Edit
+from tests.harness import judging
 from tests.harness.editsets import ordered
 from tests.harness.judging import Measured
 from tests.harness.limits import Curve, bounds, render
 from tests.harness.thresholds import load_policy
 from tests.meta.asked import miniature, settings
+
+if TYPE_CHECKING:
+    from tests.harness.laboratory import Laboratory
+    from tests.harness.runs import Run
 
 
 def _curve(**held: str) -> Curve:
@@ -50,6 +57,21 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert found[5].reason == 'an "old" reason'
     assert "0.50 (2 of 3 hold) at 5, 0.50 at 10" in found[5].evidence
     assert policy.known_limit("rome", "llama-mini", "gsm8k", 10) is None
+
+
+@pytest.mark.parametrize(("inconclusive", "held"), [("fail", False), ("pass", True)])
+def test_doubt_holds_where_it_passes(
+    inconclusive: str, *, held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a profile lets pass is no limit under it."""
+    doubtful = SimpleNamespace(status="inconclusive", passed=False, retention=0.97)
+    monkeypatch.setattr(judging, "benchmark_verdict", lambda *_: (doubtful, None))
+    monkeypatch.setattr(judging, "quality_verdict", lambda *_: None)
+    lab = SimpleNamespace(settings=settings(tmp_path, edit_counts="1", inconclusive=inconclusive))
+    run = SimpleNamespace(base=SimpleNamespace(source=miniature(lab.settings)))
+    cells = [cell for _, _, cell in judging.measured(cast("Laboratory", lab), cast("Run", run))]
+    assert cells
+    assert {cell.held for cell in cells} == {held}
 
 
 def test_a_method_without_limits_has_a_file_too() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from editors.parts.covariance import moments
 from editors.parts.linear import Matrix
 from tests.harness import editsets, models, second_moments
 from tests.harness.editor_specs import EditorSpec
@@ -31,11 +32,10 @@ def base() -> LoadedModel:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the matrices whose moments were computed, in order."""
     paths: list[str] = []
-    compute = second_moments.moments
 
     def counting(anatomy: object, tokenizer: object, texts: object, matrices: Sequence[Matrix]) -> object:
         paths.extend(matrix.path for matrix in matrices)
-        return compute(anatomy, tokenizer, texts, matrices)  # type: ignore[arg-type]
+        return moments(anatomy, tokenizer, texts, matrices)  # type: ignore[arg-type]
 
     monkeypatch.setattr(second_moments, "moments", counting)
     return paths

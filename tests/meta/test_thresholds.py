@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import editors
 from tests.harness import benchmarks
 from tests.harness.errors import UsageProblem
 from tests.harness.models import miniatures
@@ -45,8 +46,7 @@ def floor(policy: Policy, edits: int = 10, *, editor: str = "rome", model: str =
 
 def test_the_shipped_files_are_valid() -> None:
     """Every file in thresholds/ loads, and the policy answers for all areas and qualities."""
-    editors = {path.stem for path in (ROOT / "thresholds").glob("*.toml")} - {"default"}
-    policy = load_policy(ROOT / "thresholds", editors, benchmarks.BENCHMARKS, miniatures())
+    policy = load_policy(ROOT / "thresholds", editors.names(), benchmarks.ALL, miniatures())
     for area in AREAS:
         assert 0.5 <= policy.floor("any", "any", "mmlu", area, 1).value < 1
     for name in KINDS:
