@@ -26,8 +26,10 @@ NEEDED = {"kn": 0}  # of the edits; it does not edit reliably anywhere, but what
 
 # Ids without a method's name: `pytest -k memit` is the gate.
 @pytest.mark.parametrize(("model", "method"), CASES, ids=[f"method-{place}" for place in range(len(CASES))])
-def test_one_edit_takes_and_is_undone(model: str, method: str, store: Path) -> None:
+def test_one_edit_takes_and_is_undone(model: str, method: str, store: Path, request: pytest.FixtureRequest) -> None:
     """Two of three single edits take, each changes weights, and undoing one leaves not a bit of it."""
+    if method in SHORTER and request.config.option.profile != "nightly":
+        pytest.skip(f"{method} first trains a network on {model}: asked under --profile=nightly")
     base = models.load(models.find(model), device="cpu", dtype="float32")
     edits = editsets.read(editsets.SHIPPED["counterfact"])[:COUNT]
     run = Trajectory(EditorSpec(method, method, SHORTER.get(method, {})), base, edits, [COUNT], Store(store))
