@@ -1,7 +1,7 @@
 """Single edits from the unedited miniature: the methods work, so that what they cost is worth asking.
 
-By default those of ROME and MEMIT, with which everything else is compared; the gate holds the others' to a floor anyway.
-All methods are asked under `--profile=nightly`.
+By default those of ROME and MEMIT, with which everything else is compared; under `--profile=nightly` those of every
+method. The gate holds all of them to a floor anyway.
 """
 
 from __future__ import annotations
