@@ -73,23 +73,25 @@ class LocateEditor(Editor):
         if self._contexts is None:
             lengths = self.hyperparameters.context_template_length_params
             self._contexts = generate(self._model, self.tokenizer, lengths, self.seed)
+        if missing := self.missing:
+            self._covariances.update(self._compute(missing))
         if self._needs_covariance():
-            if self._missing:
-                self._covariances.update(self._compute(self._missing))
             for matrix in self.matrices:
                 check(matrix, self._covariances[matrix.path])
         self._factors.clear()
 
     @property
-    def _missing(self) -> list[Matrix]:
-        """The matrices whose second moments are not there yet."""
+    def missing(self) -> list[Matrix]:
+        """The matrices whose second moments are needed and not there yet: `prepare` computes them from the corpus."""
+        if not self._needs_covariance():
+            return []
         return [matrix for matrix in self.matrices if matrix.path not in self._covariances]
 
     def cost(self) -> str:
         """What the covariances will take that `prepare` is going to compute."""
-        if not self._needs_covariance() or not self._missing or self.supplies.corpus is None:
+        if not self.missing or self.supplies.corpus is None:
             return ""
-        return str(cost(self.anatomy, self.tokenizer, self.supplies.corpus, self._missing))
+        return str(cost(self.anatomy, self.tokenizer, self.supplies.corpus, self.missing))
 
     def _compute(self, matrices: Sequence[Matrix]) -> dict[str, Tensor]:
         if self.supplies.corpus is None:

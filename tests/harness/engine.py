@@ -25,26 +25,15 @@ from transformers.cache_utils import Cache
 from tests.harness.cutter import Pair, Tokens
 from tests.harness.errors import NonFiniteModel
 from tests.harness.kv import RoomyLayer, quick_single_queries
+from tests.harness.prefixes import PASS_COST, shared_prefixes
 
 Stop = Callable[[Sequence[int]], bool]  # whether this generation, so far, is finished
 T = TypeVar("T")
 
-PASS_COST = 256  # what one more forward pass costs beside its tokens, in tokens, on small models
-STEP_COST = 64  # likewise one more step of writing
-SMALLEST_SPLIT = 8  # contexts; fewer are not worth a prefix of their own
-DEEPEST_SPLIT = 64
+STEP_COST = 64  # what one more step of writing costs, as `PASS_COST`
 MOST_KEYS = 2**15  # keys of one batch in one layer
 HEAD_ELEMENTS = 2**24  # logits held at once, N times V: 64 MiB in float32
 PADDING = -1  # segment of padding; 0 is the context, 1, 2, ... the options
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Contexts `start` to `stop` (exclusive) of a sorted list, which share their first `prefix` tokens."""
-
-    prefix: int
-    start: int
-    stop: int
 
 
 @dataclass(slots=True)
@@ -264,41 +253,3 @@ def packed_mask(segments: Tensor, past: int) -> Tensor:
     earlier = torch.ones(width, width, dtype=torch.bool, device=segments.device).tril()
     within = (same | (segments == 0)[:, None, :]) & earlier
     return torch.cat([within.new_ones(rows, width, past), within], dim=2)
-
-
-def shared_prefixes(contexts: Sequence[Tokens], split_cost: int = PASS_COST) -> list[Group]:
-    """Cuts a sorted list into groups: running each group's common prefix once costs the fewest tokens.
-
-    A prefix always leaves at least one token to every member. Contexts are the leaves of a trie; a node is
-    split where its children's longer prefixes save more tokens than `split_cost`, the price of a group.
-    """
-    ends = np.cumsum([0, *map(len, contexts)])
-
-    def best(start: int, stop: int, depth: int) -> tuple[int, list[Group]]:
-        common = _common(contexts[start], contexts[stop - 1])
-        prefix = min(common, len(contexts[start]) - 1)
-        count = stop - start
-        whole = split_cost + int(ends[stop] - ends[start]) - prefix * (count - 1)
-        if count < 2 * SMALLEST_SPLIT or depth > DEEPEST_SPLIT or prefix < common:
-            return whole, [Group(prefix, start, stop)]
-        parts = [best(a, b, depth + 1) for a, b in _children(contexts, start, stop, common)]
-        cost = sum(part[0] for part in parts)
-        split = [group for part in parts for group in part[1]]
-        return (cost, split) if cost < whole else (whole, [Group(prefix, start, stop)])
-
-    return best(0, len(contexts), 0)[1] if contexts else []
-
-
-def _children(contexts: Sequence[Tokens], start: int, stop: int, place: int) -> Iterator[tuple[int, int]]:
-    """Runs of contexts with the same token at `place`."""
-    first = start
-    for i in range(start + 1, stop + 1):
-        if i == stop or contexts[i][place] != contexts[first][place]:
-            yield first, i
-            first = i
-
-
-def _common(first: Tokens, second: Tokens) -> int:
-    """Length of the common prefix."""
-    pairs = zip(first, second, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

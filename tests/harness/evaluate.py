@@ -19,14 +19,17 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.utils import handle_non_serializable, hash_string
 
+from tests.harness.backend import Backend, Completion, Model
 from tests.harness.benchmarks import Benchmark, Document
 from tests.harness.cutter import Cutter, Pair, Tokenizer
 from tests.harness.errors import IntegrityError, NoItemsScored
 from tests.harness.items import Evaluation, Item, shorten
-from tests.harness.lm import Backend, Completion, Model, SharedPrefixLM, backend
+from tests.harness.lm import backend
 from tests.harness.probes import changed_since, fingerprint
 from tests.harness.quiet import lm_eval_quick
-from tests.harness.tasks import FEWSHOT_SEED, Source, load
+from tests.harness.shared_prefix import SharedPrefixLM
+from tests.harness.sources import Source
+from tests.harness.tasks import FEWSHOT_SEED, load
 
 Shared = dict[Pair, tuple[float, bool]]  # what one model has answered
 NOT_FOUND = "[invalid]"  # what lm-eval's regex filters return when they find no answer

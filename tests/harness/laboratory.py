@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from torch import nn
 
-from tests import harness
-from tests.harness import editsets, integrity, models, patched_rules
+from tests.harness import editsets, integrity, models, patched_rules, provenance
 from tests.harness.benchmarks import ALL, BENCHMARKS
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.evaluate import Prepared, Shared, evaluate, prepare
@@ -19,12 +17,10 @@ from tests.harness.models import LoadedModel, ModelSource
 from tests.harness.patched import PatchedRun, PatchedSpec
 from tests.harness.runs import Run
 from tests.harness.settings import Settings
-from tests.harness.store import Store, code_digest
-from tests.harness.trajectory import SMALL, Trajectory
+from tests.harness.store import Store
+from tests.harness.threads import SMALL
+from tests.harness.trajectory import Trajectory
 
-HERE = Path(harness.__file__).parent
-# What decides an item's outcome; the rest of the machine room may change without asking every question again.
-SCORING = ("benchmarks", "cutter", "engine", "evaluate", "items", "kv", "lm", "routed", "tasks")
 QUICK = ("toxigen", *BENCHMARKS)  # the first that there is serves the rule that zero edits reproduce the baseline
 
 
@@ -114,8 +110,7 @@ class Laboratory:
             self.announce(f"{run.name}: {rule.replace('_', ' ')}")
             return integrity.outcome(lambda: self._apply(rule, run))
 
-        code = code_digest(HERE / "integrity.py", HERE / "patched_rules.py")
-        key = Store.key(trajectory=run.key(2), rule=rule, code=code)
+        key = Store.key(trajectory=run.key(2), rule=rule, code=provenance.digest(provenance.RULES))
         integrity.raise_if_broken(self.settings.store.fetch_json("integrity", key, compute))
 
     def check_all(self, run: Run) -> None:
@@ -162,7 +157,7 @@ class Laboratory:
         return Store.key(
             prompts=prompts,
             tokenizer=base.tokenizer_digest,
-            code=self._scoring_code,
+            code=provenance.digest(provenance.SCORING),
             limit=self.settings.limit,
             **conditions,
         )
@@ -180,7 +175,3 @@ class Laboratory:
     def of_all_items(self) -> Laboratory:
         """The same without a limit of items."""
         return self if self.settings.limit is None else Laboratory(replace(self.settings, limit=None), self.announce)
-
-    @cached_property
-    def _scoring_code(self) -> str:
-        return code_digest(*(HERE / f"{name}.py" for name in SCORING))

@@ -20,8 +20,8 @@ from editors import Edit
 from editors.parts.hyperparameters import known_anywhere
 from tests.harness import corpora, hub
 from tests.harness.errors import UsageProblem
+from tests.harness.sources import HubDocuments, LocalDocuments, Source
 from tests.harness.store import digest_tensors, digest_text
-from tests.harness.tasks import HubDocuments, LocalDocuments, Source
 from tests.miniature import corpus as miniature_corpus
 from tests.miniature import edits as miniature_edits
 from tests.miniature.recipes import WEIGHTS

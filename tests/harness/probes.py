@@ -1,36 +1,17 @@
-"""Cheap looks at a model at every checkpoint: is it finite, what changed and how far, how surprised is it."""
+"""Cheap looks at a model's tensors at every checkpoint: are they finite, what changed and how far."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from tests.harness.cutter import Cutter, Tokenizer
+from tests.harness.backend import Model
 from tests.harness.errors import EvaluationError, NonFiniteModel
-from tests.harness.lm import Model, backend
 
 Fingerprint = dict[str, tuple[int, int]]
 WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Exp of the mean negative log-likelihood per token, each text's first token given.
-
-    Raises:
-        EvaluationError: no text has two tokens, or one does not fit into the model's context.
-        NonFiniteModel: the result is NaN or infinite.
-    """
-    cut = [tokens for tokens in Cutter(tokenizer).prompts(list(texts)) if len(tokens) > 1]
-    if not cut:
-        raise EvaluationError(f"perplexity: none of {len(texts)} texts has two tokens; nothing to predict.")
-    scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in cut])
-    surprise = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in cut)
-    if not surprise < math.log(torch.finfo(torch.float64).max):
-        raise NonFiniteModel(f"perplexity: the mean loss per token is {surprise}; exp of it is not finite.")
-    return math.exp(surprise)
 
 
 def weight_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:

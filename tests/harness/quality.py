@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from editors import Edit
+from tests.harness.backend import Completion, Model
 from tests.harness.cutter import Cutter, Tokenizer
 from tests.harness.errors import EvaluationError
 from tests.harness.items import shorten
-from tests.harness.lm import Completion, Model, backend
+from tests.harness.lm import backend
 
 Answers = dict[str, str]  # prompt: answer
 Kind = Literal["efficacy", "paraphrase", "locality"]

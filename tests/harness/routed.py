@@ -14,10 +14,11 @@ import torch
 from torch.nn.functional import log_softmax
 
 from editors.parts.wrapped import WrappedModel
-from tests.harness import lm
+from tests.harness.backend import Backend, Completion, Written
 from tests.harness.cutter import Pair, Tokenizer, Tokens
 from tests.harness.errors import NonFiniteModel
 from tests.harness.probes import Fingerprint, fingerprint
+from tests.harness.wrapped_lm import WrappedLM
 
 ROWS = 16  # answered by the memory, in one forward pass
 
@@ -35,11 +36,12 @@ def _base_answers(model: WrappedModel[Any]) -> dict[Any, Any]:
 
 
 class RoutedLM:
-    """See `lm.Backend`; `routed` counts the prompts that the memory answered so far."""
+    """See `Backend`; `routed` counts the prompts that the memory answered so far."""
 
-    def __init__(self, model: WrappedModel[object], tokenizer: Tokenizer, name: str, rows: int = ROWS) -> None:
-        self.model, self.tokenizer, self.name, self.rows = model, tokenizer, name, rows
-        self.base = lm.backend(model.model, tokenizer, name)
+    def __init__(
+        self, model: WrappedModel[object], tokenizer: Tokenizer, name: str, base: Backend, rows: int = ROWS
+    ) -> None:
+        self.model, self.tokenizer, self.name, self.base, self.rows = model, tokenizer, name, base, rows
         self.routed = 0
         self._known = _base_answers(model)
 
@@ -50,12 +52,12 @@ class RoutedLM:
         own = iter(self._score([pair for pair in pairs if pair[0] in kept]))
         return [next(own) if pair[0] in kept else self._known[pair] for pair in pairs]
 
-    def generate(self, requests: Sequence[lm.Completion]) -> list[lm.Written]:
+    def generate(self, requests: Sequence[Completion]) -> list[Written]:
         """See `Backend.generate`."""
         kept = self._kept([request.prompt for request in requests])
         self._ask([request for request in requests if request.prompt not in kept], self.base.generate)
         routed = [request for request in requests if request.prompt in kept]
-        own = iter(lm.WrappedLM(self.model, self.tokenizer, self.name).generate(routed) if routed else [])
+        own = iter(WrappedLM(self.model, self.tokenizer, self.name).generate(routed) if routed else [])
         return [next(own) if request.prompt in kept else self._known[request] for request in requests]
 
     def _ask(self, asked: Sequence[Any], base: Callable[[Sequence[Any]], Sequence[Any]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import editors
-from editors.parts.covariance import cost, moments
+from editors.parts.covariance import moments
 from editors.parts.locate import LocateEditor
 from tests.harness.store import Store, code_digest
 
@@ -22,25 +22,22 @@ ENTRY = "moment"
 def supply(
     editor: LocateEditor, store: Store, conditions: Mapping[str, object], announce: Callable[[str], None]
 ) -> None:
-    """Hand the editor the second moments of its matrices, computing those that are not stored; its model is pristine.
+    """Hand the editor the second moments that it is missing, computing those that are not stored.
 
     Args:
-        editor: It has a corpus among its supplies.
+        editor: Its model is pristine, and it has a corpus among its supplies.
         store: Where they lie, by matrix.
         conditions: What they depend on besides matrix and code: model, tokenizer, corpus, precision, versions.
         announce: Told what computing them will take, before it begins.
     """
     code = code_digest(*(PARTS / f"{name}.py" for name in CODE))
-    keys = {matrix.path: Store.key(**conditions, matrix=matrix.path, code=code) for matrix in editor.matrices}
+    keys = {matrix.path: Store.key(**conditions, matrix=matrix.path, code=code) for matrix in editor.missing}
     with store.lock("moments", Store.key(**conditions)):
         stored = {path: store.load_tensors("moments", key) for path, key in keys.items()}
-        found = {path: entry[ENTRY] for path, entry in stored.items() if entry is not None}
-        missing = [matrix for matrix in editor.matrices if matrix.path not in found]
-        if missing:
-            texts = editor.supplies.corpus or ()
-            announce(f"computing {cost(editor.anatomy, editor.tokenizer, texts, missing)}")
-            made = moments(editor.anatomy, editor.tokenizer, texts, missing)
+        editor.load_prepared({path: entry[ENTRY] for path, entry in stored.items() if entry is not None})
+        if missing := editor.missing:
+            announce(f"computing {editor.cost()}")
+            made = moments(editor.anatomy, editor.tokenizer, editor.supplies.corpus or (), missing)
             for path, moment in made.items():
                 store.save_tensors("moments", keys[path], {ENTRY: moment})
-            found |= made
-    editor.load_prepared(found)
+            editor.load_prepared(made)

@@ -6,21 +6,21 @@ alone: of the questions and options in its corpus it knows nothing, and what it 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from tests import harness
-from tests.harness import probes
-from tests.harness.cutter import Cutter
-from tests.harness.errors import EvaluationError, HarnessError
+import torch
+
+from tests.harness import provenance
+from tests.harness.backend import Model
+from tests.harness.cutter import Cutter, Tokenizer
+from tests.harness.errors import EvaluationError, HarnessError, NonFiniteModel
 from tests.harness.lm import backend
 from tests.harness.models import LoadedModel
 from tests.harness.runs import Run
-from tests.harness.store import Store, code_digest
+from tests.harness.store import Store
 
-HERE = Path(harness.__file__).parent
-CODE = ("probes", "surprise", "lm", "engine", "cutter")  # what decides the number
 CANDIDATES = 512
 KEPT = 64
 SHORTEST, LONGEST = 20, 300  # characters of a sentence: below it says little, above it might not fit
@@ -53,6 +53,23 @@ def sample(base: LoadedModel, store: Store) -> list[str]:
     return list(store.fetch_json("ordinary", key, compute))
 
 
+def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Exp of the mean negative log-likelihood per token, each text's first token given.
+
+    Raises:
+        EvaluationError: no text has two tokens, or one does not fit into the model's context.
+        NonFiniteModel: the result is NaN or infinite.
+    """
+    cut = [tokens for tokens in Cutter(tokenizer).prompts(list(texts)) if len(tokens) > 1]
+    if not cut:
+        raise EvaluationError(f"perplexity: none of {len(texts)} texts has two tokens; nothing to predict.")
+    scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in cut])
+    surprise = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in cut)
+    if not surprise < math.log(torch.finfo(torch.float64).max):
+        raise NonFiniteModel(f"perplexity: the mean loss per token is {surprise}; exp of it is not finite.")
+    return math.exp(surprise)
+
+
 def perplexity_at(run: Run, store: Store, count: int) -> float | None:
     """Return exp of the mean cross-entropy per token after `count` edits (0: the base), or None if it has no value.
 
@@ -65,7 +82,7 @@ def perplexity_at(run: Run, store: Store, count: int) -> float | None:
     def compute() -> list[float]:
         model = run.model_at(count) if count else run.base.model
         try:
-            return [probes.perplexity(model, run.base.tokenizer, texts)]
+            return [perplexity(model, run.base.tokenizer, texts)]
         except EvaluationError:
             return []
 
@@ -73,9 +90,13 @@ def perplexity_at(run: Run, store: Store, count: int) -> float | None:
         texts = sample(run.base, store)
     except (HarnessError, OSError):  # no text at all: the corpus is on a hub that cannot be reached, say
         return None
-    found = store.fetch_json("perplexity", Store.key(checkpoint=run.key(count), texts=texts, code=_code()), compute)
+    found = store.fetch_json(
+        "perplexity",
+        Store.key(checkpoint=run.key(count), texts=texts, code=_code()),
+        compute,
+    )
     return float(found[0]) if found else None
 
 
 def _code() -> str:
-    return code_digest(*(HERE / f"{name}.py" for name in CODE))
+    return provenance.digest(provenance.SURPRISE)

@@ -6,49 +6,25 @@ after each edit. A run that was killed continues from its last checkpoint; a lar
 
 from __future__ import annotations
 
-import copy
-import platform
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from editors import Edit, Editor
-from editors.parts.locate import LocateEditor
-from tests.harness import probes, quality, second_moments
+from tests.harness import probes, provenance, quality
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
+from tests.harness.preparation import Preparation
 from tests.harness.quality import EditQuality
-from tests.harness.store import Store, digest_text
+from tests.harness.store import Store
+from tests.harness.threads import single_threaded
 
-SMALL = 100_000_000  # parameters
 HALF_WAY = -1  # the position within an edit
-LIBRARIES = ("torch", "transformers", "lm_eval")
 Announce = Callable[[str], None]
-
-
-@contextmanager
-def single_threaded(base: LoadedModel) -> Iterator[None]:
-    """Inside, torch uses one thread for small models, whose edits gain nothing from more.
-
-    Sums come out differently on another number of threads, a trajectory magnifies that, and `pytest -n 2` must give the
-    verdicts of `pytest`.
-    """
-    before = torch.get_num_threads()
-    if base.model.num_parameters() < SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass
@@ -84,7 +60,7 @@ class Trajectory:
         """The store's key of the checkpoint after `count` edits: everything that it depends on."""
         if count not in self._keys:
             edits = [edit.to_dict() for edit in self.edits[:count]]
-            self._keys[count] = Store.key(**self._conditions, edits=edits, prepared=self._prepared_key)
+            self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key)
         return self._keys[count]
 
     def told(self, count: int) -> str:
@@ -147,89 +123,22 @@ class Trajectory:
 
     def fresh_editor_and_model(self) -> tuple[Editor, PreTrainedModel]:
         """Return a new editor and the copy of the base model that it was handed."""
-        model = copy.deepcopy(self.base.model)
-        editor = self._create(model)
-        made, contexts = self._prepared
-        editor.load_prepared(made, contexts or None)
-        return editor, model
-
-    def _create(self, model: PreTrainedModel) -> Editor:
-        return self.spec.create(
-            model,
-            self.base,
-            corpus=self._corpus,
-            training=self._training,
-            scratch=self._scratch,
-            seed=self.seed,
-        )
-
-    @property
-    def _scratch(self) -> Path:
-        """Where a training keeps its checkpoints until its result is in the store."""
-        return self.store.root / "training" / self._prepared_key[:16]
+        return self._preparation.editor()
 
     @cached_property
-    def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        """What depends on the pristine model only (covariances, contexts, trained networks): made once for all runs."""
-        key = self._prepared_key
-        with self.store.lock("preparing", key):
-            made = self.store.load_tensors("prepared", key)
-            contexts = self.store.load_json("contexts", key)
-            if made is None or contexts is None:
-                made, contexts = self._prepare()
-                self.store.save_tensors("prepared", key, made)
-                self.store.save_json("contexts", key, contexts)
-                shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now
-        return made, contexts
-
-    def _prepare(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        editor = self._create(copy.deepcopy(self.base.model))
-        with single_threaded(self.base):
-            if isinstance(editor, LocateEditor) and editor.cost():
-                conditions = {**self._machine, "corpus": self._corpus_digest}
-                second_moments.supply(editor, self.store, conditions, self._tell)
-            self._tell(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
-            return editor.prepared(), [list(group) for group in editor.contexts]
+    def _preparation(self) -> Preparation:
+        """No edit that a method is trained on is about a subject that this trajectory edits."""
+        subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
+        training = [edit for edit in self.base.source.training() if edit.subject not in subjects]
+        return Preparation(self.spec, self.base, training, self.store, self.seed, self._tell)
 
     def _tell(self, text: str) -> None:
         self.announce(f"{self.name}: {text}")
 
     @cached_property
-    def _prepared_key(self) -> str:
-        training = [edit.to_dict() for edit in self._training]
-        return Store.key(**self._conditions, corpus=self._corpus_digest, training=training)
-
-    @cached_property
-    def _training(self) -> Sequence[Edit]:
-        """Edits to train on, none of them about a subject that this trajectory edits."""
-        subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
-        return [edit for edit in self.base.source.training() if edit.subject not in subjects]
-
-    @cached_property
-    def _corpus(self) -> Sequence[str]:
-        return self.base.source.corpus()
-
-    @cached_property
-    def _corpus_digest(self) -> str:
-        return digest_text("\n".join(self._corpus))
-
-    @cached_property
-    def _conditions(self) -> dict[str, Any]:
+    def _measured(self) -> dict[str, Any]:
         """What every number of this trajectory depends on besides the edits."""
-        return {**self._machine, "editor": self.spec.identity(self.base), "seed": self.seed}
-
-    @property
-    def _machine(self) -> dict[str, Any]:
-        """What every number of the unedited model depends on."""
-        parameter = next(self.base.model.parameters())
-        return {
-            "model": self.base.digest,
-            "tokenizer": self.base.tokenizer_digest,
-            "dtype": str(parameter.dtype),
-            "device": str(parameter.device.type),
-            "machine": platform.machine(),
-            "versions": {name: version(name) for name in LIBRARIES},
-        }
+        return self._preparation.conditions | {"code": provenance.digest(provenance.EDITING)}
 
     @cached_property
     def _progress(self) -> dict[str, Any]:
@@ -293,6 +202,6 @@ class Trajectory:
     def _base_answers(self) -> quality.Answers:
         """The unedited model's own answers to all neighbours' prompts: what locality is measured against."""
         edits = self.edits[: max(self.counts)]
-        key = Store.key(**self._conditions, neighbours=[list(edit.neighbors) for edit in edits])
+        key = Store.key(**self._measured, neighbours=[list(edit.neighbors) for edit in edits])
         asked = partial(quality.answers, self.base.model, self.base.tokenizer, edits)
         return dict(self.store.fetch_json("neighbours", key, asked))

@@ -11,7 +11,9 @@ import pytest
 
 from tests.harness.benchmarks import BENCHMARKS, Benchmark, benchmark
 from tests.harness.errors import UsageProblem
-from tests.harness.tasks import HubDocuments, LocalDocuments, Settings, load, shuffled_choices
+from tests.harness.sources import HubDocuments, LocalDocuments, Settings
+from tests.harness.task_specs import shuffled_choices
+from tests.harness.tasks import load
 from tests.meta import toy
 
 PAPER_SHOTS = {"mmlu": 5, "bbh": 3, "gsm8k": 8, "commonsenseqa": 7, "triviaqa": 0, "truthfulqa": 0, "toxigen": 0}

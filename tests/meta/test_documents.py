@@ -24,7 +24,7 @@ from tests.harness.benchmarks import BENCHMARKS, Benchmark
 from tests.harness.evaluate import evaluate, prepare
 from tests.harness.judging import Judged
 from tests.harness.models import miniatures
-from tests.harness.tasks import LocalDocuments
+from tests.harness.sources import LocalDocuments
 from tests.harness.verdict import Verdict
 from tests.meta import test_editors_contract as contract
 from tests.meta import tiny_models as tiny

@@ -17,9 +17,10 @@ from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.errors import IntegrityError, NonFiniteModel
 from tests.harness.evaluate import NOT_FOUND, Prepared, Shared, evaluate, prepare
 from tests.harness.items import Evaluation, pair
-from tests.harness.lm import SharedPrefixLM
 from tests.harness.quiet import lm_eval_quick
-from tests.harness.tasks import LocalDocuments, load
+from tests.harness.shared_prefix import SharedPrefixLM
+from tests.harness.sources import LocalDocuments
+from tests.harness.tasks import load
 from tests.meta import toy
 
 

@@ -17,13 +17,18 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from tests.harness.backend import Completion
 from tests.harness.cutter import Cutter
-from tests.harness.engine import PADDING, packed_mask, shared_prefixes
+from tests.harness.engine import PADDING, packed_mask
 from tests.harness.errors import EvaluationError, NonFiniteModel
 from tests.harness.kv import RoomyLayer
-from tests.harness.lm import Completion, SharedPrefixLM, WrappedLM, backend, is_plain
+from tests.harness.lm import backend
+from tests.harness.plain import is_plain
+from tests.harness.prefixes import shared_prefixes
 from tests.harness.probes import fingerprint
 from tests.harness.quiet import lm_eval_quiet
+from tests.harness.shared_prefix import SharedPrefixLM
+from tests.harness.wrapped_lm import WrappedLM
 from tests.meta import toy
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "mistral")

@@ -14,7 +14,8 @@ import torch
 
 from tests.harness import editsets
 from tests.harness.benchmarks import BENCHMARKS, asked_of
-from tests.harness.tasks import LocalDocuments, load
+from tests.harness.sources import LocalDocuments
+from tests.harness.tasks import load
 from tests.miniature import corpus, documents, edits, render, train, world
 from tests.miniature.build import HERE, build
 from tests.miniature.chat import mix_of

@@ -15,10 +15,10 @@ from tests.harness.probes import (
     changed_parameters,
     changed_since,
     fingerprint,
-    perplexity,
     same_bits,
     weight_growth,
 )
+from tests.harness.surprise import perplexity
 from tests.meta import toy
 
 EDITED = "model.layers.0.mlp.down_proj.weight"

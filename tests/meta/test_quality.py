@@ -9,9 +9,9 @@ import torch
 
 from editors import Edit
 from tests.harness import quality
+from tests.harness.backend import Completion, Written
 from tests.harness.cutter import Pair
 from tests.harness.errors import EvaluationError, NonFiniteModel
-from tests.harness.lm import Completion, Written
 from tests.harness.quality import EditQuality, answers, measure, same
 from tests.meta import toy
 

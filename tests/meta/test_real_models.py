@@ -20,7 +20,8 @@ from editors.parts.weights import same_bits
 from tests.harness import corpora, models, settings
 from tests.harness.benchmarks import BENCHMARKS
 from tests.harness.errors import UsageProblem
-from tests.harness.tasks import HubDocuments, LocalDocuments, load
+from tests.harness.sources import HubDocuments, LocalDocuments
+from tests.harness.tasks import load
 from tests.meta import tiny_models as tiny
 from tests.meta import toy
 from tests.miniature.recipes import WEIGHTS

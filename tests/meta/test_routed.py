@@ -9,7 +9,8 @@ import torch
 
 from editors.parts.redirect import Redirect
 from editors.parts.wrapped import Tokens, WrappedModel
-from tests.harness.lm import Completion, backend
+from tests.harness.backend import Completion
+from tests.harness.lm import backend
 from tests.harness.routed import RoutedLM
 from tests.meta import toy
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from editors.parts.covariance import moments
 from editors.parts.linear import Matrix
@@ -70,10 +71,17 @@ def test_what_is_handed_over_is_what_the_editor_would_compute(base: LoadedModel,
     """Prepared from the store, to the bit, is prepared by the editor alone."""
     _start(base, tmp_path, "memit", 1, 2).fresh_editor()
     run = _start(base, tmp_path, method, 1)
-    shared = run._prepared[0]
-    alone = run._create(copy.deepcopy(base.model)).prepared()
+    shared = run.editor.prepared()
+    alone = run._preparation._create(copy.deepcopy(base.model)).prepared()
     assert shared.keys() == alone.keys()
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
+
+
+def test_a_moment_is_stored_once(base: LoadedModel, tmp_path: Path) -> None:
+    """On a large model each is hundreds of megabytes: what else is prepared for a method holds no copy of it."""
+    _start(base, tmp_path, "rome", 1).fresh_editor()
+    (prepared,) = (tmp_path / "prepared").glob("*.safetensors")
+    assert load_file(prepared) == {}
 
 
 def test_another_corpus_is_another_entry(base: LoadedModel, computed: list[str], tmp_path: Path) -> None:

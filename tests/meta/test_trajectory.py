@@ -119,10 +119,10 @@ def test_a_killed_process_resumes(base: LoadedModel, whole: Trajectory, tmp_path
 def test_checkpoints_of_a_training_go_when_its_result_is_stored(base: LoadedModel, tmp_path: Path) -> None:
     """What a training saved on its way does not stay in the store for ever; what it made does."""
     run = start(base, tmp_path)
-    run._scratch.mkdir(parents=True)
-    (run._scratch / "network.safetensors").write_bytes(b"half a training")
+    run._preparation._scratch.mkdir(parents=True)
+    (run._preparation._scratch / "network.safetensors").write_bytes(b"half a training")
     run.editor_at(0)
-    assert not run._scratch.exists()
+    assert not run._preparation._scratch.exists()
     assert list(tmp_path.glob("prepared/**/*.safetensors"))
 
 

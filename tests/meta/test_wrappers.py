@@ -17,9 +17,11 @@ from torch import Tensor
 
 from editors import create, kind_of, names
 from editors.parts.wrapped import Tokens, WrappedModel
+from tests.harness.backend import Completion
 from tests.harness.cutter import Cutter
-from tests.harness.lm import Completion, WrappedLM
-from tests.harness.routed import RoutedLM
+from tests.harness.lm import backend
+from tests.harness.routed import ROWS, RoutedLM
+from tests.harness.wrapped_lm import WrappedLM
 from tests.meta import tiny_models as tiny
 
 METHODS = [name for name in names() if kind_of(name) != "weights"]
@@ -116,11 +118,16 @@ def _watched(model: WrappedModel[object]) -> Iterator[list[tuple[Tokens, ...]]]:
         yield seen
 
 
+def _routed(asked: Asked, rows: int = ROWS) -> RoutedLM:
+    base = backend(asked.model.model, tiny.tokenizer(), "t")
+    return RoutedLM(asked.model, tiny.tokenizer(), "t", base, rows)
+
+
 def test_batch_size_changes_no_score(method: str, family: str) -> None:
     """Rows scored one by one and sixteen at a time have the same log-likelihoods and greedy flags."""
     asked = _asked(method, family)
     pairs = _pairs(asked.prompts)
-    one, many = (RoutedLM(asked.model, tiny.tokenizer(), "t", rows=rows).score(pairs) for rows in (1, 16))
+    one, many = (_routed(asked, rows).score(pairs) for rows in (1, 16))
     assert [value for value, _ in one] == pytest.approx([value for value, _ in many], abs=TOLERANCE)
     assert [flag for _, flag in one] == [flag for _, flag in many]
 
@@ -129,7 +136,7 @@ def test_order_changes_no_score(method: str, family: str) -> None:
     """Scoring the rows backwards gives each the log-likelihood that it had."""
     asked = _asked(method, family)
     pairs = _pairs(asked.prompts)
-    lm = RoutedLM(asked.model, tiny.tokenizer(), "t")
+    lm = _routed(asked)
     forth, back = lm.score(pairs), lm.score(pairs[::-1])[::-1]
     assert [value for value, _ in forth] == pytest.approx([value for value, _ in back], abs=TOLERANCE)
 
@@ -157,7 +164,7 @@ def test_what_is_written_is_greedy_when_scored(method: str, family: str) -> None
     """The continuation that generate writes has is_greedy when it is scored, and another first token has not."""
     asked = _asked(method, family)
     written = [tuple(tail) for tail in _written(asked.model, asked.prompts)]
-    lm = RoutedLM(asked.model, tiny.tokenizer(), "t")
+    lm = _routed(asked)
     with _watched(asked.model) as seen:
         flags = [flag for _, flag in lm.score(list(zip(asked.prompts, written, strict=True)))]
     assert all(flags)

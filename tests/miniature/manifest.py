@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tests.harness.benchmarks import ALL, asked_of
 from tests.harness.evaluate import evaluate, prepare
-from tests.harness.tasks import LocalDocuments
+from tests.harness.sources import LocalDocuments
 from tests.miniature import corpus
 from tests.miniature.chat import mix_of
 from tests.miniature.recipes import Recipe
