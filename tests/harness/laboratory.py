@@ -10,6 +10,7 @@ from torch import nn
 
 from tests.harness import editsets, integrity, models, patched_rules, provenance
 from tests.harness.benchmarks import ALL, BENCHMARKS
+from tests.harness.conditions import conditions
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.evaluate import Prepared, Shared, evaluate, prepare
 from tests.harness.items import Evaluation
@@ -79,15 +80,14 @@ class Laboratory:
         place = (source.name, benchmark)
         if place not in self._baselines:
             base = self.model(source)
-            conditions = {"model": base.digest, "dtype": self.settings.dtype, "device": self.settings.device}
-            key = self._key(base, benchmark, **conditions)
+            key = self._key(base, benchmark)
             what = f"{source.name}: baseline of {benchmark}"
             self._baselines[place] = self._fetch(key, what, base, benchmark, lambda: base.model, who=base.digest)
         return self._baselines[place]
 
     def evaluation(self, run: Run, count: int, benchmark: str) -> Evaluation:
         """Return the edited model's items after `count` edits."""
-        key = self._key(run.base, benchmark, checkpoint=run.key(count))
+        key = self._key(run.base, benchmark, run.key(count))
         if self._latest is None or self._latest[0] != key:
             what = f"{run.name}: {benchmark} after {count} edits"
             found = self._fetch(key, what, run.base, benchmark, lambda: run.model_at(count), who=run.key(count))
@@ -152,14 +152,13 @@ class Laboratory:
 
         return Evaluation.from_json(self.settings.store.fetch_json("items", key, compute))
 
-    def _key(self, base: LoadedModel, benchmark: str, **conditions: object) -> str:
-        prompts = self._ready(base, benchmark).digest
+    def _key(self, base: LoadedModel, benchmark: str, checkpoint: str | None = None) -> str:
         return Store.key(
-            prompts=prompts,
-            tokenizer=base.tokenizer_digest,
+            base=conditions(base),
+            checkpoint=checkpoint,
+            prompts=self._ready(base, benchmark).digest,
             code=provenance.digest(provenance.SCORING),
             limit=self.settings.limit,
-            **conditions,
         )
 
     def _ready(self, base: LoadedModel, benchmark: str) -> Prepared:

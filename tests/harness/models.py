@@ -134,7 +134,7 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
         raise _not_loaded("--model", source.location, error) from error
     model = load_weights("--model", source.location, device=device, dtype=dtype)
     digest = digest_tensors(dict(model.named_parameters()))
-    return LoadedModel(source, model, tokenizer, digest, digest_text(_vocabulary(source, tokenizer)))
+    return LoadedModel(source, model, tokenizer, digest, digest_text(_cutting(source, tokenizer)))
 
 
 def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreTrainedModel:
@@ -227,11 +227,10 @@ def _refuse_several_devices(model: PreTrainedModel) -> None:
         )
 
 
-def _vocabulary(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> str:
+def _cutting(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> str:
     if not getattr(tokenizer, "is_fast", False):
         raise UsageProblem(f"--model {source.location!r}: no fast tokenizer (tokenizer.json), which editors need.")
-    text: str = tokenizer.backend_tokenizer.to_str()
-    return text
+    return f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"
 
 
 def digest_of(source: ModelSource) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from editors import Edit
-from tests.harness import models, probes, quality
+from tests.harness import models, probes, provenance, quality
+from tests.harness.conditions import conditions
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.errors import UsageProblem
 from tests.harness.models import LoadedModel, ModelSource
@@ -119,13 +120,12 @@ class PatchedRun:
         return dict(probes.tensors(self.base.model))
 
     def key(self, count: int) -> str:
-        """Return the store's key: both models, the tokenizer, the type, and the edits asked about."""
+        """Return the store's key: both models, what they are asked with, and the edits asked about."""
         return Store.key(
-            base=self.base.digest,
-            model=self.patched.digest if count else self.base.digest,
-            tokenizer=self.base.tokenizer_digest,
-            dtype=str(next(self.base.model.parameters()).dtype),
+            base=conditions(self.base),
+            model=conditions(self.patched if count else self.base),
             edits=[edit.to_dict() for edit in self.edits[:count]],
+            code=provenance.digest((*provenance.EDITING, "patched")),
         )
 
     def model_at(self, count: int) -> nn.Module:

@@ -7,12 +7,10 @@ method and hyperparameters.
 from __future__ import annotations
 
 import copy
-import platform
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,11 @@ from transformers import PreTrainedModel
 from editors import Edit, Editor
 from editors.parts.locate import LocateEditor
 from tests.harness import second_moments
+from tests.harness.conditions import conditions
 from tests.harness.editor_specs import EditorSpec
 from tests.harness.models import LoadedModel
 from tests.harness.store import Store, digest_text
 from tests.harness.threads import single_threaded
-
-LIBRARIES = ("torch", "transformers", "lm_eval")
 
 
 @dataclass
@@ -68,20 +65,7 @@ class Preparation:
     @cached_property
     def conditions(self) -> dict[str, Any]:
         """What every edit depends on besides itself and what is prepared."""
-        return {**self._machine, "editor": self.spec.identity(self.base), "seed": self.seed}
-
-    @property
-    def _machine(self) -> dict[str, Any]:
-        """What every number of the unedited model depends on."""
-        parameter = next(self.base.model.parameters())
-        return {
-            "model": self.base.digest,
-            "tokenizer": self.base.tokenizer_digest,
-            "dtype": str(parameter.dtype),
-            "device": str(parameter.device.type),
-            "machine": platform.machine(),
-            "versions": {name: version(name) for name in LIBRARIES},
-        }
+        return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
 
     def _create(self, model: PreTrainedModel) -> Editor:
         return self.spec.create(
@@ -120,7 +104,9 @@ class Preparation:
             return set()
         supplied = {matrix.path for matrix in editor.missing}
         with single_threaded(self.base):
-            second_moments.supply(editor, self.store, self._machine | {"corpus": self._corpus_digest}, self.announce)
+            second_moments.supply(
+                editor, self.store, conditions(self.base) | {"corpus": self._corpus_digest}, self.announce
+            )
         return supplied
 
     @property

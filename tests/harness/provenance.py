@@ -6,6 +6,7 @@ printed, asked for, reported) may change without measuring anything again.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from tests import harness
@@ -28,6 +29,7 @@ SURPRISE = (*ANSWERING, "surprise")
 NUMBERLESS = ("errors", "hub", "quiet")  # words, a network's failures, what a library prints
 
 
+@cache
 def digest(modules: tuple[str, ...]) -> str:
     """A sha256 of the named modules' files."""
     return code_digest(*(HERE / f"{name}.py" for name in modules))

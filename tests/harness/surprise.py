@@ -14,6 +14,7 @@ import torch
 
 from tests.harness import provenance
 from tests.harness.backend import Model
+from tests.harness.conditions import conditions
 from tests.harness.cutter import Cutter, Tokenizer
 from tests.harness.errors import EvaluationError, HarnessError, NonFiniteModel
 from tests.harness.lm import backend
@@ -49,7 +50,7 @@ def sample(base: LoadedModel, store: Store) -> list[str]:
         loss = {text: -score / (len(ids) - 1) for (text, ids), (score, _) in zip(cut, scores, strict=True)}
         return sorted(loss, key=lambda text: loss[text])[:KEPT]
 
-    key = Store.key(model=base.digest, tokenizer=base.tokenizer_digest, texts=texts, code=_code())
+    key = Store.key(base=conditions(base), texts=texts, code=_code())
     return list(store.fetch_json("ordinary", key, compute))
 
 

@@ -17,7 +17,9 @@ from tests.harness.trajectory import Trajectory
 
 HERE = Path(harness.__file__).parent
 # A trajectory's key holds what these give it (weights, texts, hyperparameters, second moments), not how they found it.
-IN_THE_KEY = frozenset({"corpora", "editor_specs", "models", "preparation", "second_moments", "sources", "store"})
+IN_THE_KEY = frozenset(
+    {"conditions", "corpora", "editor_specs", "models", "preparation", "second_moments", "sources", "store"}
+)
 
 
 def _imported(module: str) -> set[str]:
