@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -55,8 +56,13 @@ class Laboratory:
 
     def _let_go_of_large_models(self) -> None:
         """Forget them and the copies of them that are being edited: two would not fit where one does."""
-        if any(loaded.model.num_parameters() >= SMALL for loaded in self._loaded.values()):
+        if self._holds_large_models:
             self._loaded, self._runs, self._answered = {}, {}, {}
+            gc.collect()
+
+    @property
+    def _holds_large_models(self) -> bool:
+        return any(loaded.model.num_parameters() >= SMALL for loaded in self._loaded.values())
 
     def trajectory(self, editor: EditorSpec, source: ModelSource, *, order: int = 0) -> Run:
         """Return the trajectory of this editor on this model; the one before is let go, with its copy of the model.
@@ -65,7 +71,10 @@ class Laboratory:
         """
         place = (editor.name, source.name, order)
         if place not in self._runs:
-            self._runs = {place: self._run(editor, source, order)}
+            self._runs = {}
+            if self._holds_large_models:
+                gc.collect()  # some wrappers and their editors hold one another
+            self._runs[place] = self._run(editor, source, order)
         return self._runs[place]
 
     def _run(self, editor: EditorSpec, source: ModelSource, order: int) -> Run:

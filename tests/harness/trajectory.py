@@ -130,10 +130,8 @@ class Trajectory:
         """No edit that a method is trained on is about a subject that this trajectory edits."""
         subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
         training = [edit for edit in self.base.source.training() if edit.subject not in subjects]
-        return Preparation(self.spec, self.base, training, self.store, self.seed, self._tell)
-
-    def _tell(self, text: str) -> None:
-        self.announce(f"{self.name}: {text}")
+        tell = partial(_tell, self.announce, self.name)  # not a method of ours: with a cycle, a large model stays on
+        return Preparation(self.spec, self.base, training, self.store, self.seed, tell)
 
     @cached_property
     def _measured(self) -> dict[str, Any]:
@@ -182,7 +180,7 @@ class Trajectory:
         number = self._position
         edit = self.edits[number]
         if number % 10 == 0:
-            self._tell(f"edit {number + 1} of {target}")
+            _tell(self.announce, self.name, f"edit {number + 1} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
         with single_threaded(self.base):
             self.editor.apply(edit)
@@ -205,3 +203,7 @@ class Trajectory:
         key = Store.key(**self._measured, neighbours=[list(edit.neighbors) for edit in edits])
         asked = partial(quality.answers, self.base.model, self.base.tokenizer, edits)
         return dict(self.store.fetch_json("neighbours", key, asked))
+
+
+def _tell(announce: Announce, name: str, text: str) -> None:
+    announce(f"{name}: {text}")
