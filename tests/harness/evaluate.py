@@ -64,7 +64,7 @@ class Prepared:
         questions: by lm-eval task, in lm-eval's order.
         pairs: tokens of all (context, option) pairs, in the order of the questions; empty for generations.
         completions: the generations asked for; empty for choices.
-        digest: changes with any prompt, option, metric or length; part of the store's key.
+        digest: changes with any prompt, option, right answer, metric or length; part of the store's key.
     """
 
     benchmark: Benchmark
@@ -112,7 +112,7 @@ def prepare(benchmark: Benchmark, source: Source, tokenizer: Tokenizer, limit: i
         texts = [instance.args[0] for instance in instances]
         prompts = cutter.prompts([_turn(tokenizer, text) for text in texts] if benchmark.chat else texts)
         completions = [_completion(i, prompt) for i, prompt in zip(instances, prompts, strict=True)]
-    digest = _digest(benchmark, instances, pairs or completions)
+    digest = _digest(benchmark, questions, pairs or completions)
     return Prepared(benchmark, tokenizer, tasks, questions, pairs, completions, digest)
 
 
@@ -279,8 +279,13 @@ def _completion(instance: Instance, prompt: tuple[int, ...]) -> Completion:
     return Completion(text, prompt, tuple(settings["until"]), settings["max_gen_toks"])
 
 
-def _digest(row: Benchmark, instances: Sequence[Instance], requests: Sequence[object]) -> str:
+def _digest(row: Benchmark, questions: dict[str, list[Question]], requests: Sequence[object]) -> str:
+    """Of what is asked, and of what counts as right: a corrected answer is in no prompt."""
     digest = hashlib.sha256(f"{row.name}|{row.task}|{row.metric_key}".encode())
-    for instance, request in zip(instances, requests, strict=True):
-        digest.update(repr((instance.task_name, instance.args, request)).encode())
+    left = iter(requests)
+    for task, group in questions.items():
+        for question in group:
+            digest.update(repr((task, question.outline, question.labels, question.chance)).encode())
+            for instance in question.instances:
+                digest.update(repr((instance.args, next(left))).encode())
     return digest.hexdigest()

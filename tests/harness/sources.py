@@ -23,7 +23,6 @@ are read as they are: `bbh/<subtask>/test.json`. Keep their canary line, and the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +54,6 @@ class Source(Protocol):
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
         """What lm-eval's task manager is to load."""
-
-    def digest(self, benchmark: Benchmark) -> str:
-        """Changes whenever the documents or their settings do."""
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether there are documents for this benchmark."""
@@ -124,14 +120,6 @@ class LocalDocuments:
         grouped: list[Spec | str] = [{"group": benchmark.name, "task": children}] if children else []
         return grouped + alone
 
-    def digest(self, benchmark: Benchmark) -> str:
-        """SHA-256 over settings, file names and contents."""
-        digest = hashlib.sha256(repr(self.settings(benchmark)).encode())
-        for subtask, files in self._subtasks(benchmark).items():
-            for split, path in files.items():
-                digest.update(f"|{subtask}|{split}|".encode() + path.read_bytes())
-        return digest.hexdigest()
-
     def _subtasks(self, benchmark: Benchmark) -> dict[str, dict[str, Path]]:
         """Files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
         top = self.folder / benchmark.documents_folder
@@ -176,7 +164,3 @@ class HubDocuments:
         if not changed:
             return [benchmark.task]
         return [{"group": benchmark.name, "task": [{"task": benchmark.task, **changed}]}]
-
-    def digest(self, benchmark: Benchmark) -> str:
-        """Name and settings; whether the hub served the same documents, the items' hashes tell."""
-        return hashlib.sha256(f"hub|{benchmark.task}|{self.settings(benchmark)}".encode()).hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,31 @@ def test_a_sample_is_even_and_nested(many: LocalDocuments) -> None:
     assert set(large[1].values()) <= {19, 20, 21}
     assert max(large[2].values()) - min(large[2].values()) <= 6
     assert small[0] == asked(20)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "field", "value"),
+    [
+        ("mmlu", "mmlu/anatomy/test.jsonl", "answer", lambda old: (old + 1) % 4),
+        ("bbh", "bbh/object_counting/test.jsonl", "target", lambda old: f"{old}1"),
+        ("gsm8k", "gsm8k/test.jsonl", "answer", lambda old: f"{old}1"),
+        ("commonsenseqa", "commonsense_qa/validation.jsonl", "answerKey", lambda old: "B" if old == "A" else "A"),
+        ("triviaqa", "triviaqa/validation.jsonl", "answer", lambda old: {**old, "aliases": ["other"]}),
+        ("truthfulqa_mc2", "truthfulqa_mc1/validation.jsonl", "mc2_targets",
+         lambda old: {**old, "labels": old["labels"][::-1]}),
+        ("toxigen", "toxigen/test.jsonl", "toxicity_human", lambda old: 6.0 - old),
+    ],
+)  # fmt: skip
+def test_another_right_answer_is_another_question(
+    name: str, file: str, field: str, value: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    """A key that was corrected in the documents shows in no prompt; what was scored by the old one is asked again."""
+    source = LocalDocuments(toy.write_documents(tmp_path))
+    before = prepare(BENCHMARKS[name], source, toy.tokenizer(bos=True)).digest
+    rows = [json.loads(line) for line in (tmp_path / file).read_text().splitlines()]
+    rows[0][field] = value(rows[0][field])
+    (tmp_path / file).write_text("\n".join(map(json.dumps, rows)))
+    assert prepare(BENCHMARKS[name], source, toy.tokenizer(bos=True)).digest != before
 
 
 def test_a_limit_beyond_all_asks_all(source: LocalDocuments) -> None:
