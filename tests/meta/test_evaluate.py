@@ -213,6 +213,19 @@ def test_another_right_answer_is_another_question(
     assert prepare(BENCHMARKS[name], source, toy.tokenizer(bos=True)).digest != before
 
 
+def test_another_setting_is_another_question(tmp_path: Path) -> None:
+    """One changed setting of the folder changes the digest of that benchmark and of no other."""
+    source = LocalDocuments(toy.write_documents(tmp_path))
+
+    def digests() -> dict[str, str]:
+        return {name: prepare(row, source, toy.tokenizer(bos=True)).digest for name, row in BENCHMARKS.items()}
+
+    before, settings = digests(), tmp_path / "settings.toml"
+    settings.write_text(settings.read_text().replace("max_new_tokens = 8", "max_new_tokens = 9"))
+    after = digests()
+    assert {name for name in before if after[name] != before[name]} == {"triviaqa"}
+
+
 def test_a_limit_beyond_all_asks_all(source: LocalDocuments) -> None:
     """A limit larger than the benchmark is the benchmark, prompts included."""
     row, tokenizer = BENCHMARKS["commonsenseqa"], toy.tokenizer(bos=True)
