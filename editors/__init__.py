@@ -6,9 +6,9 @@
 This package knows nothing of pytest, lm-eval, thresholds or files of results.
 """
 
-from editors.parts.base import Editor
-from editors.parts.edit import Edit
-from editors.parts.errors import (
+from editors.core.edit import Edit
+from editors.core.editor import Editor
+from editors.core.errors import (
     ContextOverflow,
     EditError,
     EditorError,
@@ -22,7 +22,7 @@ from editors.parts.errors import (
     StateMismatch,
     UnsupportedModel,
 )
-from editors.parts.registry import check_settings, create, kind_of, names
+from editors.core.registry import check_settings, create, kind_of, names
 
 __all__ = [
     "ContextOverflow",

@@ -20,14 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from editors.parts.edit import Edit
-from editors.parts.errors import HyperparameterError, StateMismatch
-from editors.parts.hyperparameters import LocateHyperparameters
-from editors.parts.linear import Matrix
-from editors.parts.solve import null_space, projected_keys
-from editors.parts.spread import SpreadEditor
-from editors.parts.supplies import Supplies
-from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
+from editors.core.edit import Edit
+from editors.core.errors import HyperparameterError, StateMismatch
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.locate.closed_form import null_space, projected_keys
+from editors.locate.layer_spread import SpreadEditor
+from editors.models.projection import Matrix
 
 PROJECTION = "projection:"
 KEYS = "keys:"
@@ -60,9 +60,9 @@ class AlphaEdit(SpreadEditor):
         tokenizer: PreTrainedTokenizerBase,
         *,
         hyperparameters: AlphaEditHyperparameters,
-        supplies: Supplies | None = None,
+        resources: EditorResources | None = None,
     ) -> None:
-        super().__init__(model, tokenizer, hyperparameters=hyperparameters, supplies=supplies)
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self._projections: dict[str, Tensor] = {}  # by module path, [f, f] float32
         self._past: dict[str, Tensor] = {}  # keys of the edits so far by module path, [m, f]
         self._measured: dict[str, Tensor] = {}  # those of the batch at hand, [n, f]

@@ -22,17 +22,17 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from editors.parts.above import Above
-from editors.parts.anatomy import Anatomy
-from editors.parts.base import Editor, Kind
-from editors.parts.edit import Edit
-from editors.parts.errors import NoEffect, NonFiniteEdit
-from editors.parts.hyperparameters import BaseHyperparameters, Layers
-from editors.parts.passes import Trace
-from editors.parts.supplies import Supplies
-from editors.parts.tokens import Row, prompt_row, target_ids, target_row
-from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
-from editors.parts.weights import same_bits
+from editors.core.edit import Edit
+from editors.core.editor import Editor, Kind
+from editors.core.errors import NoEffect, NonFiniteEdit
+from editors.core.hyperparameters import BaseHyperparameters, Layers
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.core.weights import same_bits
+from editors.models.architecture import Architecture
+from editors.models.suffix_forward import UpperBlocks
+from editors.models.tokens import Row, prompt_row, target_ids, target_row
+from editors.models.trace import Trace
 
 ENOUGH = 1e-2  # a loss below this asks for no step, as in the authors' code
 
@@ -65,10 +65,12 @@ class FtlHyperparameters(BaseHyperparameters):
 class Batch:
     """Some edits on the model as it is, and their loss as a function of the trained weights."""
 
-    def __init__(self, anatomy: Anatomy, first: int, rows: Sequence[Row], targets: Sequence[Sequence[int]]) -> None:
-        trace = Trace(anatomy, rows, ())
+    def __init__(
+        self, architecture: Architecture, first: int, rows: Sequence[Row], targets: Sequence[Sequence[int]]
+    ) -> None:
+        trace = Trace(architecture, rows, ())
         trace.forget()
-        self._above = Above(trace, first)
+        self._above = UpperBlocks(trace, first)
         self._labels = [len(row.labels) for row in rows]
         self._targets = [torch.tensor(target, device=trace.ids.device) for target in targets]
 
@@ -97,11 +99,11 @@ class Ftl(Editor):
         tokenizer: PreTrainedTokenizerBase,
         *,
         hyperparameters: FtlHyperparameters,
-        supplies: Supplies | None = None,
+        resources: EditorResources | None = None,
     ) -> None:
-        super().__init__(model, tokenizer, hyperparameters=hyperparameters, supplies=supplies)
-        self.anatomy = Anatomy(model)
-        self.anatomy.check_layers("layers", hyperparameters.layers)
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
+        self.architecture = Architecture(model)
+        self.architecture.check_layers("layers", hyperparameters.layers)
 
     def apply_many(self, edits: Sequence[Edit]) -> None:
         """Train on several edits at once, `batch_size` of them a step."""
@@ -111,11 +113,11 @@ class Ftl(Editor):
         size, first = self.hyperparameters.batch_size, min(self.hyperparameters.layers)
         rows, targets = zip(*map(self._row, edits), strict=True)
         batches = [
-            Batch(self.anatomy, first, rows[start : start + size], targets[start : start + size])
+            Batch(self.architecture, first, rows[start : start + size], targets[start : start + size])
             for start in range(0, len(edits), size)
         ]
         before = {name: self._weights[name].detach().clone() for name in self._trained()}
-        after = self._minimise(batches, before)
+        after = self._minimize(batches, before)
         for name, value in after.items():
             self._weights.write(name, value.to(before[name].dtype))
         stepped = self._diagnostics["steps"] > 0  # an answer that is known already takes none: nothing is wrong
@@ -137,11 +139,11 @@ class Ftl(Editor):
 
     def _trained(self) -> list[str]:
         """Names of the trained parameters."""
-        matrices = [self.anatomy.down(layer) for layer in self.hyperparameters.layers]
+        matrices = [self.architecture.down(layer) for layer in self.hyperparameters.layers]
         biased = [matrix for matrix in matrices if self.hyperparameters.bias and matrix.module.bias is not None]
         return [matrix.parameter for matrix in matrices] + [f"{matrix.path}.bias" for matrix in biased]
 
-    def _minimise(self, batches: Sequence[Batch], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _minimize(self, batches: Sequence[Batch], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights after training, in float32 or wider.
 
         Raises:

@@ -17,10 +17,10 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from editors.parts.hyperparameters import LocateHyperparameters
-from editors.parts.linear import Matrix
-from editors.parts.solve import ridge_keys
-from editors.parts.spread import SpreadEditor
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.locate.closed_form import ridge_keys
+from editors.locate.layer_spread import SpreadEditor
+from editors.models.projection import Matrix
 
 
 class MemitHyperparameters(LocateHyperparameters):

@@ -20,11 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from editors.parts.edit import Edit
-from editors.parts.hyperparameters import LocateHyperparameters
-from editors.parts.linear import Matrix
-from editors.parts.locate import Located, LocateEditor
-from editors.parts.solve import rank_one
+from editors.core.edit import Edit
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.locate.base import Located, LocateEditor
+from editors.locate.closed_form import rank_one
+from editors.models.projection import Matrix
 
 
 class RomeHyperparameters(LocateHyperparameters):
@@ -60,7 +60,7 @@ class Rome(LocateEditor):
                 self._edit_layer(edit, layer)
 
     def _edit_layer(self, edit: Edit, layer: int) -> None:
-        matrix = self.anatomy.down(layer)
+        matrix = self.architecture.down(layer)
         located = self.locate(edit, self.contexts, [layer])
         u = self._direction(located, matrix, layer)
         value = self.find_value(located, layer, located.trace.outputs[layer][0], lens=False).value

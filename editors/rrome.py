@@ -18,8 +18,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from editors.parts.hyperparameters import LocateHyperparameters
-from editors.parts.locate import Located
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.locate.base import Located
 from editors.rome import Rome, RomeHyperparameters, mean_of_contexts
 
 

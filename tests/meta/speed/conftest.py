@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.meta.speed.counting import Passes
-from tests.meta.speed.rigs import Rig, gpt2_small, llama_mini
+from meta.speed.counting import Passes
+from meta.speed.rigs import Rig, gpt2_small, llama_mini
 
 HERE = Path(__file__).parent
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from editors.parts.anatomy import Anatomy, States, first_tensor
-from editors.parts.types import PreTrainedModel
+from editors.core.typing import PreTrainedModel
+from editors.models.architecture import Architecture, States, first_tensor
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Passes:
 @contextmanager
 def counting(model: PreTrainedModel) -> Iterator[Passes]:
     """Count what is run of a model inside the `with`."""
-    passes, blocks = Passes(), Anatomy(model).blocks
+    passes, blocks = Passes(), Architecture(model).blocks
     share = 1 / len(blocks)
 
     def back(_gradient: Tensor) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from editgate.inputs import edit_lists, models
+from editgate.miniature.world.corpus import covariance_texts
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from editors import Edit, Editor, create
-from editors.parts.anatomy import Anatomy
-from editors.parts.linear import Matrix
-from editors.parts.types import PreTrainedModel, PreTrainedTokenizerBase
-from tests.harness import editsets, models
-from tests.miniature.corpus import covariance_texts
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.models.architecture import Architecture
+from editors.models.projection import Matrix
 
 TABLES = Path(__file__).with_name("settings.toml")
 CONTEXTS = (
@@ -91,7 +91,7 @@ def gpt2_small() -> Rig:
 
 
 def _edits() -> Sequence[Edit]:
-    return editsets.read(editsets.SHIPPED["counterfact"])
+    return edit_lists.read(edit_lists.SHIPPED["counterfact"])
 
 
 def _texts() -> list[str]:
@@ -106,8 +106,10 @@ def _tables(model: str) -> dict[str, dict[str, Any]]:
 
 def _moments(model: PreTrainedModel) -> dict[str, Tensor]:
     """Diagonal second moments whose entries fall from 1 to 1/1000; matrices of one size share one."""
-    anatomy = Anatomy(model)
-    matrices = [each(layer) for layer in range(anatomy.depth) for each in (anatomy.down, anatomy.attention_out)]
+    architecture = Architecture(model)
+    matrices = [
+        each(layer) for layer in range(architecture.depth) for each in (architecture.down, architecture.attention_out)
+    ]
     sizes = {matrix.path: _inputs(matrix) for matrix in matrices}
     made = {size: torch.logspace(0, -3, size).diag() for size in set(sizes.values())}
     return {path: made[size] for path, size in sizes.items()}

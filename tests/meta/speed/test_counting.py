@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from editors.parts.anatomy import Anatomy
-from tests.meta import tiny_models as tiny
-from tests.meta.speed.counting import counting
+from editors.models.architecture import Architecture
+from meta.speed.counting import counting
+from meta.support import tiny_models as tiny
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gptj"])
@@ -18,10 +18,10 @@ def test_passes_are_counted(family: str) -> None:
     with counting(model) as passes:
         model(input_ids=ids)
     assert vars(passes) == pytest.approx({"forward": 1, "backward": 0, "tokens": 8})
-    Anatomy(model).down(1).weight.requires_grad_()
+    Architecture(model).down(1).weight.requires_grad_()
     with counting(model) as passes:
         model(input_ids=ids).logits.sum().backward()
     assert vars(passes) == pytest.approx({"forward": 1, "backward": 2 / 3, "tokens": 8})
     with counting(model) as passes:
-        Anatomy(model).mlp(0)(torch.zeros(1, 2, 16))
+        Architecture(model).mlp(0)(torch.zeros(1, 2, 16))
     assert passes.forward == 0

@@ -12,9 +12,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from editors import Editor, names
-from tests.meta.speed.conftest import Line
-from tests.meta.speed.counting import counting
-from tests.meta.speed.rigs import Rig
+from meta.speed.conftest import Line
+from meta.speed.counting import counting
+from meta.speed.rigs import Rig
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What every method shares: the contract, edits, hyperparameters, weights that can be undone, the registry."""

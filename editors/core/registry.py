@@ -1,0 +1,180 @@
+"""Editors by name: built-in ones are found by scanning the folder, others imported from where they are.
+
+Installed packages may give theirs a name, with an entry point in the group `editgate.editors`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import reduce
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from editors.core.editor import Editor, Kind
+from editors.core.errors import EditorNotFound, ForeignFailure
+from editors.core.hyperparameters import build, known_names, model_key
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.external import easyedit
+from editors.external.adapter import ForeignEditor
+from editors.external.calls import check_shape, theirs
+
+FOLDER = Path(__file__).resolve().parent.parent
+ROOMS = ("core", "external", "locate", "memory", "models")  # what methods share; every other package is a method
+GROUP = "editgate.editors"
+_CONSTRUCTOR = tuple(field.name for field in fields(EditorResources))
+
+
+def names() -> list[str]:
+    """Names of the built-in editors: the files of the folder and the packages in it that are no rooms."""
+    files = [path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")]
+    folders = [path.parent.name for path in FOLDER.glob("*/__init__.py") if path.parent.name not in ROOMS]
+    return sorted(files + folders)
+
+
+def place_of(name: str) -> Path:
+    """File or folder that holds the code of a built-in editor."""
+    folder = FOLDER / name
+    return folder if folder.is_dir() else folder.with_suffix(".py")
+
+
+def built_in(name: str) -> type[Editor]:
+    """Class of a built-in editor.
+
+    Raises:
+        EditorNotFound: There is none of that name.
+    """
+    if name not in names():
+        raise EditorNotFound(_not_found(name))
+    module = importlib.import_module(f"editors.{name}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Editor) and value.__module__ == module.__name__
+    ]
+    (only,) = [found for found in classes if not inspect.isabstract(found)]
+    return only
+
+
+def installed() -> dict[str, str]:
+    """What installed packages registered: `package.module:Name` by the entry point's name."""
+    return {found.name: f"{found.module}:{found.attr}" for found in entry_points(group=GROUP)}
+
+
+def _not_found(name: str) -> str:
+    known = [*names(), *installed()]
+    near = get_close_matches(name, known, n=len(known), cutoff=0.0)
+    return f"no editor is called {name!r}; there are {', '.join(near)}, or name your own as package.module:Class"
+
+
+def target_of(spec: str) -> str:
+    """The spec itself, or what an installed package registered under that name.
+
+    Raises:
+        EditorNotFound: The name is both a built-in editor's and an installed package's.
+    """
+    registered = installed()
+    if spec in registered and spec in names():
+        raise EditorNotFound(
+            f"{spec!r} is a built-in editor, but {registered[spec]} is registered under the same name in the group "
+            f"{GROUP}; rename that entry point"
+        )
+    return registered.get(spec, spec)
+
+
+def package_of(spec: str) -> str:
+    """Top-level package whose code a foreign spec runs."""
+    path = target_of(spec).partition(":")[0]
+    return easyedit.PACKAGE if path == easyedit.PREFIX else path.partition(".")[0]
+
+
+def kind_of(spec: str) -> Kind:
+    """Kind of an editor: weights, wrapper or prompt; a foreign one that does not say counts as weights."""
+    target = resolve(spec)
+    kind: Kind = getattr(target, "kind", "weights")
+    return kind
+
+
+def resolve(spec: str) -> Callable[..., object]:
+    """Class or function that a spec names.
+
+    Raises:
+        EditorNotFound: No built-in editor, module or attribute of that name.
+        ForeignFailure: Importing the module raised.
+    """
+    spec = target_of(spec)
+    if ":" not in spec:
+        return built_in(spec)
+    path, _, attribute = spec.partition(":")
+    if path == easyedit.PREFIX:
+        return easyedit.method(attribute)
+    module = _imported(spec, path)
+    try:
+        found: Any = reduce(getattr, attribute.split("."), module)
+    except AttributeError:
+        public = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
+        raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}") from None
+    return found  # type: ignore[no-any-return]  # `check_shape` looks at what it is
+
+
+def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which has what it has
+    try:
+        with theirs(f"{spec!r}: importing {path!r}"):
+            return importlib.import_module(path)
+    except ForeignFailure as failure:
+        if not isinstance(failure.__cause__, ModuleNotFoundError):
+            raise
+        raise EditorNotFound(
+            f"{spec!r}: cannot import {path!r} ({failure.__cause__}); install its package (pip install -e DIR) or put "
+            "the folder that holds it on PYTHONPATH"
+        ) from failure.__cause__
+
+
+def check_settings(spec: str, settings: Mapping[str, object]) -> None:
+    """Refuse hyperparameters that the editor does not have, before there is a model.
+
+    Raises:
+        EditorNotFound: No such editor.
+        EditorError: It cannot be called as an editor.
+        HyperparameterError: It has no hyperparameter of that name; the message lists those that it has.
+    """
+    target = resolve(spec)
+    if inspect.isclass(target) and issubclass(target, Editor):
+        known_names(target.Hyperparameters, target.name, settings)
+    else:
+        check_shape(spec, target, settings, (*_CONSTRUCTOR, "defaults"))
+        getattr(target, "check_settings", lambda _: None)(settings)
+
+
+def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **kwargs: object) -> Editor:
+    """An editor on a model.
+
+    Args:
+        spec: A built-in name, a name that an installed package registered, or `package.module:Name` of a class
+            with `apply(edit)` or of a function `edit(model, tokenizer, edits) -> model`.
+        model: A causal language model, edited in place.
+        tokenizer: Its tokenizer.
+        **kwargs: The fields of `Supplies` (`corpus`, `contexts`, `covariances`, `training`, `scratch`,
+            `seed`, `record`); `defaults`, the key of the model whose shipped hyperparameters to start from;
+            everything else is a hyperparameter. A foreign editor gets its hyperparameters, and of the others
+            those that it takes.
+
+    Raises:
+        EditorNotFound: No such editor.
+        HyperparameterError: A hyperparameter is unknown, out of bounds or missing.
+        UnsupportedModel: The method does not know the model's module tree.
+    """
+    target = resolve(spec)
+    offered = {name: kwargs.pop(name) for name in (*_CONSTRUCTOR, "defaults") if name in kwargs}
+    if not (inspect.isclass(target) and issubclass(target, Editor)):
+        return ForeignEditor(spec, target, model, tokenizer, settings=kwargs, offered=offered)
+    asked = offered.pop("defaults", None)
+    key = model_key(model) if asked is None else str(asked).lower()
+    record = build(target.Hyperparameters, target.name, key, kwargs, explicit=asked is not None)
+    constructor: Callable[..., Editor] = target
+    return constructor(model, tokenizer, hyperparameters=record, resources=EditorResources(**offered))  # type: ignore[arg-type]  # names are checked above

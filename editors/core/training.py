@@ -1,0 +1,87 @@
+"""One way to train a method's network before its first edit: seeded, with a progress bar, resumable after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+SAVE_EVERY = 100  # steps
+
+LossOf = Callable[[int, torch.Generator], Tensor]
+
+
+def train(
+    name: str,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_of: LossOf,
+    *,
+    steps: int,
+    seed: int,
+    clip: float,
+    scratch: Path | None = None,
+    cooldown: float = 0.0,
+) -> None:
+    """Minimize `loss_of` over the network's parameters, in place.
+
+    Args:
+        name: What the progress bar and the checkpoint file are called.
+        network: What is trained; its buffers are kept in checkpoints too.
+        optimizer: Over (some of) the network's parameters.
+        loss_of: Called with the step and a generator that depends on seed and step only, so that a resumed training
+            draws what an uninterrupted one would have; gives the step's loss.
+        steps: How many.
+        seed: Of the generator.
+        clip: Greatest L2 norm of a step's gradient; a step whose gradient is not finite is left out.
+        scratch: Folder for a checkpoint; None: nothing is kept.
+        cooldown: The last part of the steps, 0 to 1, in which the optimizer's rates fall to 0, linearly.
+    """
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    file = None if scratch is None else scratch / f"{name}.safetensors"
+    begin = 0 if file is None else _resume(file, network, optimizer)
+    bar = tqdm(range(begin, steps), initial=begin, total=steps, desc=f"training {name}", mininterval=2, leave=False)
+    for step in bar:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * min(1.0, (steps - step) / max(cooldown * steps, 1.0))
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(step, generator)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+        if bool(norm.isfinite()):
+            optimizer.step()
+        bar.set_postfix(loss=f"{float(loss.detach()):.3f}", refresh=False)
+        if file is not None and (step + 1) % SAVE_EVERY == 0:
+            _save(file, step + 1, network, optimizer)
+
+
+def _save(file: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write under a temporary name first, so that a killed run never leaves half a checkpoint."""
+    tensors = {f"network.{key}": value.detach().clone() for key, value in network.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).clone()
+    tensors["step"] = torch.tensor(step)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    save_file(tensors, temporary)
+    temporary.replace(file)
+
+
+def _resume(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    if not file.is_file():
+        return 0
+    tensors = load_file(file)
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, field = key.split(".", 2)
+            state.setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(tensors["step"])

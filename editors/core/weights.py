@@ -1,0 +1,123 @@
+"""The weights of one model under edit: what they were, what they are, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from editors.core.errors import NonFiniteEdit, StateMismatch
+
+PREFIX = "weight:"
+
+
+def same_bits(left: Tensor, right: Tensor) -> bool:
+    """True if two tensors hold the same bits: NaN equals itself, -0 differs from 0."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    return torch.equal(_bits(left), _bits(right))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+class Weights:
+    """All writing goes through here, so that every write can be taken back bit by bit.
+
+    A parameter is copied the first time it is written; `state` and `undo` know these parameters only.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._live: dict[str, Tensor] = dict(model.named_parameters())
+        self._base: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._live[name]
+
+    def write(self, name: str, value: Tensor) -> None:
+        """Overwrite one parameter.
+
+        Raises:
+            NonFiniteEdit: The value holds NaN or infinity; nothing is written.
+        """
+        live = self._live[name]
+        if not bool(torch.isfinite(value).all()):
+            raise NonFiniteEdit(f"the update of {name} is not finite")
+        if name not in self._base:
+            self._base[name] = live.detach().clone()
+        if self._before is not None and name not in self._before:
+            self._before[name] = live.detach().clone()
+        _copy(live, value)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside stay, or none: an exception takes them back."""
+        self._before = {}
+        try:
+            yield
+        except BaseException:
+            for name, value in self._before.items():
+                _copy(self._live[name], value)
+            raise
+        finally:
+            self._before = None
+
+    @contextmanager
+    def pristine(self) -> Iterator[None]:
+        """The base weights for a while, then the edited ones again, both bit by bit."""
+        edited = {name: self._live[name].detach().clone() for name in self._base}
+        for name, value in self._base.items():
+            _copy(self._live[name], value)
+        try:
+            yield
+        finally:
+            for name, value in edited.items():
+                _copy(self._live[name], value)
+
+    def state(self) -> dict[str, Tensor]:
+        """Current values of the parameters that differ from the base, under `weight:<name>`."""
+        return {
+            PREFIX + name: self._live[name].detach().clone()
+            for name, base in self._base.items()
+            if not same_bits(self._live[name], base)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Make `state` the current one; parameters that it does not name return to the base.
+
+        Raises:
+            StateMismatch: A name, shape or dtype does not fit; nothing is changed.
+        """
+        values = {name.removeprefix(PREFIX): value for name, value in state.items()}
+        for name, value in values.items():
+            self._check(name, value)
+        self.undo()
+        for name, value in values.items():
+            live = self._live[name]
+            self._base[name] = live.detach().clone()
+            _copy(live, value)
+
+    def _check(self, name: str, value: Tensor) -> None:
+        if name not in self._live:
+            raise StateMismatch(f"the state holds {name!r}, which this model does not have")
+        live = self._live[name]
+        if (live.shape, live.dtype) != (value.shape, value.dtype):
+            raise StateMismatch(
+                f"{name} is {tuple(value.shape)} {value.dtype} in the state, "
+                f"{tuple(live.shape)} {live.dtype} in the model"
+            )
+
+    def undo(self) -> None:
+        """Return every written parameter to its base value."""
+        for name, value in self._base.items():
+            _copy(self._live[name], value)
+        self._base.clear()
+
+
+@torch.no_grad()
+def _copy(live: Tensor, value: Tensor) -> None:
+    live.copy_(value)

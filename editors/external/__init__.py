@@ -1,0 +1,1 @@
+"""Somebody else's method behind the same contract."""

@@ -1,0 +1,116 @@
+"""Calls into somebody else's code: what it must look like, whose fault it is, and that its warnings stay warnings."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from editors.core.errors import EditorError, ForeignFailure, HyperparameterError
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@contextmanager
+def theirs(what: str) -> Iterator[None]:
+    """Inside, foreign code runs: an exception says `what` happened, and a warning is no error of ours.
+
+    Raises:
+        ForeignFailure: The code raised; its own exception, with its traceback, is the cause.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip() or "no message"
+            raise ForeignFailure(f"{what} raised {type(error).__name__}: {reason}") from error
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the global generators of Python, numpy and torch begin at `seed`; afterwards they go on as before."""
+    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - foreign code draws from the global one
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - as above
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numbers)  # noqa: NPY002 - as above
+
+
+def accepted(
+    spec: str, target: Callable[..., object], settings: Mapping[str, Any], offered: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All settings, and of what is offered the part that the target takes.
+
+    Raises:
+        HyperparameterError: The target does not take one of the settings.
+    """
+    parameters = inspect.signature(target).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return {**offered, **settings}
+    own = [name for name in list(parameters)[len(_given(target)) :] if parameters[name].kind in NAMED]
+    unknown = sorted(set(settings) - set(own))
+    if unknown:
+        takes = ", ".join(own) or "none"
+        raise HyperparameterError(f"{spec!r} has no hyperparameter {', '.join(unknown)}; it takes {takes}")
+    return {**{name: value for name, value in offered.items() if name in own}, **settings}
+
+
+def check_shape(
+    spec: str, target: Callable[..., object], settings: Mapping[str, Any], supplied: Collection[str]
+) -> None:
+    """Refuse what cannot be called as an editor, before there is a model.
+
+    Args:
+        spec: How the target was named, for messages.
+        target: The class or function.
+        settings: Its hyperparameters, as given.
+        supplied: Names of further arguments that it gets if it takes them.
+
+    Raises:
+        EditorError: It is neither a class with `apply(edit)` nor a function over edits.
+        HyperparameterError: It needs a hyperparameter that is not given, or does not take one that is.
+    """
+    if not callable(target) or (inspect.isclass(target) and not callable(getattr(target, "apply", None))):
+        raise EditorError(f"{spec!r} must be a class with apply(edit) or a function edit(model, tokenizer, edits)")
+    accepted(spec, target, settings, {})
+    given = _given(target)
+    parameters = list(inspect.signature(target).parameters.values())
+    later = [p.replace(default=None) if p.kind in NAMED else p for p in parameters[len(given) :]]  # judged below
+    _must_take(spec, getattr(target, "__name__", "it"), target, given, parameters[: len(given)] + later)
+    needed = [p.name for p in parameters[len(given) :] if p.kind in NAMED and p.default is inspect.Parameter.empty]
+    missing = [name for name in needed if name not in settings and name not in supplied]
+    if missing:
+        raise HyperparameterError(f"{spec!r} needs the hyperparameter {', '.join(missing)}, which is not given")
+    if inspect.isclass(target):
+        bound = isinstance(inspect.getattr_static(target, "apply"), staticmethod | classmethod)
+        apply: Callable[..., object] = target.apply  # type: ignore[attr-defined]  # it has one, see above
+        handed = ("edit",) if bound else ("self", "edit")
+        _must_take(spec, "apply", apply, handed, list(inspect.signature(apply).parameters.values()))
+
+
+def _given(target: Callable[..., object]) -> tuple[str, ...]:
+    return ("model", "tokenizer") if inspect.isclass(target) else ("model", "tokenizer", "edits")
+
+
+def _must_take(
+    spec: str, name: str, target: Callable[..., object], given: tuple[str, ...], parameters: list[inspect.Parameter]
+) -> None:
+    try:
+        inspect.Signature(parameters).bind(*given)
+    except TypeError as error:
+        shown = ", ".join(argument for argument in given if argument != "self")
+        raise EditorError(
+            f"{spec!r} is called as {name}({shown}), but it is defined as {name}{inspect.signature(target)}: {error}"
+        ) from None

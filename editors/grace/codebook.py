@@ -1,0 +1,185 @@
+"""A codebook: balls in the space of one matrix's inputs, each with the output that takes over inside it.
+
+Only the nearest key answers, and only within its radius:
+
+    n = argmin_i ‖k_i - q‖,     hit if ‖k_n - q‖ ≤ ε_n
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Protocol, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from editors.core.errors import StateMismatch
+
+MASKED = -100  # stands in a label for each token of the prompt, as transformers has it
+FILLER = -1  # fills shorter labels up to the longest; no token's id
+GAP = 1e-5  # between two balls that were parted, as in the authors' code
+REPEAT = 1e-5  # a query this near to a key, in lengths of the query, is the same prompt again
+
+LabelRule = Literal["ids", "mean"]
+Expansion = Literal["coverage", "moving_average"]
+
+
+class Rules(Protocol):
+    """The hyperparameters that decide where an edit goes."""
+
+    @property
+    def eps(self) -> float: ...  # noqa: D102
+    @property
+    def eps_expand(self) -> Expansion: ...  # noqa: D102
+    @property
+    def label_rule(self) -> LabelRule: ...  # noqa: D102
+    @property
+    def shrink_only(self) -> bool: ...  # noqa: D102
+    @property
+    def overwrite_repeats(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """N entries; never changed, only replaced by a new codebook.
+
+    Attributes:
+        keys: [N, d_in].
+        values: [N, d_out].
+        epsilons: Radii, [N], in the unit of the keys.
+        labels: Token ids of the answers [N, W], `MASKED` for the prompt's tokens, `FILLER` at the end.
+    """
+
+    keys: Tensor
+    values: Tensor
+    epsilons: Tensor
+    labels: Tensor
+
+    @classmethod
+    def empty(cls, inputs: int, outputs: int, like: Tensor) -> Self:
+        """No entries yet; float32, or wider if `like` is, on its device."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        none = torch.zeros(0, dtype=dtype, device=like.device)
+        return cls(none.reshape(0, inputs), none.reshape(0, outputs), none, none.reshape(0, 0).long())
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance to the nearest key and its number, both [Q], of queries [Q, d_in].
+
+        Differences are taken one by one. The matrix product that `cdist` uses by itself for more than 25 keys
+        gives a key a distance of 0.3 to itself at the width of Llama-2.
+        """
+        distances = torch.cdist(queries.to(self.keys), self.keys, compute_mode="donot_use_mm_for_euclid_dist")
+        found = distances.min(1)
+        return found.values, found.indices
+
+    def place(self, query: Tensor, label: Sequence[int], start: Tensor, rules: Rules) -> tuple[Self, int]:
+        """The codebook with room for an edit, and the number of the entry whose value is to be trained.
+
+        Args:
+            query: The edited prompt's input to the matrix, [d_in].
+            label: The answer's token ids after one `MASKED` for each token of the prompt.
+            start: Value [d_out] of an entry that is new.
+            rules: The hyperparameters.
+
+        Far from all balls, or in conflict with the nearest one, a new entry is made; a conflict parts the two
+        balls halfway. The same answer nearby widens the nearest ball to hold the query.
+        """
+        if not len(self):
+            return self.added(query, label, start, rules.eps), 0
+        distances, indices = self.nearest(query[None])
+        distance, near = float(distances[0]), int(indices[0])
+        if distance > rules.eps + float(self.epsilons[near]):
+            return self.added(query, label, start, rules.eps), len(self)
+        if _same(label, _label(self.labels[near]), rules.label_rule):
+            return self._widened(near, query, distance, rules.eps_expand), near
+        if rules.overwrite_repeats and distance <= REPEAT * float(query.norm()):
+            return self.valued(near, start).labeled(near, label), near
+        return self._parted(near, distance, rules).added(query, label, start, self._half(distance, rules)), len(self)
+
+    def valued(self, entry: int, value: Tensor) -> Self:
+        """With another value [d_out] of one entry."""
+        return replace(self, values=_with(self.values, entry, value))
+
+    def added(self, query: Tensor, label: Sequence[int], value: Tensor, eps: float) -> Self:
+        """With one more entry."""
+        joined = replace(
+            self,
+            keys=torch.cat([self.keys, query[None].to(self.keys)]),
+            values=torch.cat([self.values, value[None].to(self.values)]),
+            epsilons=torch.cat([self.epsilons, self.epsilons.new_tensor([eps])]),
+            labels=pad(self.labels, (0, 0, 0, 1), value=FILLER),
+        )
+        return joined.labeled(len(self), label)
+
+    def labeled(self, entry: int, label: Sequence[int]) -> Self:
+        """With another label of one entry."""
+        wide = pad(self.labels, (0, max(0, len(label) - self.labels.shape[1])), value=FILLER)
+        row = wide.new_tensor([*label, *[FILLER] * (wide.shape[1] - len(label))])
+        return replace(self, labels=_with(wide, entry, row))
+
+    def _widened(self, entry: int, query: Tensor, distance: float, how: Expansion) -> Self:
+        """The ball reaches to the query; by `moving_average` its key also moves half the way there."""
+        if distance <= float(self.epsilons[entry]):
+            return self
+        wide = replace(self, epsilons=_with(self.epsilons, entry, self.epsilons.new_tensor(distance)))
+        if how == "coverage":
+            return wide
+        return replace(wide, keys=_with(self.keys, entry, 0.5 * self.keys[entry] + 0.5 * query.to(self.keys)))
+
+    def _parted(self, entry: int, distance: float, rules: Rules) -> Self:
+        """An old ball shrunk to less than half the distance to a new key."""
+        half = distance / 2 - GAP
+        if rules.shrink_only:
+            half = min(float(self.epsilons[entry]), half)
+        return replace(self, epsilons=_with(self.epsilons, entry, self.epsilons.new_tensor(half)))
+
+    @staticmethod
+    def _half(distance: float, rules: Rules) -> float:
+        return min(rules.eps, distance / 2) if rules.shrink_only else distance / 2
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors by name; none if there is no entry."""
+        return {part.name: getattr(self, part.name).clone() for part in fields(self)} if len(self) else {}
+
+    def check(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse what `state` of such a codebook cannot have given.
+
+        Raises:
+            StateMismatch: A tensor is missing, or its shape or dtype does not fit.
+        """
+        count = len(state["keys"]) if "keys" in state and state["keys"].ndim else 0
+        for part in fields(self):
+            own, given = getattr(self, part.name), state.get(part.name)
+            width = given.shape[1:] if part.name == "labels" and given is not None else own.shape[1:]
+            if given is None or given.dtype != own.dtype or given.shape != (count, *width):
+                got = "missing" if given is None else f"{tuple(given.shape)} {given.dtype}"
+                wanted = f"({', '.join(map(str, (count, *own.shape[1:])))}) {own.dtype}"
+                raise StateMismatch(f"the codebook's {part.name} are {got} in the state; this model needs {wanted}")
+
+    def loaded(self, state: Mapping[str, Tensor]) -> Self:
+        """A codebook from a state that `check` let pass, on this one's device."""
+        return replace(self, **{part.name: state[part.name].to(self.keys.device).clone() for part in fields(self)})
+
+
+def _with(rows: Tensor, entry: int, row: Tensor) -> Tensor:
+    changed = rows.clone()
+    changed[entry] = row.to(rows)
+    return changed
+
+
+def _label(row: Tensor) -> list[int]:
+    return [token for token in row.tolist() if token != FILLER]
+
+
+def _same(left: Sequence[int], right: Sequence[int], rule: LabelRule) -> bool:
+    """Whether two answers are one: by their ids, or as the authors' code has it, by the means of the labels."""
+    if rule == "mean":
+        means = [torch.tensor(label, dtype=torch.float32).mean() for label in (left, right)]
+        return bool(means[0] == means[1])
+    ids = [[token for token in label if token != MASKED] for label in (left, right)]
+    return ids[0] == ids[1]

@@ -1,0 +1,263 @@
+"""IKE: Can We Edit Factual Knowledge by In-Context Learning? (Zheng et al., EMNLP 2023, arXiv:2305.12740).
+
+No weight changes. The model reads k demonstrations c_1 .. c_k taken from other edits, then the new fact f = (x*, y*),
+then the query x, and answers from the context:
+
+    p_edited(y | x) = p(y | c_k, ..., c_1, f, x)
+
+The demonstrations are of the other edits nearest to the new one, the nearest last; of 32, 4 show that an edited prompt
+is answered anew (copy), 12 that its rewordings are (update), 16 that what is near is not (retain).
+
+The paper asks about one edit at a time and has no rule for many. Here `policy` says which edit a prompt is asked with:
+`retrieve` (the nearest stored one, if it is alike enough; every other prompt is answered by the base, to the last bit),
+`last`, or `all` (each stored fact is a demonstration of itself). The paper finds demonstrations by a pretrained
+sentence encoder; `tfidf` needs none, and also routes. It looks at names above all: other questions about an edit's
+subject are often asked with the edit, and then it is for the model to tell them apart.
+
+What does not fit into the model's context is left out from the front, the farthest demonstration first and the new fact
+never, decided by the prompt's length and `answer_room`, so that all answers to one prompt are scored alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from editors.core.edit import Edit
+from editors.core.editor import Editor, Kind
+from editors.core.errors import ContextOverflow, MissingTraining, NoEffect, StateMismatch
+from editors.core.hyperparameters import BaseHyperparameters
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.ike.demonstrations import Demonstration, check_template, choose, fill, self_copy, words_of
+from editors.ike.in_context_model import InContextModel, Prompted, after_ids, before_ids
+from editors.ike.retrieval import Encoded, Similarity, TfIdf
+from editors.memory.encoders import HiddenStates, SentenceTransformers
+from editors.memory.memory_model import Tokens
+from editors.memory.prefixed_model import PrefixedModel
+from editors.memory.scope import ScopeText, seen
+from editors.memory.string_tensors import pack, unpack
+from editors.models.tokens import encode
+
+MEMORY = ("texts", "lengths")
+POOL = ("pool", "pool_lengths")
+FIELDS = ("fact", "target", "subject", "query")
+
+
+class IkeHyperparameters(BaseHyperparameters):
+    """IKE's hyperparameters; `k` is the authors' name."""
+
+    k: int = Field(
+        32, ge=0, description="demonstrations, in the paper's ratio: an eighth copy, half retain, the rest update"
+    )
+    demonstration: str = Field(
+        "New Fact: {fact} {target}\nPrompt: {query} {answer}\n\n",
+        description="one of them; fields: {fact}, {target}, {subject} of its edit, {query}, {answer}",
+    )
+    query: str = Field(
+        "New Fact: {fact} {target}\nPrompt: {query}", description="new fact and query, in any order; the answer follows"
+    )
+    self_copy: bool = Field(default=True, description="show the new fact as a demonstration of itself, last")
+    policy: Literal["retrieve", "last", "all"] = Field(
+        "retrieve", description="which stored edit a prompt is asked with"
+    )
+    threshold: float = Field(0.65, ge=-1, le=1, description="least similarity at which a stored edit is used")
+    encoder: str = Field(
+        "tfidf",
+        description="what similarity is computed by: tfidf, self (hidden states), a sentence-transformers model",
+    )
+    scope_text: ScopeText = Field("last_segment", description="what of a prompt is compared with stored edits, or full")
+    answer_room: int = Field(32, ge=1, description="tokens of the context kept free for the answer")
+
+
+class Ike(Editor):
+    """In-context knowledge editing."""
+
+    name: ClassVar[str] = "ike"
+    kind: ClassVar[Kind] = "prompt"
+    Hyperparameters: ClassVar[type[BaseHyperparameters]] = IkeHyperparameters
+    hyperparameters: IkeHyperparameters
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: IkeHyperparameters,
+        resources: EditorResources | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
+        check_template("query", hyperparameters.query, FIELDS)
+        check_template("demonstration", hyperparameters.demonstration, (*FIELDS, "answer"))
+        self._pool: list[Edit] | None = None
+        self._memorized: list[Edit] = []
+        self._shown: dict[Edit, list[Demonstration]] = {}
+        self._dropped = 0
+        self._prompted = InContextModel(model, self._judge)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The base behind the memory."""
+        return self._prompted  # type: ignore[return-value]  # as much of one as evaluations need
+
+    def diagnostics(self) -> dict[str, float]:
+        """Of the last apply; `dropped_since`: demonstrations left out of prompts that were answered since."""
+        told = super().diagnostics()
+        return told | {"dropped_since": float(self._dropped)} if told else told
+
+    def _prepare(self) -> None:
+        if self._pool is None:
+            self._pool = list(self.resources.training or ())
+        needs_words = self.hyperparameters.encoder == "tfidf" and self.hyperparameters.policy == "retrieve"
+        if not self._pool and (self.hyperparameters.k or needs_words):
+            raise MissingTraining(
+                "ike takes demonstrations and the weights of words from other edits; give training=<edits>"
+            )
+        self._likeness = self._make_likeness(self._pool)
+
+    def _make_likeness(self, pool: Sequence[Edit]) -> Similarity:
+        asked = self.hyperparameters.encoder
+        if asked == "tfidf":
+            texts = (
+                text for edit in pool for text in (edit.text, *edit.rephrases, *(near for near, _ in edit.neighbors))
+            )
+            return TfIdf(list(dict.fromkeys(texts)))
+        return Encoded(
+            HiddenStates(self._model, self.tokenizer, [0]) if asked == "self" else SentenceTransformers(asked)
+        )
+
+    def _made(self) -> dict[str, Tensor]:
+        return _packed(self._pool or (), POOL)
+
+    def _take(self, made: Mapping[str, Tensor]) -> None:
+        self._pool = _edits(made, POOL)
+        self._shown.clear()
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        before = self._memorized
+        self._memorized = before + [_bare(edit) for edit in edits]
+        try:
+            for number, edit in enumerate(edits, start=len(before)):
+                self._consult(edit, number)
+        except (NoEffect, ContextOverflow):
+            self._memorized = before
+            raise
+        self._dropped = 0
+
+    def _consult(self, edit: Edit, number: int) -> None:
+        """Note how an edit's own prompt will be answered.
+
+        Raises:
+            NoEffect: Not with this edit.
+            ContextOverflow: The new fact and the prompt do not fit into the model's context.
+        """
+        tokens = tuple(encode(self.tokenizer, edit.text))
+        found = self._nearest(tokens)
+        if found is None or self._memorized[found[0]] != _bare(edit):
+            raise NoEffect(
+                f"ike: nothing would be read around the prompt {edit.text!r} of edit {number}, or another edit: none "
+                f"is alike by the threshold of {self.hyperparameters.threshold}; the memory is as before"
+            )
+        _, dropped = self._around(tokens, found[0])
+        self._diagnostics = {
+            "entries": float(len(self._memorized)),
+            "similarity": found[1],
+            "demonstrations": float(len(self._demonstrations(found[0]))),
+            "dropped": float(dropped),
+        }
+
+    def _judge(self, contexts: Sequence[Tokens]) -> list[Prompted | None]:
+        if not self._memorized:
+            return [None] * len(contexts)
+        self.prepare()
+        found = [self._nearest(context) for context in contexts]
+        return [
+            None if hit is None else self._read(tokens, hit[0]) for tokens, hit in zip(contexts, found, strict=True)
+        ]
+
+    def _read(self, tokens: Tokens, entry: int) -> Prompted:
+        prompted, dropped = self._around(tokens, entry)
+        self._dropped += dropped
+        return prompted
+
+    def _nearest(self, tokens: Tokens) -> tuple[int, float] | None:
+        """The edit that a prompt is asked with, of equally near ones the latest, and its similarity."""
+        last = len(self._memorized) - 1
+        if self.hyperparameters.policy != "retrieve":
+            return last, 1.0
+        text = str(self.tokenizer.decode([*tokens], skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        stored = [seen(edit.text, self.hyperparameters.scope_text) for edit in self._memorized]
+        likeness = self._likeness(seen(text, self.hyperparameters.scope_text), stored)
+        best = max(range(last + 1), key=lambda entry: (likeness[entry], entry))
+        return (best, likeness[best]) if likeness[best] >= self.hyperparameters.threshold else None
+
+    def _demonstrations(self, entry: int) -> list[Demonstration]:
+        """What stands before an edit's query, the farthest first."""
+        edit, asked = self._memorized[entry], self.hyperparameters
+        if asked.policy == "all":
+            return [self_copy(each) for each in self._memorized]
+        if edit not in self._shown:
+            rank = self._likeness
+            self._shown[edit] = choose(edit, self._pool or (), asked.k, rank, self.seed)
+        return self._shown[edit] + ([self_copy(edit)] if asked.self_copy else [])
+
+    def _around(self, tokens: Tokens, entry: int) -> tuple[Prompted, int]:
+        """What is read around a prompt, and how many demonstrations were left out.
+
+        Raises:
+            ContextOverflow: There is no room even without demonstrations.
+        """
+        words = words_of(self._memorized[entry])
+        before, after = (fill(part, words) for part in self.hyperparameters.query.split("{query}"))
+        suffix = after_ids(self.tokenizer, after) if after else ()
+        shown = [each.text(self.hyperparameters.demonstration) for each in self._demonstrations(entry)]
+        bos = self.tokenizer.bos_token_id
+        for dropped in range(len(shown) + 1):
+            prefix = before_ids(self.tokenizer, "".join(shown[dropped:]) + before)
+            prompted = Prompted(
+                PrefixedModel(self._model, prefix, entry, bos if prefix and prefix[0] == bos else None), suffix
+            )
+            own = len(tokens) - (tokens[:1] == (bos,) == prefix[:1])  # two BOS would be read as one
+            needed = own + len(suffix) + self.hyperparameters.answer_room
+            if needed <= prompted.before.room:
+                break
+        prompted.before.require_room(needed)
+        return prompted, dropped
+
+    def _memory(self) -> dict[str, Tensor]:
+        return _packed(self._memorized, MEMORY) if self._memorized else {}
+
+    def _check_memory(self, memory: Mapping[str, Tensor]) -> None:
+        if memory:
+            _edits(memory, MEMORY)
+
+    def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
+        self._memorized = _edits(memory, MEMORY) if memory else []
+        self._dropped = 0
+
+
+def _bare(edit: Edit) -> Edit:
+    """What is remembered of an edit; rewordings and neighbors would give away what it is tested on."""
+    return Edit(edit.prompt, edit.subject, edit.target_new)
+
+
+def _packed(edits: Sequence[Edit], names: tuple[str, str]) -> dict[str, Tensor]:
+    return dict(zip(names, pack([json.dumps(edit.to_dict()) for edit in edits]), strict=True))
+
+
+def _edits(tensors: Mapping[str, Tensor], names: tuple[str, str]) -> list[Edit]:
+    """The edits that `_packed` was given.
+
+    Raises:
+        StateMismatch: The tensors are others.
+    """
+    if set(tensors) != set(names):
+        raise StateMismatch(f"ike keeps its edits as {', '.join(names)}; there are {', '.join(tensors) or 'none'}")
+    try:
+        return [Edit.from_dict(json.loads(text)) for text in unpack(*(tensors[name] for name in names))]
+    except (ValueError, TypeError) as error:
+        raise StateMismatch(f"ike's memory holds something that is no edit: {error}") from None

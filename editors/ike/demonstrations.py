@@ -1,0 +1,123 @@
+"""IKE's demonstrations: how other edits in the context show which questions an edit answers, and which it must not.
+
+Three kinds of them: `copy` asks the other edit's own prompt, `update` a rewording of it, both answered with that edit's
+new answer; `retain` asks about something near, answered as before.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from editors.core.edit import Edit
+from editors.core.errors import HyperparameterError
+from editors.memory.scope import last_segment
+
+Shown = Literal["copy", "update", "retain"]
+Rank = Callable[[str, Sequence[str]], Sequence[float]]
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One worked example.
+
+    Attributes:
+        kind: What it shows.
+        edit: The edit that it is about.
+        query: What is asked.
+        answer: What is answered.
+    """
+
+    kind: Shown
+    edit: Edit
+    query: str
+    answer: str
+
+    def text(self, template: str) -> str:
+        """The template with {fact}, {target}, {subject}, {query} and {answer} filled in."""
+        return fill(template, words_of(self.edit) | {"query": self.query, "answer": self.answer})
+
+
+def words_of(edit: Edit) -> dict[str, str]:
+    """What a template may say of the new fact."""
+    return {"fact": edit.text, "target": edit.target_new, "subject": edit.subject}
+
+
+def fill(template: str, words: Mapping[str, str]) -> str:
+    """The template with each field replaced once: braces in the words stay as they are."""
+    return _FIELD.sub(lambda match: words[match[1]], template)
+
+
+def check_template(name: str, template: str, allowed: Iterable[str]) -> str:
+    """The template itself.
+
+    Raises:
+        HyperparameterError: It holds another field, or not exactly one {query}.
+    """
+    fields = _FIELD.findall(template)
+    strange = sorted(set(fields) - set(allowed))
+    if strange or fields.count("query") != 1:
+        fault = f"the unknown field {{{strange[0]}}}" if strange else f"{fields.count('query')} times {{query}}"
+        names = ", ".join(f"{{{each}}}" for each in allowed)
+        raise HyperparameterError(
+            f"{name} is {template!r} with {fault}; allowed are {names}, and {{query}} exactly once"
+        )
+    return template
+
+
+def kinds(count: int) -> list[Shown]:
+    """Half retain, an eighth copy (rounded), the rest update: of 32 there are 16, 4 and 12."""
+    retain, copy = count // 2, (count + 4) // 8
+    shares: dict[Shown, int] = {"copy": copy, "update": count - retain - copy, "retain": retain}
+    return [kind for kind, share in shares.items() for _ in range(share)]
+
+
+def self_copy(edit: Edit) -> Demonstration:
+    """The new fact as its own demonstration."""
+    return Demonstration("copy", edit, edit.text, edit.target_new)
+
+
+def choose(edit: Edit, pool: Sequence[Edit], count: int, rank: Rank, seed: int) -> list[Demonstration]:
+    """Demonstrations for an edit, the nearest last, fewer than `count` if the pool has none of a kind left.
+
+    The kinds are shuffled and given to the nearest edits of the pool that can show them. All draws depend on the seed
+    and the edit's text only; the pool's order decides between edits equally near.
+
+    Args:
+        edit: The new fact; edits about its own subject are left out.
+        pool: Other edits, with rephrases and neighbors.
+        count: How many are wanted.
+        rank: Similarity of a text to each of several texts.
+        seed: Of the draws.
+    """
+    draw = random.Random(f"{seed} {edit.text} {edit.target_new}")
+    wanted = kinds(count)
+    draw.shuffle(wanted)
+    others = [other for other in pool if other.subject != edit.subject] if wanted else []
+    likeness = rank(edit.text, [other.text for other in others])
+    nearest = sorted(range(len(others)), key=lambda index: -likeness[index])
+    found: list[Demonstration] = []
+    for kind in wanted:
+        index = next((each for each in nearest if _can_show(others[each], kind)), None)
+        if index is not None:
+            nearest.remove(index)
+            found.append(_show(others[index], kind, draw))
+    found.reverse()
+    return found
+
+
+def _can_show(edit: Edit, kind: Shown) -> bool:
+    return kind == "copy" or bool(edit.rephrases if kind == "update" else edit.neighbors)
+
+
+def _show(edit: Edit, kind: Shown, draw: random.Random) -> Demonstration:
+    if kind == "copy":
+        return self_copy(edit)
+    if kind == "update":  # without the unrelated sentences that CounterFact puts before it, as the authors clean them
+        return Demonstration(kind, edit, last_segment(draw.choice(edit.rephrases)), edit.target_new)
+    query, answer = draw.choice(edit.neighbors)
+    return Demonstration(kind, edit, query, answer)

@@ -1,0 +1,232 @@
+"""KN: Knowledge Neurons in Pretrained Transformers (Dai et al., ACL 2022, arXiv:2104.08696).
+
+A neuron of an MLP is taken to express a fact if turning it up from 0 to its value a at the prompt's last token
+adds much to the probability p of the old answer: its attribution is the integrated gradient
+
+    S = a ∫₀¹ ∂p(α a)/∂a dα  ≈  a/m Σ_{k=1..m} ∂p(k/m · a)/∂a.
+
+The neurons with S above a share of the largest are the fact's. Each one's value vector, its column of the MLP
+down-projection, is moved from the embedding t of the old answer to the embedding t' of the new one:
+
+    W[:, i] ← W[:, i] - λ₁ t + λ₂ t'.
+
+The paper edits one-token answers of BERT. Of an answer with more tokens each is attributed after those before
+it, the attributions are averaged and the embeddings added up. Where the edit does not say the old answer, it is
+what the model writes. The ports to decoders (EleutherAI's, taken over by EasyEdit) differ in much of this;
+`leading_space`, `target_bos`, `context`, `erased`, `double_erase`, `path` and `neuron` bring their numbers back,
+and the tables of `defaults/kn.toml` that end in `-easyedit` set them all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from editors.core.edit import SLOT, Edit
+from editors.core.editor import Editor, Kind
+from editors.core.errors import NoEffect, NonFiniteEdit
+from editors.core.hyperparameters import BaseHyperparameters
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.kn.attribution import Neuron, Site, attribute
+from editors.models.architecture import Architecture
+from editors.models.contexts import generate
+from editors.models.tokens import encode, target_ids
+
+Neurons = list[tuple[int, int]]  # layer, index
+
+
+class KnHyperparameters(BaseHyperparameters):
+    """KN's hyperparameters."""
+
+    steps: int = Field(20, ge=1, description="m: points of the path from 0 to the neuron's value")
+    batch_size: int = Field(20, ge=1, description="points in one pass, all layers at once; a matter of memory only")
+    adaptive_threshold: float = Field(
+        0.2, gt=0, lt=1, description="neurons with more than this share of the largest attribution are the fact's"
+    )
+    refine: bool = Field(default=False, description="attribute the prompt in several contexts and keep shared neurons")
+    p: float = Field(0.4, ge=0, lt=1, description="share of the contexts that must find a neuron, with refine")
+    context_template_length_params: tuple[tuple[int, int], ...] = Field(
+        ((5, 10),), description="contexts to generate, with refine: pairs (length in tokens, how many)"
+    )
+    lambda_1: float = Field(1.0, ge=0, description="how much of the old answer's embedding is subtracted")
+    lambda_2: float = Field(1.0, ge=0, description="how much of the new answer's embedding is added")
+    neuron: Neuron = Field(
+        "activation", description="the neuron's value: after the activation function; or before it (the ports)"
+    )
+    path: Literal["right", "both_ends"] = Field(
+        "right", description="points k/m for k = 1 .. m; or m points from 0 to 1, both included (the ports)"
+    )
+    leading_space: bool = Field(default=True, description="a space before the answers; false: none (EasyEdit)")
+    target_bos: bool = Field(
+        default=False, description="answers begin with the BOS token, if the tokenizer adds one (EasyEdit)"
+    )
+    context: Literal["target", "argmax_text", "prompt"] = Field(
+        "target",
+        description="what an answer's later tokens are attributed after: prompt and earlier tokens; prompt and the "
+        "text of the model's own choices (EasyEdit for Llama); the prompt (EasyEdit for GPT-2)",
+    )
+    erased: Literal["answer", "argmax_text"] = Field(
+        "answer", description="what is subtracted: the old answer; or the model's own choices by text (EasyEdit)"
+    )
+    double_erase: bool = Field(
+        default=False, description="subtract twice where the new answer has one token (EasyEdit)"
+    )
+
+
+class Kn(Editor):
+    """Knowledge neurons."""
+
+    name: ClassVar[str] = "kn"
+    kind: ClassVar[Kind] = "weights"
+    Hyperparameters: ClassVar[type[BaseHyperparameters]] = KnHyperparameters
+    hyperparameters: KnHyperparameters
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: KnHyperparameters,
+        resources: EditorResources | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
+        self.architecture = Architecture(model)
+
+    def _prepare(self) -> None:
+        if self.hyperparameters.refine and self._contexts is None:
+            lengths = self.hyperparameters.context_template_length_params
+            self._contexts = generate(self._model, self.tokenizer, lengths, self.seed)
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        for edit in edits:
+            neurons = self.neurons(edit)
+            if not neurons:
+                raise NoEffect(f"kn: no neuron adds to the probability of the old answer of {edit.text!r}")
+            self._shift(neurons, self._direction(edit))
+
+    def neurons(self, edit: Edit) -> Neurons:
+        """The fact's neurons, in order of layers; empty if none adds to the old answer's probability."""
+        templates = [SLOT]
+        if self.hyperparameters.refine:
+            templates = [template for group in self.contexts for template in group]
+        found: Counter[tuple[int, int]] = Counter()
+        for template in templates:
+            found.update(self._coarse(edit, template.replace(SLOT, edit.text)))
+        kept = sorted(neuron for neuron, count in found.items() if count > self.hyperparameters.p * len(templates))
+        self.record("refined_neurons", torch.tensor(kept).reshape(-1, 2))
+        return kept
+
+    def _coarse(self, edit: Edit, prompt: str) -> Neurons:
+        """Neurons above the threshold on one prompt."""
+        scores = self.scores(prompt, self._old_answer(edit))
+        largest = float(scores.max())
+        self._diagnostics["attribution"] = max(largest, self._diagnostics.get("attribution", largest))
+        coarse = (scores > self.hyperparameters.adaptive_threshold * largest).nonzero()
+        self.record("scores", scores)
+        self.record("coarse_neurons", coarse)
+        return [(int(layer), int(index)) for layer, index in coarse]
+
+    def scores(self, prompt: str, answer: Sequence[int]) -> Tensor:
+        """Attribution of the answer's ids after the prompt to every neuron, [layers, f].
+
+        Raises:
+            NonFiniteEdit: A score is NaN or infinite.
+        """
+        rows = self._rows(prompt, answer)
+        m = self.hyperparameters.steps
+        points = torch.linspace(0, 1, m) if self.hyperparameters.path == "both_ends" else torch.arange(1, m + 1) / m
+        batch_size, neuron = self.hyperparameters.batch_size, self.hyperparameters.neuron
+        parts = [
+            attribute(self.architecture, ids, sites, points, batch_size=batch_size, neuron=neuron) * len(sites)
+            for ids, sites in rows
+        ]
+        total = torch.stack(parts).sum(0) / len(answer)
+        if not bool(total.isfinite().all()):
+            raise NonFiniteEdit("the attribution is not finite")
+        return total
+
+    def _rows(self, prompt: str, answer: Sequence[int]) -> list[tuple[list[int], list[Site]]]:
+        """Rows of ids, and where in each the answer's tokens are predicted."""
+        start = encode(self.tokenizer, prompt)
+        if self.hyperparameters.context == "target":
+            sites = [Site(len(start) - 1 + index, token) for index, token in enumerate(answer)]
+            return [([*start, *answer[:-1]], sites)]
+        if self.hyperparameters.context == "prompt":
+            return [(start, [Site(len(start) - 1, token) for token in answer])]
+        grown = [encode(self.tokenizer, text) for text in self._own_texts(prompt, len(answer) - 1)]
+        return [(ids, [Site(len(ids) - 1, token)]) for ids, token in zip(grown, answer, strict=True)]
+
+    def _old_answer(self, edit: Edit) -> list[int]:
+        if edit.target_true:
+            return self._ids(edit, edit.target_true)
+        return self._own(encode(self.tokenizer, edit.text), len(self._ids(edit, edit.target_new)))
+
+    def _ids(self, edit: Edit, answer: str) -> list[int]:
+        if self.hyperparameters.leading_space and not self.hyperparameters.target_bos:
+            return target_ids(self.tokenizer, edit.text, answer)
+        text = f" {answer}" if self.hyperparameters.leading_space else answer
+        ids: list[int] = self.tokenizer(text, add_special_tokens=self.hyperparameters.target_bos)["input_ids"]
+        return ids
+
+    @torch.no_grad()
+    def _own(self, ids: Sequence[int], count: int) -> list[int]:
+        """The model's own next tokens after some ids."""
+        written = torch.tensor([list(ids)], device=self._model.device)
+        for _ in range(count):
+            chosen = self._model(input_ids=written).logits[0, -1].argmax()
+            written = torch.cat([written, chosen.reshape(1, 1)], dim=1)
+        return [int(token) for token in written[0, len(ids) :]]
+
+    def _own_texts(self, prompt: str, count: int) -> list[str]:
+        """The prompt, and it with the texts of the model's next choices, one more each time.
+
+        A choice that is part of a character has no text of its own, so going on from texts is not going on
+        from ids: that is what the ports do.
+        """
+        texts = [prompt]
+        for _ in range(count):
+            (token,) = self._own(encode(self.tokenizer, texts[-1]), 1)
+            texts.append(f"{texts[-1]}{self.tokenizer.decode([token])}")
+        return texts
+
+    def _direction(self, edit: Edit) -> Tensor:
+        """What is added to each value vector, [d].
+
+        Raises:
+            NoEffect: The old answer is the new one.
+        """
+        new, table = self._ids(edit, edit.target_new), self._model.get_input_embeddings().weight
+        assert isinstance(table, Tensor)
+        table = table.to(torch.promote_types(table.dtype, torch.float32))
+        if self.hyperparameters.erased == "argmax_text":
+            texts = self._own_texts(edit.text, len(new) - 1)
+            old = [self._own(encode(self.tokenizer, text), 1)[0] for text in texts]
+        else:
+            old = self._old_answer(edit)
+        twice = 2.0 if self.hyperparameters.double_erase and len(new) == 1 else 1.0
+        direction: Tensor = self.hyperparameters.lambda_2 * table[new].sum(0)
+        direction = direction - twice * self.hyperparameters.lambda_1 * table[old].sum(0)
+        if not bool(direction.any()):
+            raise NoEffect(f"kn: the old answer of {edit.text!r} is {edit.target_new!r}; nothing is to be moved")
+        return direction
+
+    def _shift(self, neurons: Neurons, direction: Tensor) -> None:
+        """Add the direction to the neurons' columns of the down-projections."""
+        changed = 0
+        for layer in sorted({layer for layer, _ in neurons}):
+            matrix = self.architecture.down(layer)
+            indices = torch.tensor([index for at, index in neurons if at == layer], device=matrix.weight.device)
+            weight = matrix.weight.detach().clone()
+            columns = matrix.stored(weight)  # [d, f], a view of the copy
+            columns[:, indices] = (columns[:, indices].to(direction) + direction[:, None]).to(columns)
+            changed += int((matrix.stored(matrix.weight) != columns).any(0).sum())
+            self._weights.write(matrix.parameter, weight)
+        if not changed:
+            raise NoEffect("kn: the change is lost in rounding to the weights' type")
+        self._diagnostics |= {"neurons": float(changed), "update_norm": float(direction.norm() * changed**0.5)}

@@ -1,0 +1,204 @@
+"""Integrated gradients of a target token's probability over every MLP neuron of a model, in one forward pass.
+
+Turning a neuron up or down at one token changes nothing at earlier tokens. So each point of the path of each
+layer is one token: it starts above the MLP in which it was changed, attends to the stored keys and values of
+the true tokens before it and to itself, and all of them go side by side through the blocks that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers.cache_utils import DynamicLayer
+
+from editors.core.errors import UnsupportedModel
+from editors.models.architecture import Architecture, States, first_tensor
+from editors.models.cached_window import FixedKVCache
+from editors.models.tokens import Row
+from editors.models.trace import CACHE_NAMES, Arguments, Trace
+
+Neuron = Literal["activation", "preactivation"]
+_ATTENTION = ("eager", "sdpa")  # implementations that take any additive mask
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a probability is read: at a token of the row, of an id."""
+
+    position: int
+    token: int
+
+
+def attribute(
+    architecture: Architecture,
+    ids: Sequence[int],
+    sites: Sequence[Site],
+    points: Tensor,
+    *,
+    batch_size: int,
+    neuron: Neuron,
+) -> Tensor:
+    """Mean over the sites of a ⊙ mean over the points α of ∂p(site's token) / ∂(α a), for every neuron a.
+
+    Args:
+        anatomy: The model.
+        ids: Token ids of the row.
+        sites: Tokens at which neurons are changed and the probability of an id is read.
+        points: α, [m]; the neurons of a layer are multiplied by each.
+        batch_size: Points in one pass; fewer take less memory and more time.
+        neuron: What is multiplied: the input of the down-projection, or the output of the (gate's) up-projection,
+            before the activation function.
+
+    Returns:
+        Scores [layers, f], in float32 or wider.
+
+    Raises:
+        UnsupportedModel: The model's attention does not take a mask of its own for each token.
+    """
+    with torch.enable_grad():
+        paths = _Paths(architecture, ids, sites, neuron)
+        parts = [paths.gradients(part) for part in points.split(batch_size)]
+        total = torch.stack(parts).sum(0)  # [layers, sites, f]
+        return (paths.values * total / len(points)).mean(1)
+
+
+class _Paths:
+    """One row's pass, kept; from it the passes with changed neurons start."""
+
+    def __init__(self, architecture: Architecture, ids: Sequence[int], sites: Sequence[Site], neuron: Neuron) -> None:
+        kind = getattr(architecture.trunk.config, "_attn_implementation", None)
+        if kind not in _ATTENTION:
+            raise UnsupportedModel(f"attn_implementation is {kind!r}; attribution needs one of {', '.join(_ATTENTION)}")
+        architecture.writer(0)  # attribution adds what the MLP writes to the hidden states as it is
+        self._anatomy = architecture
+        self._neuron: Neuron = neuron
+        inputs, self._trace = _traced(architecture, ids)
+        device = self._trace.ids.device
+        self._positions = torch.tensor([site.position for site in sites], device=device)
+        self._tokens = torch.tensor([site.token for site in sites], device=device)
+        self._inputs = [each[self._positions] for each in inputs]  # [sites, d] a layer
+        with torch.no_grad():
+            raw = [_values(architecture, layer, x, neuron) for layer, x in enumerate(self._inputs)]
+            self._clean = [self._output(layer, value) for layer, value in enumerate(raw)]
+        wide = torch.promote_types(raw[0].dtype, torch.float32)
+        self.values = torch.stack(raw).to(wide)  # [layers, sites, f]
+
+    def gradients(self, points: Tensor) -> Tensor:
+        """Sum over the points of each neuron's gradient, [layers, sites, f]."""
+        leaves: list[Tensor] = []
+        states = self._inputs[0][:0]  # [tokens so far, d]
+        for layer in range(self._anatomy.depth):
+            states = self._block(layer, states)
+            leaf = (points.to(self.values)[:, None, None] * self.values[layer]).requires_grad_()
+            leaves.append(leaf)  # [points, sites, f]
+            states = torch.cat([states, self._changed(layer, leaf).flatten(0, 1)])
+        logits: Tensor = self._anatomy.head(self._anatomy.norm(states[None]))[0]
+        tokens = self._tokens.repeat(len(states) // len(self._tokens))
+        read = logits.to(self.values.dtype).softmax(-1).gather(1, tokens[:, None])
+        return torch.stack([each.sum(0) for each in torch.autograd.grad(read.sum(), leaves)])
+
+    def _changed(self, layer: int, leaf: Tensor) -> Tensor:
+        """Output of a block whose neurons are `leaf` [points, sites, f], at the sites: [points, sites, d]."""
+        output = self._output(layer, leaf.to(self._inputs[layer].dtype))
+        return self._trace.entering[layer + 1][0, self._positions] + output - self._clean[layer]
+
+    def _output(self, layer: int, values: Tensor) -> Tensor:
+        """Output of a layer's MLP whose neurons have the given values [..., sites, f]."""
+        if self._neuron == "activation":
+            found: Tensor = self._anatomy.down(layer).module(values)
+            return found
+        inputs = self._inputs[layer].expand(*values.shape[:-1], -1).contiguous()  # Conv1D asks for a view
+        with _hooked(self._anatomy.up(layer).module.register_forward_hook(lambda *_: values)):
+            return first_tensor(self._anatomy.mlp(layer)(inputs))
+
+    def _block(self, layer: int, states: Tensor) -> Tensor:
+        """One block over the tokens that were changed below it, [tokens, d]."""
+        if len(states) == 0:
+            return states
+        positions = self._positions.repeat(len(states) // len(self._positions))
+        named = self._arguments(layer, positions, states.dtype)
+        return first_tensor(self._anatomy.blocks[layer](states[None], **named))[0]
+
+    def _arguments(self, layer: int, positions: Tensor, dtype: torch.dtype) -> Arguments:
+        """The block's own arguments for tokens at the given positions that do not see each other."""
+        named: Arguments = {}
+        for name, value in self._trace.calls[layer].items():
+            if name in CACHE_NAMES:
+                stored, prefix = self._trace.cache.layers[layer], int(self._positions.max())
+                assert isinstance(stored, DynamicLayer)  # the trace made the cache
+                assert stored.keys is not None
+                assert stored.values is not None
+                named[name] = FixedKVCache(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
+            elif name == "attention_mask":
+                named[name] = self._mask(value, positions, dtype)
+            elif name in ("position_ids", "position_embeddings"):
+                named[name] = _at(value, positions)
+            elif not isinstance(value, Tensor):
+                named[name] = value
+        return named
+
+    def _mask(self, given: Tensor | None, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """Additive mask [1, 1, tokens, prefix + tokens]: what the model's own mask allows, before; then itself."""
+        length, device = self._trace.ids.shape[1], positions.device
+        if given is None:
+            allowed = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        else:
+            allowed = (given if given.dtype == torch.bool else given == 0)[0, 0]
+        before = torch.arange(int(self._positions.max()), device=device)
+        left = allowed[positions][:, before] & (before < positions[:, None])
+        both = torch.cat([left, torch.eye(len(positions), dtype=torch.bool, device=device)], dim=1)
+        return torch.zeros(both.shape, dtype=dtype, device=device).masked_fill_(~both, torch.finfo(dtype).min)[
+            None, None
+        ]
+
+
+def _at(value: States | None, positions: Tensor) -> States | None:
+    """Values given per position, [1, length, ...] or a tuple of such, at some positions."""
+    if isinstance(value, tuple):
+        return tuple(part[:, positions] for part in value)
+    return None if value is None else value[:, positions]
+
+
+def _traced(architecture: Architecture, ids: Sequence[int]) -> tuple[list[Tensor], Trace]:
+    """The row's pass, and the input [length, d] of each layer's MLP in it."""
+    inputs: list[Tensor] = []
+    handles = [
+        architecture.mlp(layer).register_forward_pre_hook(lambda _module, args: inputs.append(args[0][0]))
+        for layer in range(architecture.depth)
+    ]
+    try:
+        trace = Trace(architecture, [Row(tuple(ids), len(ids) - 1)], ())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs, trace
+
+
+def _values(architecture: Architecture, layer: int, inputs: Tensor, neuron: Neuron) -> Tensor:
+    """Values [sites, f] of a layer's neurons at inputs [sites, d] of its MLP."""
+    if neuron == "preactivation":
+        found: Tensor = architecture.up(layer).module(inputs)
+        return found
+    seen: list[Tensor] = []
+
+    def see(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen.append(args[0])
+
+    with _hooked(architecture.down(layer).module.register_forward_pre_hook(see)):
+        architecture.mlp(layer)(inputs)
+    return seen[0]
+
+
+@contextmanager
+def _hooked(handle: RemovableHandle) -> Iterator[None]:
+    """A hook that is there for a while."""
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,1 @@
+"""What ROME, MEMIT and their relatives share: keys, optimized values, closed-form updates."""

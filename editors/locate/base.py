@@ -1,0 +1,141 @@
+"""What ROME, MEMIT and their descendants share: an edit's rows, the traced pass, the search, factors of C."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from editors.core.edit import Edit
+from editors.core.editor import Editor, Kind
+from editors.core.errors import MissingCorpus
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.locate.closed_form import CholeskyFactor
+from editors.locate.value_search import Found, search
+from editors.models.architecture import Architecture
+from editors.models.cached_window import open_window
+from editors.models.contexts import Contexts, generate
+from editors.models.covariance import check, cost, moments
+from editors.models.projection import Matrix
+from editors.models.tokens import essence_row, prompt_row, target_ids, target_row
+from editors.models.trace import Trace
+
+
+@dataclass(frozen=True)
+class Located:
+    """One edit traced through the model as it is now.
+
+    Attributes:
+        trace: Rows 0 .. N - 1 are the prompt in N contexts (0 is bare) with the target, row N is the essence.
+        targets: Target ids of each row, [N, T].
+    """
+
+    trace: Trace
+    targets: Tensor
+
+
+class LocateEditor(Editor):
+    """Base of the methods that find a value for the fact token and write it into MLP down-projections."""
+
+    kind: ClassVar[Kind] = "weights"
+    Hyperparameters: ClassVar[type[LocateHyperparameters]]
+    hyperparameters: LocateHyperparameters
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: LocateHyperparameters,
+        resources: EditorResources | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
+        self.architecture = Architecture(model)
+        self.architecture.check_layers("layers", hyperparameters.layers)
+        if hyperparameters.v_loss_layer is not None:
+            self.architecture.check_layers("v_loss_layer", (hyperparameters.v_loss_layer,))
+        self._factors: dict[str, CholeskyFactor] = {}
+
+    @property
+    def matrices(self) -> list[Matrix]:
+        """The matrices that this editor writes, in order of layers."""
+        return [self.architecture.down(layer) for layer in self.hyperparameters.layers]
+
+    def _needs_covariance(self) -> bool:
+        return True
+
+    def _prepare(self) -> None:
+        if self._contexts is None:
+            lengths = self.hyperparameters.context_template_length_params
+            self._contexts = generate(self._model, self.tokenizer, lengths, self.seed)
+        if missing := self.missing:
+            self._covariances.update(self._compute(missing))
+        if self._needs_covariance():
+            for matrix in self.matrices:
+                check(matrix, self._covariances[matrix.path])
+        self._factors.clear()
+
+    @property
+    def missing(self) -> list[Matrix]:
+        """The matrices whose second moments are needed and not there yet: `prepare` computes them from the corpus."""
+        if not self._needs_covariance():
+            return []
+        return [matrix for matrix in self.matrices if matrix.path not in self._covariances]
+
+    def cost(self) -> str:
+        """What the covariances will take that `prepare` is going to compute."""
+        if not self.missing or self.resources.corpus is None:
+            return ""
+        return str(cost(self.architecture, self.tokenizer, self.resources.corpus, self.missing))
+
+    def _compute(self, matrices: Sequence[Matrix]) -> dict[str, Tensor]:
+        if self.resources.corpus is None:
+            paths = ", ".join(matrix.path for matrix in matrices)
+            raise MissingCorpus(
+                f"{self.name} needs the second moment of the inputs of {paths}: "
+                "pass covariances={path: matrix} or corpus=[texts]"
+            )
+        return moments(self.architecture, self.tokenizer, self.resources.corpus, matrices)
+
+    def factor(self, matrix: Matrix) -> CholeskyFactor:
+        """The factored second moment of a matrix's input, made once."""
+        if matrix.path not in self._factors:
+            moment = self._covariances[matrix.path].to(matrix.weight.device)
+            self._factors[matrix.path] = CholeskyFactor.of(moment)
+        return self._factors[matrix.path]
+
+    def target(self, edit: Edit) -> list[int]:
+        """Ids of the new answer, as it continues the prompt."""
+        return target_ids(self.tokenizer, edit.text, edit.target_new)
+
+    def locate(self, edit: Edit, contexts: Contexts, probed: Sequence[int], matrices: Sequence[Matrix] = ()) -> Located:
+        """Trace an edit's rows through the model as it is, reading keys and outputs at what is probed."""
+        which = self.hyperparameters.fact_token
+        templates = [template for group in contexts for template in group]
+        prompts = [prompt_row(self.tokenizer, edit, template, which) for template in templates]
+        target = self.target(edit)
+        rows = [target_row(row, target) for row in prompts]
+        rows.append(essence_row(self.tokenizer, edit.subject, which))
+        trace = Trace(self.architecture, rows, probed, matrices)
+        return Located(trace, torch.tensor([target] * len(prompts), device=trace.ids.device))
+
+    def find_value(self, located: Located, site: int, start: Tensor, *, lens: bool) -> Found:
+        """Search v* at block `site` from the bare prompt's own output `start` [d].
+
+        Args:
+            located: The edit's trace.
+            site: Block to whose output the searched vector is added.
+            start: v0.
+            lens: Read the targets after `v_loss_layer` if that is not the last block.
+        """
+        last = self.architecture.depth - 1
+        wanted = self.hyperparameters.v_loss_layer if lens else None
+        window = open_window(located.trace, site, last if wanted is None else max(wanted, site))
+        found = search(window, located.targets, start, self.hyperparameters, self.record)
+        self._diagnostics |= {"loss": found.loss, "steps": float(found.steps)}
+        return found

@@ -1,0 +1,120 @@
+"""The closed forms of locate-then-edit methods on plain matrices; nothing here knows a model.
+
+Throughout: W [d, f], keys K [f, n] as columns, residuals R [d, n], second moment C [f, f] symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.core.errors import StateMismatch
+
+RIDGE = 1e-6  # relative to the mean diagonal of C; used only where C is singular
+SINGULAR = 1e-10  # C is singular if an input has no more of its own than this, given the others
+
+
+@dataclass(frozen=True)
+class CholeskyFactor:
+    """Cholesky factor of a second moment, in float64.
+
+    Attributes:
+        lower: G [f, f] with C + ridge I = G Gᵀ.
+        ridge: What was added to the diagonal; 0 unless C was singular.
+    """
+
+    lower: Tensor
+    ridge: float = 0.0
+
+    @classmethod
+    def of(cls, moment: Tensor) -> CholeskyFactor:
+        """Factor C; a singular C (too few tokens) gets the least ridge that makes it definite.
+
+        Raises:
+            StateMismatch: C is far from positive semidefinite.
+        """
+        wide = moment.double()
+        scale = float(wide.diagonal().mean())
+        for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
+            shifted = wide + ridge * torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
+            lower, failed = torch.linalg.cholesky_ex(shifted)
+            left_over = lower.diagonal() ** 2 / shifted.diagonal()  # of each input, given those before it
+            if not failed and float(left_over.min()) > SINGULAR:
+                return cls(lower, ridge)
+        raise StateMismatch("a covariance is not positive semidefinite: it is no second moment")
+
+    def solve(self, keys: Tensor) -> Tensor:
+        """C⁻¹K, shape [f, n], float64."""
+        return torch.cholesky_solve(keys.double(), self.lower)
+
+
+def rank_one(u: Tensor, residual: Tensor, key: Tensor) -> tuple[Tensor, float]:
+    """ROME: r uᵀ with r = residual / (key · u).
+
+    Args:
+        u: Direction [f]; its length cancels.
+        residual: What W k + b must gain, [d].
+        key: k [f], the key at which it must be gained.
+
+    Returns:
+        r [d] and the denominator key · u.
+    """
+    denominator = key @ u
+    return residual / denominator, float(denominator)
+
+
+def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
+    """A = (λC + KKᵀ)⁻¹K, shape [f, n], float64, so that ΔW = R Aᵀ minimizes ‖ΔK - R‖² + λ tr(ΔCΔᵀ).
+
+    By Woodbury A = C⁻¹K (λI + KᵀC⁻¹K)⁻¹: one triangular pair a key instead of an f x f solve. With about as
+    many keys as inner neurons the f x f solve is the cheaper one.
+    """
+    keys = keys.double()
+    if keys.shape[1] * 2 > keys.shape[0]:
+        moment = weight * (factor.lower @ factor.lower.T) + keys @ keys.T
+        return torch.cholesky_solve(keys, torch.linalg.cholesky(moment))
+    whitened = factor.solve(keys)
+    small = keys.T @ whitened
+    small = small + weight * torch.eye(len(small), dtype=small.dtype, device=small.device)
+    solved: Tensor = torch.linalg.solve(small.T, whitened.T)
+    return solved.T
+
+
+def null_space(moment: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """The projection on what a second moment hardly contains.
+
+    Args:
+        moment: C [f, f].
+        threshold: Directions whose eigenvalue is below this span the space.
+
+    Returns:
+        P = U₀U₀ᵀ [f, f] and all eigenvalues, ascending, [f]; float64.
+    """
+    values, vectors = torch.linalg.eigh(moment.double())
+    free = vectors[:, values < threshold]
+    return free @ free.T, values
+
+
+def projected_keys(keys: Tensor, past: Tensor, projection: Tensor, weight: float) -> Tensor:
+    """A = (P(KKᵀ + QQᵀ) + wI)⁻¹PK, shape [f, n], float64, of keys K [f, n], past keys Q [f, m], projection P [f, f].
+
+    ΔW = R Aᵀ minimizes ‖ΔPK - R‖² + ‖ΔPQ‖² + w‖ΔP‖² (times P). With B = [Q, K] the inverse moves through:
+    A is the last n columns of PB(BᵀPB + wI)⁻¹, a system of size m + n. Where that is more than f, the f x f
+    solve is the cheaper one.
+    """
+    both = torch.cat([past.double(), keys.double()], dim=1)
+    projection = projection.double()
+    projected = projection @ both  # PB
+    new = slice(past.shape[1], None)
+    if both.shape[1] > both.shape[0]:
+        large = projected @ both.T
+        large.diagonal().add_(weight)
+        solved: Tensor = torch.linalg.solve(large, projected[:, new])
+        return solved
+    small = both.T @ projected
+    small.diagonal().add_(weight)
+    columns = torch.eye(len(small), dtype=small.dtype, device=small.device)[:, new]
+    weights: Tensor = torch.linalg.solve(small, columns)
+    return projected @ weights

@@ -1,0 +1,73 @@
+"""What MEMIT and its descendants share: a batch's values, and each layer's share of what is still missing.
+
+For each edit a vector z is found which, as the output of the last edited block at the fact token, makes the model
+say the new answer. Then, layer by layer from below, each down-projection takes its share of what is still
+missing, R = (z - h) / (layers left), as ΔW = R Aᵀ. The methods differ in A, which they make of the edits' keys K.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from editors.core.edit import Edit
+from editors.locate.base import Located, LocateEditor
+from editors.models.contexts import Contexts
+from editors.models.projection import Matrix
+
+
+def mean_keys(keys: Tensor, contexts: Contexts) -> Tensor:
+    """Mean of keys [N, f] within each group of contexts, then over groups: the bare prompt is one of them."""
+    groups = torch.split(keys, [len(group) for group in contexts])
+    return torch.stack([group.mean(0) for group in groups]).mean(0)
+
+
+class SpreadEditor(LocateEditor):
+    """Base of the methods that spread a batch's values over several layers."""
+
+    def apply_many(self, edits: Sequence[Edit]) -> None:
+        """Apply all edits as one batch."""
+        self._apply(edits)
+
+    @abstractmethod
+    def _solve(self, matrix: Matrix, layer: int, keys: Tensor) -> Tensor:
+        """A [f, n], float64, of keys K [f, n]: the update is R Aᵀ."""
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        layers = self.hyperparameters.layers
+        last = layers[-1]
+        located: list[Located] = []
+        found: list[Tensor] = []
+        for edit in edits:
+            each = self.locate(edit, self.contexts, layers)
+            found.append(self.find_value(each, last, each.trace.leaving(last)[0], lens=True).value)
+            each.trace.forget()
+            located.append(each)
+        goal = torch.stack(found)  # z [n, d]
+        self.record("z", goal)
+        for left, layer in zip(range(len(layers), 0, -1), layers, strict=True):
+            self._edit_layer(located, goal, layer, left)
+            if layer != last:
+                for each in located:
+                    each.trace.advance(layer, last)
+
+    def _edit_layer(self, located: Sequence[Located], goal: Tensor, layer: int, left: int) -> None:
+        """Write one layer's share; the traces are those of the weights as they are now."""
+        matrix = self.architecture.down(layer)
+        last = self.hyperparameters.layers[-1]
+        keys = torch.stack([self._key(each, layer) for each in located])  # [n, f]
+        present = torch.stack([each.trace.leaving(last)[0] for each in located])  # h [n, d]
+        residual = (goal.double() - present.double()).T / left  # R [d, n]
+        solved = self._solve(matrix, layer, keys.T)  # A [f, n]
+        update = residual @ solved.T
+        self._weights.write(matrix.parameter, matrix.added(update))
+        self._diagnostics |= {f"update_norm.{layer}": float(update.norm())}
+        for name, value in (("ks", keys), ("cur_z", present), ("adj_k", solved), ("resid", residual)):
+            self.record(f"{name}.layer{layer}", value)
+
+    def _key(self, located: Located, layer: int) -> Tensor:
+        keys = located.trace.keys[layer][: len(located.targets)]
+        return mean_keys(keys.to(torch.promote_types(keys.dtype, torch.float32)), self.contexts)

@@ -1,0 +1,144 @@
+"""The value search of ROME, MEMIT and their descendants: which vector at the fact token says the new answer?
+
+    v* = v0 + argmin_δ  -(1/N) Σ_j (1/T) Σ_i log p_δ(t_i | row j)
+                        + κ KL(p_δ(. | "<subject> is a") || p_0)  +  λ ‖δ‖ / ‖v0‖²
+
+over N rows (the prompt behind N contexts) and T target tokens (Meng et al. 2022, arXiv:2202.05262, eq. 4), by
+Adam, with δ kept within c ‖v0‖.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from editors.models.cached_window import Window
+
+ENOUGH = 0.05  # a loss below this ends the search, as in the authors' code
+
+
+class Settings(Protocol):
+    """The hyperparameters that the search reads."""
+
+    @property
+    def v_num_grad_steps(self) -> int: ...  # noqa: D102
+    @property
+    def v_lr(self) -> float: ...  # noqa: D102
+    @property
+    def v_weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def clamp_norm_factor(self) -> float: ...  # noqa: D102
+    @property
+    def kl_factor(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Found:
+    """Outcome of a search.
+
+    Attributes:
+        value: v* = v0 + δ, [d], float32 or wider.
+        loss: Last loss computed.
+        steps: Number of Adam steps taken.
+    """
+
+    value: Tensor
+    loss: float
+    steps: int
+
+
+class Adam:
+    """Adam of one tensor, as `torch.optim.Adam` computes it, without the second that its first step costs."""
+
+    def __init__(self, like: Tensor, lr: float) -> None:
+        self.lr = lr
+        self.count = 0
+        self.mean = torch.zeros_like(like)
+        self.square = torch.zeros_like(like)
+
+    def step(self, value: Tensor, gradient: Tensor) -> None:
+        """Move `value` in place."""
+        self.count += 1
+        self.mean.lerp_(gradient, 1 - 0.9)
+        self.square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        scale = (self.square.sqrt() / (1 - 0.999**self.count) ** 0.5).add_(1e-8)
+        value.addcdiv_(self.mean, scale, value=-self.lr / (1 - 0.9**self.count))
+
+
+def search(
+    window: Window, targets: Tensor, start: Tensor, settings: Settings, record: Callable[[str, Tensor], None]
+) -> Found:
+    """Find v*.
+
+    Args:
+        window: Gives the logits of N rows with T labels each, then those of the essence row.
+        targets: Target ids of the N rows, [N, T].
+        start: v0 [d], the site's own output for the bare prompt.
+        settings: Steps, rate, weights of the loss terms, clamp.
+        record: Called with `delta_after_adam` after each step, before the clamp.
+
+    Returns:
+        v0 + δ with the last loss. With one step δ stays 0: the last loss is never followed by a step.
+    """
+    start = start.to(torch.promote_types(start.dtype, torch.float32))
+    length = start.norm()
+    delta = torch.zeros_like(start, requires_grad=True)
+    adam = Adam(start, settings.v_lr)
+    loss_of = Loss(targets, float(length), settings)
+    value = float("nan")
+    for step in range(settings.v_num_grad_steps):
+        loss = loss_of(window.logits(delta), delta)
+        value = float(loss.detach())
+        if value < ENOUGH or step == settings.v_num_grad_steps - 1:
+            break
+        (gradient,) = torch.autograd.grad(loss, delta)
+        with torch.no_grad():
+            adam.step(delta, gradient)
+            record("delta_after_adam", delta)
+            limit = settings.clamp_norm_factor * length
+            size = delta.norm()
+            if size > limit:
+                delta.mul_(limit / size)
+    return Found(start + delta.detach(), value, adam.count)
+
+
+class Terms:
+    """What the model's logits say: NLL of the targets, drift of the essence from where it began."""
+
+    def __init__(self, targets: Tensor) -> None:
+        self._targets = targets.reshape(-1, 1)  # [N T, 1]
+        self._essence: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of logits [N T + 1, V]: log-probabilities, mean NLL, KL(p || p_0); the first call defines p_0."""
+        scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+        essence = scores[-1:]
+        if self._essence is None:
+            self._essence = essence.detach()
+        wrong = -scores[:-1].gather(1, self._targets).mean()
+        drift = kl_div(self._essence, essence, log_target=True, reduction="batchmean")
+        return scores, wrong, drift
+
+    def all_likeliest(self, scores: Tensor) -> bool:
+        """Whether no token is likelier than the target, wherever one is scored."""
+        return torch.equal(scores[:-1].gather(1, self._targets)[:, 0], scores[:-1].amax(-1))
+
+
+class Loss:
+    """NLL of the targets, drift of the essence, length of δ."""
+
+    def __init__(self, targets: Tensor, start_length: float, settings: Settings) -> None:
+        self._terms = Terms(targets)
+        self._decay = settings.v_weight_decay / start_length**2 if settings.v_weight_decay else 0.0
+        self._kl_factor = settings.kl_factor
+
+    def __call__(self, logits: Tensor, delta: Tensor) -> Tensor:
+        """The loss of logits [N T + 1, V]; the first call defines p_0."""
+        _, wrong, drift = self._terms(logits)
+        loss: Tensor = wrong + self._kl_factor * drift + self._decay * delta.norm()
+        return loss

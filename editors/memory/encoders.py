@@ -1,0 +1,115 @@
+"""Vectors of texts, to compare them by: the language model's own hidden states, or a sentence-transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from editors.core.errors import HyperparameterError
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.models.architecture import Architecture
+from editors.models.tokens import Row, encode
+from editors.models.trace import StopForward, bind, pad
+
+TOGETHER = 32  # texts in one forward pass
+
+
+class Encoder(Protocol):
+    """Gives features [n, D], float32 on the CPU."""
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Features of n texts, n at least 1."""
+
+
+class HiddenStates:
+    """Means, over a text's tokens but special ones, of the states that enter some blocks; side by side.
+
+    Args:
+        model: A causal model whose weights do not change.
+        tokenizer: Its tokenizer.
+        layers: Blocks, ascending; 0 stands for the embeddings.
+
+    Raises:
+        HyperparameterError: The model has no such block.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: Sequence[int]) -> None:
+        self._anatomy = Architecture(model)
+        self._anatomy.check_layers("encoder_layers", tuple(layers))
+        self._tokenizer = tokenizer
+        self._layers = tuple(layers)
+        self._special = set(tokenizer.all_special_ids)
+        self._device = model.device
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Features [n, D], D = width x number of layers. Texts of like length share a pass."""
+        ids = [encode(self._tokenizer, text) or [0] for text in texts]
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        found: dict[int, Tensor] = {}
+        for start in range(0, len(order), TOGETHER):
+            some = order[start : start + TOGETHER]
+            found |= zip(some, self._means([ids[index] for index in some]), strict=True)
+        return torch.stack([found[index] for index in range(len(ids))])
+
+    def _means(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        rows, mask = pad([Row(tuple(row), 0) for row in ids], self._device)
+        counted = torch.zeros(rows.shape)
+        for index, row in enumerate(ids):
+            plain = [place for place, token in enumerate(row) if token not in self._special]
+            counted[index, plain or list(range(len(row)))] = 1
+        weights = (counted / counted.sum(1, keepdim=True)).to(self._device)
+        states = self._states(rows, mask)
+        return torch.cat([torch.einsum("bt,btd->bd", weights, each.float()) for each in states], dim=1).cpu()
+
+    def _states(self, rows: Tensor, mask: Tensor) -> list[Tensor]:
+        """What enters each layer [B, T, d]; the pass ends at the last of them."""
+        seen: dict[int, Tensor] = {}
+        with ExitStack() as stack:
+            for layer in self._layers:
+                hook = self._watching(layer, seen)
+                block = self._anatomy.blocks[layer]
+                stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            with suppress(StopForward):
+                self._anatomy.trunk(input_ids=rows, attention_mask=mask, use_cache=False)
+        return [seen[layer] for layer in self._layers]
+
+    def _watching(self, layer: int, seen: dict[int, Tensor]) -> Callable[..., None]:
+        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            first, named = bind(block, args, kwargs)
+            seen[layer] = named[first]
+            if layer == max(self._layers):
+                raise StopForward
+
+        return hook
+
+
+class SentenceTransformers:
+    """A pretrained sentence encoder, if the package `sentence-transformers` is installed.
+
+    Raises:
+        HyperparameterError: It is not, or it cannot load a model of that name.
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - optional, seconds to import
+        except ImportError:
+            raise HyperparameterError(
+                f"encoder is {name!r}: that needs `pip install sentence-transformers`; 'self' needs nothing"
+            ) from None
+        try:
+            self._model = SentenceTransformer(name)
+        except (OSError, ValueError) as error:
+            raise HyperparameterError(
+                f"encoder is {name!r}, which sentence-transformers cannot load: {error}"
+            ) from error
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Features [n, D]."""
+        features: Tensor = self._model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+        return features.float().cpu()

@@ -1,0 +1,167 @@
+"""What a memory-based method hands over for evaluation: the untouched base, and a memory that answers some prompts.
+
+lm-eval calls a model in two ways: `model(ids)` on right-padded rows of prompt and answer without a mask, and
+`model.generate(ids, attention_mask=...)` on left-padded prompts. In both, which memory entry answers a row is decided
+from the row's prompt alone (its *context*), never from the answer that is scored, the padding, or the other rows.
+`generate` knows its contexts from the mask. For `model(ids)` the caller says where each context ends:
+
+    with wrapped.reading([len(context) for context in contexts]):
+        logits = wrapped(ids).logits
+
+Without that each whole row counts as its context. Rows that no entry answers keep the base's logits bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import CausalLMOutput
+
+from editors.core.typing import PreTrainedModel
+
+Tokens = tuple[int, ...]
+Route = TypeVar("Route")
+
+
+class MemoryModel(ABC, Generic[Route]):
+    """A base model behind a memory; as much of a Hugging Face model as lm-eval needs.
+
+    Attributes:
+        model: The base; never changed.
+        config: The base's.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.config = model.config
+        self.generation_config = model.generation_config
+        self._contexts: list[int] | None = None
+        self._lengths: list[int] | None = None
+
+    @abstractmethod
+    def routes(self, contexts: Sequence[Tokens]) -> list[Route | None]:
+        """Which memory entry answers each prompt; None: the base does. Each by its own tokens only."""
+
+    @abstractmethod
+    def logits(self, tokens: Tokens, context: int, route: Route) -> Tensor:
+        """Logits [T, V] of one routed row of T tokens, the first `context` of which are the prompt."""
+
+    @abstractmethod
+    def write(self, context: Tokens, route: Route, limit: int, ends: frozenset[int]) -> list[int]:
+        """Greedy continuation of one routed prompt: at most `limit` tokens, through the first of `ends`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base is."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the base."""
+        return self.model.dtype
+
+    def eval(self) -> Self:
+        """Always in eval mode."""
+        return self
+
+    def tie_weights(self, *_args: object, **_kwargs: object) -> None:
+        """Nothing: lm-eval asks for it, and tying again would revert an edited head."""
+
+    @contextmanager
+    def reading(self, contexts: Sequence[int], lengths: Sequence[int] | None = None) -> Iterator[None]:
+        """Inside, the rows of a forward pass have prompts of these lengths, in tokens.
+
+        Args:
+            contexts: Tokens of each row's prompt.
+            lengths: Tokens of each whole row without padding. Where no mask tells it either, padding is read as text:
+                it changes no logits before it, but takes room that a memory may need.
+        """
+        self._contexts, self._lengths = list(contexts), None if lengths is None else list(lengths)
+        try:
+            yield
+        finally:
+            self._contexts = self._lengths = None
+
+    @torch.no_grad()
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> CausalLMOutput:  # noqa: ANN401 - the base's
+        """Logits [B, T, V] of right-padded rows.
+
+        Raises:
+            ValueError: `reading` gave another number of contexts than there are rows.
+        """
+        rows = [_real(*row) for row in zip(input_ids.tolist(), _masks(input_ids, attention_mask), strict=True)]
+        ends = self._contexts if self._contexts is not None else [len(row) for row in rows]
+        if len(ends) != len(rows):
+            raise ValueError(f"reading() was told {len(ends)} contexts, but {len(rows)} rows came")
+        if self._lengths is not None:
+            rows = [row[:length] for row, length in zip(rows, self._lengths, strict=True)]
+        routes = self.routes([row[:end] for row, end in zip(rows, ends, strict=True)])
+        given = {} if attention_mask is None else {"attention_mask": attention_mask}
+        result = self.model(input_ids, **given, **kwargs)
+        logits = result.logits
+        for index, route in enumerate(routes):
+            if route is not None:
+                at = _start(attention_mask, index)
+                own = self.logits(rows[index], ends[index], route)
+                logits[index, at : at + len(own)] = own.to(logits)
+        return CausalLMOutput(logits=logits)
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:  # noqa: ANN401 - the base's
+        """Greedy continuations of left-padded prompts [B, T]: ids [B, T + new], padded on the right.
+
+        Raises:
+            ValueError: Sampling or beams are asked for: a memory answers greedily only.
+        """
+        if kwargs.get("do_sample") or kwargs.get("num_beams", 1) != 1:
+            raise ValueError("a model behind a memory generates greedily only: do_sample=False, num_beams=1")
+        contexts = [_real(*row) for row in zip(input_ids.tolist(), _masks(input_ids, attention_mask), strict=True)]
+        routes = self.routes(contexts)
+        limit = _new_tokens(input_ids.shape[1], kwargs)
+        rows: list[list[int]] = [[] for _ in contexts]
+        if None in routes:
+            given = {} if attention_mask is None else {"attention_mask": attention_mask}
+            generate: Any = self.model.generate  # transformers types it as a tensor's method
+            written = generate(input_ids, **given, **kwargs)
+            rows = written[:, input_ids.shape[1] :].tolist()
+        ends = self._ends(kwargs)
+        for index, route in enumerate(routes):
+            if route is not None:
+                rows[index] = self.write(contexts[index], route, limit, ends)
+        return torch.cat([input_ids, self._padded(rows, input_ids)], dim=1)
+
+    def _padded(self, rows: Sequence[Sequence[int]], like: Tensor) -> Tensor:
+        pad = self.generation_config.pad_token_id
+        ends = self._ends({})
+        filler = pad if pad is not None else min(ends, default=0)
+        width = max(map(len, rows), default=0)
+        return like.new_tensor([[*row, *[filler] * (width - len(row))] for row in rows]).reshape(len(rows), width)
+
+    def _ends(self, given: dict[str, Any]) -> frozenset[int]:
+        ends = given.get("eos_token_id", self.generation_config.eos_token_id)
+        return frozenset(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [int(ends)])
+
+
+def _masks(ids: Tensor, mask: Tensor | None) -> list[list[int]]:
+    found: list[list[int]] = (torch.ones_like(ids) if mask is None else mask).tolist()
+    return found
+
+
+def _real(row: Sequence[int], mask: Sequence[int]) -> Tokens:
+    return tuple(token for token, kept in zip(row, mask, strict=True) if kept)
+
+
+def _start(mask: Tensor | None, index: int) -> int:
+    """Column of a row's first real token."""
+    return 0 if mask is None else int(mask[index].argmax())
+
+
+def _new_tokens(width: int, given: dict[str, Any]) -> int:
+    if given.get("max_new_tokens") is not None:
+        return int(given["max_new_tokens"])
+    return int(given.get("max_length", width + 20)) - width

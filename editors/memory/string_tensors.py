@@ -1,0 +1,34 @@
+"""Texts as tensors, for memories that keep words: UTF-8 bytes one after another, and how many belong to each text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from editors.core.errors import StateMismatch
+
+
+def pack(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Bytes [total] (uint8) and lengths [n] (int64) of n texts."""
+    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return torch.tensor(list(b"".join(raw)), dtype=torch.uint8), torch.tensor([len(each) for each in raw]).long()
+
+
+def unpack(data: Tensor, lengths: Tensor) -> list[str]:
+    """The texts that `pack` was given.
+
+    Raises:
+        StateMismatch: The tensors are not what `pack` gives.
+    """
+    if data.dtype != torch.uint8 or data.ndim != 1 or lengths.ndim != 1 or int(lengths.sum()) != len(data):
+        raise StateMismatch(f"texts of lengths {lengths.tolist()} do not fill {tuple(data.shape)} {data.dtype}")
+    raw, found, start = bytes(data.tolist()), [], 0
+    for length in lengths.tolist():
+        found.append(raw[start : start + length])
+        start += length
+    try:
+        return [each.decode("utf-8", "surrogatepass") for each in found]
+    except UnicodeDecodeError as error:
+        raise StateMismatch(f"texts are not UTF-8: {error}") from None

@@ -1,0 +1,223 @@
+"""MEND: Fast Model Editing at Scale (Mitchell et al., ICLR 2022, arXiv:2110.11309).
+
+The gradient of an edit's loss by a weight matrix W is a sum over tokens of rank-one terms: the input x_t times the
+gradient delta_t by the output. A small network g, trained beforehand on other edits, turns each pair into a better
+one, so that the step reaches other wordings of the fact and leaves other facts alone. A learned step size alpha per
+matrix scales it:
+
+    W' = W - alpha sum_t delta~_t x~_t^T,     (x~_t, delta~_t) = g(x_t, delta_t)
+
+The paper subtracts; the authors' code adds (`sign` = 1 reads networks trained that way). Edits follow each other on
+the weights as they are; in the authors' code and in EditingEvaluation every edit starts from the unedited weights, so
+that only the last one is left (`accumulate` = false).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from editors.core.edit import Edit
+from editors.core.editor import Editor, Kind
+from editors.core.errors import HyperparameterError, MissingTraining, NoEffect, StateMismatch
+from editors.core.resources import EditorResources
+from editors.core.training import train
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.core.weights import same_bits
+from editors.mend.dataset import MendDataset, Outer
+from editors.mend.network import Hypernetwork, NetworkHyperparameters
+from editors.mend.training import LossWeights, MetaLoss
+from editors.models.architecture import Architecture
+from editors.models.gradients import Batch, gradients
+from editors.models.projection import Matrix
+
+OLD_PREFIX = "gtn."  # of the network's names in the authors' older archives
+
+
+class MendHyperparameters(NetworkHyperparameters):
+    """MEND's hyperparameters. Names are those of the authors' code where it has one."""
+
+    inner_params: tuple[str, ...] | None = Field(
+        None, min_length=1, description="matrices of the blocks to edit; none: all of the last three blocks' MLPs"
+    )
+    sign: Literal[-1, 1] = Field(-1, description="of the update: -1 as in the paper, 1 as in the authors' code")
+    accumulate: bool = Field(default=True, description="edits add up; false: each starts from the unedited weights")
+    outer: Outer = Field("rephrase", description="training asks a rephrase (the paper) or the edit itself (EasyEdit)")
+    lr: float = Field(1e-6, gt=0, description="Adam's rate for the network")
+    lr_lr: float = Field(1e-4, ge=0, description="Adam's rate for the step sizes alpha")
+    cedit: float = Field(0.1, ge=0, description="weight of the edit in the loss of training")
+    cloc: float = Field(1.0, ge=0, description="weight of the neighbors' divergence in the loss of training")
+    csize: float = Field(0.0, ge=0, description="weight of the updates' squared relative lengths in it; the paper's: 0")
+    accumulate_bs: int = Field(10, ge=1, description="edits, each applied alone, that make one step of training")
+    locality_bs: int = Field(1, ge=1, description="neighbors asked for each edit in a step of training")
+    grad_clip: float = Field(100.0, gt=0, description="greatest L2 norm of a step's gradient")
+    max_iters: int = Field(100_000, ge=0, description="steps of training")
+    cooldown: float = Field(0.0, ge=0, le=1, description="last part of training in which the rates fall to 0, linearly")
+
+    @field_validator("inner_params")
+    @classmethod
+    def _no_matrix_twice(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names and len(set(names)) != len(names):
+            raise ValueError("inner_params must be different")
+        return names
+
+
+class Mend(Editor):
+    """Model editor networks with gradient decomposition."""
+
+    name: ClassVar[str] = "mend"
+    kind: ClassVar[Kind] = "weights"
+    Hyperparameters: ClassVar[type[MendHyperparameters]] = MendHyperparameters
+    hyperparameters: MendHyperparameters
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: MendHyperparameters,
+        resources: EditorResources | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
+        self.architecture = Architecture(model)
+        found = [self._matrix(name) for name in hyperparameters.inner_params or self._usual()]
+        self.matrices = [matrix for matrix, _ in found]
+        self._lowest = min(layer for _, layer in found)
+        self._network: Hypernetwork | None = None
+
+    def _usual(self) -> list[str]:
+        """The matrices of the last three blocks' MLPs, which the paper edits."""
+        last = range(max(self.architecture.depth - 3, 0), self.architecture.depth)
+        start = f"{self.architecture.family.blocks}.{{}}.{self.architecture.family.mlp}.{{}}.weight"
+        return [
+            start.format(layer, name)
+            for layer in last
+            for name, module in self.architecture.mlp(layer).named_modules()
+            if isinstance(module, (nn.Linear, Conv1D))
+        ]
+
+    def _matrix(self, name: str) -> tuple[Matrix, int]:
+        """The matrix of a parameter and the index of its block."""
+        path, _, end = name.rpartition(".")
+        for layer, block in enumerate(self.architecture.blocks):
+            start = f"{self.architecture.family.blocks}.{layer}."
+            modules = dict(block.named_modules())
+            if end == "weight" and path.startswith(start) and path.removeprefix(start) in modules:
+                return Matrix(path, modules[path.removeprefix(start)]), layer
+        raise HyperparameterError(
+            f"inner_params holds {name!r}; it may hold matrices of blocks, such as {self.architecture.down(0).parameter}"
+        )
+
+    def _blank_network(self) -> Hypernetwork:
+        shapes = {matrix.parameter: _shape(matrix) for matrix in self.matrices}
+        network = Hypernetwork(shapes, self.hyperparameters, self.seed)
+        weight = self.matrices[0].weight
+        return network.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+
+    def _prepare(self) -> None:
+        if self._network is None:
+            self._network = self._trained()
+
+    def _trained(self) -> Hypernetwork:
+        if not self.resources.training:
+            raise MissingTraining("mend trains its network first: pass training=[edits], or load_prepared(tensors)")
+        given, network = self.hyperparameters, self._blank_network()
+        loss = MetaLoss(
+            model=self._model,
+            tokenizer=self.tokenizer,
+            matrices=self.matrices,
+            lowest=self._lowest,
+            network=network,
+            material=MendDataset.of(self.tokenizer, self.resources.training, given.outer),
+            weighing=LossWeights(given.cedit, given.cloc, given.csize, given.sign),
+            group=given.accumulate_bs,
+            neighbors=given.locality_bs,
+            seed=self.seed,
+        )
+        with torch.inference_mode(mode=False):
+            loss.observe()
+            self._train(network, loss)
+        return network.requires_grad_(requires_grad=False)
+
+    def _train(self, network: Hypernetwork, loss: MetaLoss) -> None:
+        given = self.hyperparameters
+        rates = [network.edit_lrs]
+        rest = [value for name, value in network.named_parameters() if name != "edit_lrs"]
+        optimizer = torch.optim.Adam([{"params": rest, "lr": given.lr}, {"params": rates, "lr": given.lr_lr}])
+        train(
+            self.name,
+            network,
+            optimizer,
+            loss,
+            steps=given.max_iters,
+            seed=self.seed,
+            clip=given.grad_clip,
+            scratch=self.resources.scratch,
+            cooldown=given.cooldown,
+        )
+
+    def _made(self) -> dict[str, Tensor]:
+        return {} if self._network is None else {k: v.clone() for k, v in self._network.state_dict().items()}
+
+    def _take(self, made: Mapping[str, Tensor]) -> None:
+        """Take a network, ours or one of the authors' (`mend.*` and `edit_lrs` of an archive's `model`).
+
+        Raises:
+            StateMismatch: Its names or shapes are not those that the hyperparameters ask for.
+        """
+        network = self._blank_network()
+        renamed = {_new_name(name): value for name, value in made.items()}
+        try:
+            network.load_state_dict(renamed)
+        except RuntimeError as error:
+            raise StateMismatch(f"mend: the network does not fit the hyperparameters: {error}") from None
+        self._network = network.requires_grad_(requires_grad=False)
+
+    def apply_many(self, edits: Sequence[Edit]) -> None:
+        """Apply all edits as one batch: one step on the mean loss of all their target tokens."""
+        self._apply(edits)
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        device = self.matrices[0].weight.device
+        self._step(Batch.of(self.tokenizer, [(edit.text, edit.target_new) for edit in edits], device))
+
+    def _step(self, batch: Batch) -> None:
+        """Write the step that a batch of texts asks for."""
+        if self.hyperparameters.accumulate:
+            values = self._values(batch)
+        else:
+            with self._weights.pristine():
+                values = self._values(batch)
+        if all(same_bits(value, self._weights[name]) for name, value in values.items()):
+            raise NoEffect("mend: the step changes no weight; are all step sizes 0, or is the target certain already?")
+        for name, value in values.items():
+            self._weights.write(name, value)
+
+    def _values(self, batch: Batch) -> dict[str, Tensor]:
+        """New values of the edited parameters, from the weights as they are now."""
+        assert self._network is not None
+        loss, rows = gradients(self._model, self.matrices, batch)
+        values: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for matrix, factors in zip(self.matrices, self._network(rows), strict=True):
+                update = self.hyperparameters.sign * factors.deltas.flatten(0, -2).T @ factors.inputs.flatten(0, -2)
+                values[matrix.parameter] = matrix.added(update)
+                self._diagnostics[f"update_norm.{matrix.path}"] = float(update.norm())
+                self.record(f"delta.{matrix.parameter}", matrix.stored(update))
+        self._diagnostics["loss"] = float(loss)
+        return values
+
+
+def _shape(matrix: Matrix) -> tuple[int, int]:
+    """(in, out) of a matrix, however it is stored."""
+    outputs, inputs = matrix.stored(matrix.weight).shape
+    return inputs, outputs
+
+
+def _new_name(name: str) -> str:
+    return f"mend.{name.removeprefix(OLD_PREFIX)}" if name.startswith(OLD_PREFIX) else name

@@ -1,0 +1,98 @@
+"""What MEND's network is trained on: each edit with other wordings of its fact, and with facts that must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from typing import Literal
+
+from editors.core.edit import Edit
+from editors.core.errors import MissingTraining
+from editors.core.typing import PreTrainedTokenizerBase
+from editors.models.tokens import Row, encode, target_ids
+
+Outer = Literal["rephrase", "edit"]
+Kind = Literal["outer", "loc"]
+Pair = tuple[str, str]
+TWINS = 4  # of each edit, as neighbors beside its own
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text and its answer, to ask the edited model.
+
+    Attributes:
+        row: Their ids; its labels are the positions that predict the answer, and for a neighbor what follows it.
+        answer: The answer's ids.
+    """
+
+    row: Row
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MendDataset:
+    """Training edits as queries: for each edit its outer samples, and its neighbors with facts of the same answer."""
+
+    edits: tuple[Edit, ...]
+    outer: tuple[tuple[Query, ...], ...]
+    loc: tuple[tuple[Query, ...], ...]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], outer: Outer) -> MendDataset:
+        """Tokenize. An edit without rephrases is asked itself; without neighbors, about the next edit's subject.
+
+        Raises:
+            MissingTraining: There are no edits, or nothing that an edit could leave alone.
+        """
+        asked, near, answered = [], [], _by_answer(edits)
+        for number, edit in enumerate(edits):
+            texts = edit.rephrases if outer == "rephrase" and edit.rephrases else (edit.text,)
+            asked.append(tuple(query(tokenizer, text, edit.target_new, "outer") for text in texts))
+            twins = _twins(edits, number, answered[edit.target_true])
+            pairs = [*_alternating(edit.neighbors, twins)] or _other(edits, number)
+            near.append(tuple(query(tokenizer, *pair, "loc") for pair in pairs))
+        if not edits or not all(near):
+            raise MissingTraining(
+                "mend trains its network on edits with neighbors, or about several subjects: none here"
+            )
+        return cls(tuple(edits), tuple(asked), tuple(near))
+
+
+def _by_answer(edits: Sequence[Edit]) -> dict[str, list[int]]:
+    """Indices of the edits whose fact has each answer, where it is known."""
+    found: dict[str, list[int]] = {"": []}
+    for number, edit in enumerate(edits):
+        if edit.target_true:
+            found.setdefault(edit.target_true, []).append(number)
+    return found
+
+
+def _twins(edits: Sequence[Edit], number: int, same: Sequence[int]) -> list[Pair]:
+    """Facts of other subjects with the answer that the edit changes: those that an update most easily drags along."""
+    order = (edits[each] for each in chain((i for i in same if i > number), (i for i in same if i < number)))
+    return [(o.text, o.target_true) for o in islice((o for o in order if o.subject != edits[number].subject), TWINS)]
+
+
+def _alternating(left: Iterable[Pair], right: Iterable[Pair]) -> Iterator[Pair]:
+    """One of each in turn, then what is left of the longer."""
+    return (pair for both in zip_longest(left, right) for pair in both if pair is not None)
+
+
+def _other(edits: Sequence[Edit], number: int) -> list[Pair]:
+    """The fact of the next edit about someone else, if there is one."""
+    order = chain(edits[number + 1 :], edits[:number])
+    others = (
+        (other.text, other.target_true or other.target_new) for other in order if other.subject != edits[number].subject
+    )
+    first = next(others, None)
+    return [] if first is None else [first]
+
+
+def query(tokenizer: PreTrainedTokenizerBase, text: str, answer: str, kind: Kind) -> Query:
+    """Tokenize a text and its answer, scored where the answer (for a neighbor: and its end) is predicted."""
+    start, target = encode(tokenizer, text), target_ids(tokenizer, text, answer)
+    labels = range(len(start) - 1, len(start) - 1 + len(target) + (kind == "loc"))
+    ids = (*start, *target) if kind == "loc" else (*start, *target[:-1])
+    return Query(Row(ids, 0, tuple(labels)), tuple(target))

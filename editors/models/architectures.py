@@ -1,0 +1,91 @@
+"""The table of families: where the parts of a decoder are, one row each (checked against transformers 5.23)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class ArchitectureSpec:
+    """Dotted paths: from the model (trunk, blocks, norm, head), from a block (mlp, down, up, attention).
+
+    Attributes:
+        mlp: Empty where the block itself holds the MLP's projections.
+        up: Empty where gate and up-projection are fused into one matrix.
+        plain: Whether what the down-projection writes is added to the hidden states as it is, not normalized before.
+        rows: Whether the MLP gets hidden states [B, length, d]; else all tokens one after another, [B length, d].
+    """
+
+    trunk: str
+    blocks: str
+    norm: str
+    head: str
+    mlp: str
+    down: str
+    up: str
+    attention: str
+    attention_out: str
+    plain: bool = True
+    rows: bool = True
+
+
+_LLAMA = ArchitectureSpec(
+    trunk="model",
+    blocks="model.layers",
+    norm="model.norm",
+    head="lm_head",
+    mlp="mlp",
+    down="mlp.down_proj",
+    up="mlp.gate_proj",
+    attention="self_attn",
+    attention_out="self_attn.o_proj",
+)
+_GPT2 = ArchitectureSpec(
+    trunk="transformer",
+    blocks="transformer.h",
+    norm="transformer.ln_f",
+    head="lm_head",
+    mlp="mlp",
+    down="mlp.c_proj",
+    up="mlp.c_fc",
+    attention="attn",
+    attention_out="attn.c_proj",
+)
+_SANDWICH = replace(_LLAMA, plain=False)  # a norm before the MLP and another one after it
+
+ARCHITECTURES: dict[str, ArchitectureSpec] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma": _LLAMA,
+    "gemma2": _SANDWICH,
+    "gemma3_text": _SANDWICH,
+    "phi3": replace(_LLAMA, up=""),
+    "phi": replace(_LLAMA, norm="model.final_layernorm", down="mlp.fc2", up="mlp.fc1", attention_out="self_attn.dense"),
+    "gpt2": _GPT2,
+    "gptj": replace(_GPT2, down="mlp.fc_out", up="mlp.fc_in", attention_out="attn.out_proj"),
+    "gpt_neox": ArchitectureSpec(
+        trunk="gpt_neox",
+        blocks="gpt_neox.layers",
+        norm="gpt_neox.final_layer_norm",
+        head="lm_head",
+        mlp="mlp",
+        down="mlp.dense_4h_to_h",
+        up="mlp.dense_h_to_4h",
+        attention="attention",
+        attention_out="attention.dense",
+    ),
+    "opt": ArchitectureSpec(
+        trunk="model.decoder",
+        blocks="model.decoder.layers",
+        norm="model.decoder.final_layer_norm",
+        head="lm_head",
+        mlp="",
+        down="fc2",
+        up="fc1",
+        attention="self_attn",
+        attention_out="self_attn.out_proj",
+        rows=False,
+    ),
+}

@@ -1,0 +1,230 @@
+"""What the value search repeats: the model from the changed vector on, and nothing else.
+
+While a vector at one (block, token) is optimized, everything in lower blocks and at earlier tokens is
+constant. A `CachedWindow` therefore runs only the blocks above the site, only on the tokens from the fact
+token to the last label, attends to the stored keys and values of the earlier tokens, and computes logits only
+where a label is read. `PlainWindow` gives the same numbers with whole forward passes, for models that the
+cached one cannot serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicLayer
+
+from editors.models.architecture import States, first_tensor
+from editors.models.trace import CACHE_NAMES, Arguments, Trace
+
+_ATTENTION = ("eager", "sdpa")  # implementations that take any additive mask
+_BY_POSITION = ("position_ids", "position_embeddings")
+_DROPPED = ("cache_position",)  # read by static caches only
+
+
+class Window(Protocol):
+    """Logits at all labels of all rows, given what is added to the site at each row's fact token."""
+
+    @property
+    def facts(self) -> Tensor:
+        """Index of each row's fact token in the states that the window runs, [B]."""
+
+    def logits(self, delta: Tensor) -> Tensor:
+        """Logits [labels of all rows in order, V] with `delta` [d] added."""
+
+    def unchanged(self) -> Tensor:
+        """The same logits with nothing added."""
+
+
+def adding(delta: Tensor, facts: Tensor) -> Callable[..., States]:
+    """A forward hook that adds `delta` [d] to a module's output at the fact tokens [B]."""
+    rows = torch.arange(len(facts), device=facts.device)
+
+    def hook(_module: nn.Module, _args: object, output: States) -> States:
+        states = first_tensor(output)
+        change = torch.zeros_like(states).reshape(len(rows), -1, states.shape[-1])  # OPT's MLP has no rows
+        change = change.index_put((rows, facts), delta.to(states.dtype).expand(len(rows), -1))
+        states = states + change.reshape(states.shape)
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    return hook
+
+
+class CachedWindowUnsupported(Exception):  # noqa: N818 - internal signal: use the plain window
+    """The cached window cannot serve this model."""
+
+
+class FixedKVCache:
+    """Stands in for the model's cache: stored keys and values go before the new ones, and nothing is kept."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self.keys = keys
+        self.values = values
+
+    def update(self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
+        """The stored keys and values with the new ones behind them."""
+        return torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
+
+
+class CachedWindow:
+    """Blocks above the site on the tokens from the fact token on.
+
+    Args:
+        trace: The pass with nothing added.
+        site: Block to whose output (or MLP output: the same thing in a pre-norm block) the vector is added; -1:
+            to what enters the first block.
+        early: Block after which all labels but the last are read; the last block unless the loss is a logit
+            lens.
+
+    Raises:
+        Unsuitable: An argument of the blocks or the attention implementation is not understood.
+    """
+
+    def __init__(self, trace: Trace, site: int, early: int) -> None:
+        architecture = trace.architecture
+        if getattr(architecture.trunk.config, "_attn_implementation", None) not in _ATTENTION:
+            raise CachedWindowUnsupported
+        self._anatomy = architecture
+        self._site = site
+        self._early = early
+        start, ends = trace.lookup, [max((*row.labels, row.lookup)) for row in trace.rows]
+        width = max(end - row.lookup for end, row in zip(ends, trace.rows, strict=True)) + 1
+        steps = torch.arange(width, device=start.device)
+        last = torch.tensor(ends, device=start.device)
+        self._positions = torch.minimum(start[:, None] + steps, last[:, None])  # [B, S], padded with the last
+        self._real = start[:, None] + steps <= last[:, None]
+        self._rows = torch.arange(len(trace.rows), device=start.device)[:, None]
+        self._start = trace.entering[site + 1][self._rows, self._positions]  # [B, S, d]
+        self._masks: dict[int, Tensor] = {}
+        self._calls = {layer: self._arguments(trace, layer) for layer in range(site + 1, architecture.depth)}
+        labels = [(index, label - row.lookup) for index, row in enumerate(trace.rows) for label in row.labels]
+        self._label_rows, self._label_steps = torch.tensor(labels, device=start.device).T
+        self.facts = torch.zeros_like(start)
+
+    def _arguments(self, trace: Trace, layer: int) -> Arguments:
+        """A block's own arguments, cut to the window."""
+        named: Arguments = {}
+        for name, value in trace.calls[layer].items():
+            if name in CACHE_NAMES:
+                stored = trace.cache.layers[layer]
+                prefix = int(trace.lookup.max())
+                if not isinstance(stored, DynamicLayer) or stored.keys is None or stored.values is None:
+                    raise CachedWindowUnsupported
+                named[name] = FixedKVCache(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
+            elif name == "attention_mask":
+                named[name] = self._mask(trace, value)
+            elif name in _BY_POSITION:
+                named[name] = self._cut(value)
+            elif name not in _DROPPED:
+                if isinstance(value, Tensor):
+                    raise CachedWindowUnsupported
+                named[name] = value
+        if not set(CACHE_NAMES) & set(named) or "attention_mask" not in named:
+            raise CachedWindowUnsupported
+        return named
+
+    def _cut(self, value: States | None) -> States | None:
+        """Values given per position ([1 or B, length, ...], or a tuple of such) at the window's positions."""
+        if isinstance(value, tuple):
+            return tuple(self._at_positions(part) for part in value)
+        return None if value is None else self._at_positions(value)
+
+    def _at_positions(self, value: Tensor) -> Tensor:
+        return value.expand(len(self._rows), *value.shape[1:])[self._rows, self._positions]
+
+    def _mask(self, trace: Trace, given: Tensor | None) -> Tensor:
+        """Additive mask [B, 1, S, prefix + S], read off the model's own mask (causal where it gave none)."""
+        if id(given) in self._masks:
+            return self._masks[id(given)]
+        length = trace.ids.shape[1]
+        if given is None:
+            allowed = torch.ones(length, length, dtype=torch.bool, device=trace.ids.device).tril()[None, None]
+        elif given.ndim == 4 and given.shape[1] == 1:
+            allowed = given if given.dtype == torch.bool else given == 0
+        else:
+            raise CachedWindowUnsupported
+        allowed = allowed.expand(len(self._rows), 1, -1, -1)[:, 0]  # [B, length, length]
+        queries = allowed[self._rows, self._positions]  # [B, S, length]
+        before = torch.arange(int(trace.lookup.max()), device=allowed.device) < trace.lookup[:, None]
+        left = queries[:, :, : before.shape[1]] & before[:, None]
+        right = queries.gather(2, self._positions[:, None].expand(-1, queries.shape[1], -1)) & self._real[:, None]
+        both = torch.cat([left, right], dim=2)[:, None]
+        dtype = self._start.dtype
+        mask = torch.zeros(both.shape, dtype=dtype, device=both.device)
+        self._masks[id(given)] = mask.masked_fill_(~both, torch.finfo(dtype).min)
+        return mask
+
+    def logits(self, delta: Tensor) -> Tensor:
+        """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
+        start = self._start
+        return self._onward(torch.cat([start[:, :1] + delta.to(start.dtype), start[:, 1:]], dim=1))
+
+    def unchanged(self) -> Tensor:
+        """Logits [labels, V] with nothing added."""
+        return self._onward(self._start)
+
+    def _onward(self, states: Tensor) -> Tensor:
+        read = self._read(states)
+        for layer, named in self._calls.items():
+            states = first_tensor(self._anatomy.blocks[layer](states, **named))
+            if layer == self._early:
+                read = self._read(states)
+        if self._early != self._anatomy.depth - 1:
+            read = torch.cat([read[:-1], self._read(states)[-1:]])
+        logits: Tensor = self._anatomy.head(self._anatomy.norm(read))
+        return logits
+
+    def _read(self, states: Tensor) -> Tensor:
+        return states[self._label_rows, self._label_steps]
+
+
+class PlainWindow:
+    """The same logits by whole forward passes; arguments as for `CachedWindow`."""
+
+    def __init__(self, trace: Trace, site: int, early: int) -> None:
+        self._trace = trace
+        self._site = site
+        self._early = early
+        labels = [(index, label) for index, row in enumerate(trace.rows) for label in row.labels]
+        self._label_rows, self._labels = torch.tensor(labels, device=trace.ids.device).T
+        self.facts = trace.lookup
+
+    def logits(self, delta: Tensor) -> Tensor:
+        """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
+        site = self._trace.architecture.blocks[self._site]
+        handle = site.register_forward_hook(adding(delta, self.facts))
+        try:
+            return self.unchanged()
+        finally:
+            handle.remove()
+
+    def unchanged(self) -> Tensor:
+        """Logits [labels, V] with nothing added."""
+        architecture, taps = self._trace.architecture, {}
+
+        def tap(layer: int) -> Callable[..., None]:
+            def hook(_module: nn.Module, _args: object, output: States) -> None:
+                taps[layer] = first_tensor(output)[self._label_rows, self._labels]
+
+            return hook
+
+        last = architecture.depth - 1
+        handles = [architecture.blocks[layer].register_forward_hook(tap(layer)) for layer in {self._early, last}]
+        try:
+            architecture.trunk(input_ids=self._trace.ids, attention_mask=self._trace.mask, use_cache=False)
+        finally:
+            for handle in handles:
+                handle.remove()
+        read = torch.cat([taps[self._early][:-1], taps[last][-1:]])
+        logits: Tensor = architecture.head(architecture.norm(read))
+        return logits
+
+
+def open_window(trace: Trace, site: int, early: int) -> Window:
+    """The cached window where it can serve the model, else the plain one."""
+    try:
+        return CachedWindow(trace, site, early)
+    except CachedWindowUnsupported:
+        return PlainWindow(trace, site, early)

@@ -1,0 +1,136 @@
+"""Second moments C = E[k kᵀ] of a matrix's input, uncentred, over all real tokens of some texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from editors.core.errors import MissingCorpus, StateMismatch
+from editors.core.typing import PreTrainedTokenizerBase
+from editors.models.architecture import Architecture
+from editors.models.projection import Matrix
+from editors.models.tokens import Row, encode
+from editors.models.trace import pad
+
+TOKENS_A_BATCH = 4096
+
+
+def moments(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
+) -> dict[str, Tensor]:
+    """C [f, f] in float32 of each matrix, by its path.
+
+    Summed in float64 over every token of every text, BOS included; texts are cut to the model's context
+    length. One pass over the texts serves all matrices.
+
+    Raises:
+        MissingCorpus: The texts hold no token.
+    """
+    rows = _rows(architecture, tokenizer, texts)
+    if not rows:
+        raise MissingCorpus("the corpus holds no text; covariances need at least as many tokens as inner neurons")
+    sums: dict[str, Tensor] = {}
+    for batch in _batches(rows):
+        _add(sums, architecture, batch, matrices)
+    count = sum(len(row.ids) for row in rows)
+    return {path: (total / count).float() for path, total in sums.items()}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What computing second moments takes, estimated before it begins.
+
+    Attributes:
+        matrices: How many there are.
+        tokens: Of all texts, cut to the model's context.
+        size: Bytes that the sums take while they grow, in float64.
+        seconds: By the speed of two small products measured just now.
+    """
+
+    matrices: int
+    tokens: int
+    size: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """In words, such as `5 covariances over 1200000 tokens: 4.8 GB, about 35 minutes`."""
+        lasts = f"{self.seconds:.0f} seconds" if self.seconds < 120 else f"{self.seconds / 60:.0f} minutes"
+        return (
+            f"{self.matrices} covariances over {self.tokens} tokens: {self.size / 1e9:.2g} GB of memory, about {lasts}"
+        )
+
+
+def cost(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
+) -> Cost:
+    """What `moments` will take: one pass of the model over the tokens, and 2 f² operations a token and matrix."""
+    tokens = sum(len(row.ids) for row in _rows(architecture, tokenizer, texts))
+    weights = sum(parameter.numel() for parameter in architecture.trunk.parameters())
+    squares = sum(matrix.stored(matrix.weight).shape[1] ** 2 for matrix in matrices)
+    first = next(architecture.trunk.parameters())
+    pace = _seconds_an_operation(first.dtype, first.device), _seconds_an_operation(torch.float64, first.device)
+    return Cost(len(matrices), tokens, 8 * squares, 2 * tokens * (weights * pace[0] + squares * pace[1]))
+
+
+def _seconds_an_operation(dtype: torch.dtype, device: torch.device, width: int = 512) -> float:
+    square = torch.ones(width, width, dtype=dtype, device=device)
+    square @ square  # the first product also starts the library
+    began = time.perf_counter()
+    float((square @ square).sum())  # reading the number waits for the device
+    return (time.perf_counter() - began) / (2 * width**3)
+
+
+def _rows(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
+    limit = getattr(architecture.trunk.config, "max_position_embeddings", None) or 1024
+    rows = [Row(tuple(encode(tokenizer, text)[:limit]), 0) for text in texts]
+    return sorted((row for row in rows if row.ids), key=lambda row: len(row.ids))
+
+
+def _batches(rows: Sequence[Row]) -> list[list[Row]]:
+    """Neighbors in length together, at most TOKENS_A_BATCH padded tokens each."""
+    batches: list[list[Row]] = [[]]
+    for row in rows:
+        if batches[-1] and (len(batches[-1]) + 1) * len(row.ids) > TOKENS_A_BATCH:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+@torch.no_grad()
+def _add(sums: dict[str, Tensor], architecture: Architecture, rows: Sequence[Row], matrices: Sequence[Matrix]) -> None:
+    """Add K Kᵀ in float64 of each matrix's inputs at the real tokens of some rows."""
+    ids, mask = pad(rows, next(architecture.trunk.parameters()).device)
+    real = mask.bool()
+
+    def hook_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            inputs = args[0].reshape(*real.shape, -1)[real].double()  # [tokens, f]
+            gram = inputs.T @ inputs
+            sums[path] = sums[path] + gram if path in sums else gram
+
+        return hook
+
+    with ExitStack() as stack:
+        for matrix in matrices:
+            stack.callback(matrix.module.register_forward_pre_hook(hook_of(matrix.path)).remove)
+        architecture.trunk(input_ids=ids, attention_mask=mask, use_cache=False)
+
+
+def check(matrix: Matrix, moment: Tensor) -> Tensor:
+    """Refuse a second moment that does not belong to a matrix.
+
+    Raises:
+        StateMismatch: It is not square of the matrix's input width, or not finite.
+    """
+    weight = matrix.stored(matrix.weight)
+    width = weight.shape[1]
+    if moment.shape != (width, width):
+        raise StateMismatch(f"covariance of {matrix.path} is {tuple(moment.shape)}, it must be ({width}, {width})")
+    if not bool(torch.isfinite(moment).all()):
+        raise StateMismatch(f"covariance of {matrix.path} is not finite")
+    return moment

@@ -1,0 +1,166 @@
+"""One forward pass over the rows of an edit, kept so that later passes start where they differ.
+
+A `Trace` holds, for all rows, the hidden states that enter each block, each block's keys and values, and each
+edited matrix's input at the looked-up token. `advance` runs on from a block whose weights have changed since.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from editors.models.architecture import Architecture, States, first_tensor
+from editors.models.projection import Matrix
+from editors.models.tokens import Row
+
+Arguments = dict[str, Any]
+CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
+
+
+class StopForward(Exception):  # noqa: N818 - no error: a hook has what it wanted
+    """Raised by a hook inside `suppress(Enough)` to end a forward pass there: what lies above is not needed."""
+
+
+@cache
+def _signature(forward: Callable[..., object]) -> inspect.Signature:
+    return inspect.signature(forward)
+
+
+def bind(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Arguments]:
+    """Name the arguments of a block's call: the name of the first one, and all of them by name."""
+    signature = _signature(type(block).forward)
+    bound = signature.bind(block, *args, **kwargs)
+    named: Arguments = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            named.update(value)
+        else:
+            named[name] = value
+    return next(iter(named)), named
+
+
+def pad(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and mask [B, length], padded on the right with id 0 and mask 0."""
+    length = max(len(row.ids) for row in rows)
+    ids = torch.tensor([row.ids + (0,) * (length - len(row.ids)) for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row.ids) + [0] * (length - len(row.ids)) for row in rows], device=device)
+    return ids, mask
+
+
+class Trace:
+    """One pass without gradient over right-padded rows.
+
+    Attributes:
+        rows: The rows, B of them.
+        ids, mask: Token ids and attention mask, [B, length].
+        lookup: Index of each row's fact token, [B].
+        entering: Hidden states [B, length, d] that enter block l, for l = 0 .. depth; the last is the final
+            output.
+        calls: Each block's arguments by name, as the model gave them, without the hidden states.
+        cache: The keys and values of all blocks.
+        keys: Input of the down-projection at the fact token, [B, f], per probed layer.
+        outputs: What the MLP writes at the fact token, [B, d], per probed layer.
+        inputs, results: Input [B, in] and output [B, out] at the fact token of each probed matrix, by its path.
+    """
+
+    def __init__(
+        self, architecture: Architecture, rows: Sequence[Row], probed: Sequence[int], matrices: Sequence[Matrix] = ()
+    ) -> None:
+        self.architecture = architecture
+        self.rows = tuple(rows)
+        device = next(architecture.trunk.parameters()).device
+        self.ids, self.mask = pad(rows, device)
+        self.lookup = torch.tensor([row.lookup for row in rows], device=device)
+        self.entering: list[Tensor] = []
+        self.calls: list[Arguments] = []
+        self.cache = DynamicCache()
+        self.keys: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensor] = {}
+        self.inputs: dict[str, Tensor] = {}
+        self.results: dict[str, Tensor] = {}
+        self._each = torch.arange(len(rows), device=device)
+        self._probed = tuple(probed)
+        self._matrices = tuple(matrices)
+        self._run()
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(self._probing())
+            for block in self.architecture.blocks:
+                hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
+                stack.callback(hook.remove)
+            stack.callback(self.architecture.blocks[-1].register_forward_hook(self._capture_last).remove)
+            self.architecture.trunk(
+                input_ids=self.ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True
+            )
+
+    def _capture(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        first, named = bind(block, args, kwargs)
+        self.entering.append(named.pop(first))
+        self.calls.append(named)
+
+    def _capture_last(self, _block: nn.Module, _args: object, output: States) -> None:
+        self.entering.append(first_tensor(output))
+
+    @contextmanager
+    def _probing(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for layer in self._probed:
+                writer = self.architecture.writer(layer)
+                stack.callback(writer.register_forward_hook(self._probe_key(layer)).remove)
+                stack.callback(writer.register_forward_hook(self._probe_output(layer)).remove)
+            for matrix in self._matrices:
+                stack.callback(matrix.module.register_forward_hook(self._probe_matrix(matrix.path)).remove)
+            yield
+
+    def _probe_key(self, layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...], _output: object) -> None:
+            self.keys[layer] = self.at_lookup(args[0])
+
+        return hook
+
+    def _probe_output(self, layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: object, output: States) -> None:
+            self.outputs[layer] = self.at_lookup(first_tensor(output))
+
+        return hook
+
+    def _probe_matrix(self, path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            self.inputs[path] = self.at_lookup(args[0])
+            self.results[path] = self.at_lookup(output)
+
+        return hook
+
+    def at_lookup(self, states: Tensor) -> Tensor:
+        """States [B, length, width] (in OPT's MLP [B length, width]) at each row's fact token, [B, width]."""
+        return states.reshape(len(self.rows), -1, states.shape[-1])[self._each, self.lookup]
+
+    def leaving(self, layer: int) -> Tensor:
+        """Output of a block at the fact token, [B, d]."""
+        return self.at_lookup(self.entering[layer + 1])
+
+    def forget(self) -> None:
+        """Drop the keys and values: no window will be opened any more."""
+        self.cache = DynamicCache()
+
+    @torch.no_grad()
+    def advance(self, first: int, last: int) -> None:
+        """Run blocks first .. last again from what entered `first`, after weights from there on have changed.
+
+        `entering` and all that is probed are renewed up to block `last`. Keys and values are not: a window
+        opened before stays what it was, and a new one needs a new trace.
+        """
+        with self._probing():
+            for layer in range(first, last + 1):
+                named = {name: None if name in CACHE_NAMES else value for name, value in self.calls[layer].items()}
+                output = self.architecture.blocks[layer](self.entering[layer], **named)
+                self.entering[layer + 1] = first_tensor(output)

@@ -1,0 +1,143 @@
+"""PMET: Precise Model Editing in a Transformer (Li et al., AAAI 2024, arXiv:2308.08742).
+
+Attention and MLP both write into the hidden state, but only the MLP is thought to store facts. PMET optimizes a
+vector for each of them together, at the outputs of the last edited block's two out-projections, so that the MLP's
+own vector m need not carry what attention should. Then it writes the MLP only (or both, by `rewrite`), layer by
+layer as MEMIT does, with the square root where MEMIT divides by the number of layers left:
+
+    ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹,     R = (m - W k) / √(layers left)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from editors.core.edit import Edit
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.locate.base import Located, LocateEditor
+from editors.locate.closed_form import ridge_keys
+from editors.locate.layer_spread import mean_keys
+from editors.models.projection import Matrix
+from editors.pmet.joint_search import JointWindow, search_jointly
+
+Part = Literal["attention", "mlp"]
+PARTS: tuple[Part, ...] = ("attention", "mlp")
+SHORT = {"attention": "attn", "mlp": "mlp"}  # in the names of what is recorded
+
+
+class PmetHyperparameters(LocateHyperparameters):
+    """PMET's hyperparameters."""
+
+    mom2_update_weight: float = Field(gt=0, description="lambda: how much other keys count against the new ones")
+    nll_loss_factor: float = Field(1.0, gt=0, description="weight of the targets' NLL in the search's loss")
+    rewrite: tuple[Part, ...] = Field(
+        ("mlp",), min_length=1, description="what is written in each layer, in this order: attention, mlp, or both"
+    )
+    leading_space: bool = Field(
+        default=True,
+        description="the answer follows the prompt after a space; false: directly, as EasyEdit has it except on GPT",
+    )
+    context_template_length_params: tuple[tuple[int, int], ...] = Field(
+        ((10, 5),), description="contexts to generate: pairs (length in tokens, how many)"
+    )
+
+    @field_validator("rewrite")
+    @classmethod
+    def _parts_are_a_set(cls, rewrite: tuple[Part, ...]) -> tuple[Part, ...]:
+        if len(set(rewrite)) != len(rewrite):
+            raise ValueError("each part may be written once")
+        return rewrite
+
+
+class Pmet(LocateEditor):
+    """Joint search for attention and MLP, then ridge regression, layer by layer."""
+
+    name: ClassVar[str] = "pmet"
+    Hyperparameters: ClassVar[type[LocateHyperparameters]] = PmetHyperparameters
+    hyperparameters: PmetHyperparameters
+
+    @property
+    def matrices(self) -> list[Matrix]:
+        """The matrices that this editor writes, in the order in which it does."""
+        given = self.hyperparameters
+        return [self._matrix(part, layer) for layer in given.layers for part in given.rewrite]
+
+    def _matrix(self, part: Part, layer: int) -> Matrix:
+        return self.architecture.down(layer) if part == "mlp" else self.architecture.attention_out(layer)
+
+    @property
+    def _sites(self) -> list[Matrix]:
+        """Where the search adds its vectors: both out-projections of the last edited block."""
+        return [self._matrix(part, self.hyperparameters.layers[-1]) for part in PARTS]
+
+    def apply_many(self, edits: Sequence[Edit]) -> None:
+        """Apply all edits as one batch."""
+        self._apply(edits)
+
+    def target(self, edit: Edit) -> list[int]:
+        """Ids of the new answer, as it continues the prompt."""
+        if self.hyperparameters.leading_space:
+            return super().target(edit)
+        ids: list[int] = self.tokenizer(edit.target_new, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _edit(self, edits: Sequence[Edit]) -> None:
+        given = self.hyperparameters
+        located: list[Located] = []
+        found: list[Tensor] = []
+        for edit in edits:
+            each = self.locate(edit, self.contexts, (), list(dict.fromkeys([*self.matrices, *self._sites])))
+            found.append(self._find(each))
+            each.trace.forget()
+            located.append(each)
+        goals = dict(zip(PARTS, torch.stack(found, dim=1), strict=True))  # of each part, [n, d]
+        for part, goal in goals.items():
+            self.record(f"z_{SHORT[part]}", goal)
+        for left, layer in zip(range(len(given.layers), 0, -1), given.layers, strict=True):
+            for part in given.rewrite:
+                self._edit_matrix(located, goals[part], part, layer, left)
+
+    def _find(self, located: Located) -> Tensor:
+        """The values of one edit, [parts, d]."""
+        given, trace, site = self.hyperparameters, located.trace, self.hyperparameters.layers[-1]
+        last = self.architecture.depth - 1
+        early = last if given.v_loss_layer is None else max(given.v_loss_layer, site)
+        window = JointWindow(trace, self._sites, site, early)
+        starts = torch.stack([trace.results[matrix.path][0] for matrix in self._sites])
+
+        def record(deltas: Tensor) -> None:
+            for part, delta in zip(PARTS, deltas, strict=True):
+                self.record(f"delta_{SHORT[part]}_after_adam", delta)
+
+        found = search_jointly(window, located.targets, starts, given, record)
+        self._diagnostics |= {"loss": found.loss, "steps": float(found.steps)}
+        return found.values
+
+    def _edit_matrix(self, located: Sequence[Located], goal: Tensor, part: Part, layer: int, left: int) -> None:
+        """Write one matrix and bring the traces up to date."""
+        matrix, last = self._matrix(part, layer), self.hyperparameters.layers[-1]
+        site = self._matrix(part, last)
+        keys = torch.stack([self._key(each, matrix) for each in located])  # [n, f]
+        present = torch.stack([each.trace.results[site.path][0] for each in located])  # [n, d]
+        residual = (goal.double() - present.double()).T / left**0.5  # R [d, n]
+        factor = self.factor(matrix)
+        update = residual @ ridge_keys(keys.T, factor, self.hyperparameters.mom2_update_weight).T
+        self._weights.write(matrix.parameter, matrix.added(update))
+        self._diagnostics |= {
+            f"update_norm.{part}.{layer}": float(update.norm()),
+            f"ridge.{part}.{layer}": factor.ridge,
+        }
+        self.record(f"ks.{matrix.parameter}", keys)
+        self.record(f"cur_z.{matrix.parameter}", present)
+        if matrix != self.matrices[-1]:
+            for each in located:
+                each.trace.advance(layer, last)
+
+    def _key(self, located: Located, matrix: Matrix) -> Tensor:
+        keys = located.trace.inputs[matrix.path][: len(located.targets)]
+        return mean_keys(keys.to(torch.promote_types(keys.dtype, torch.float32)), self.contexts)

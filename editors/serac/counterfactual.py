@@ -1,0 +1,227 @@
+"""A second language model that believes what it reads: given an edit and a question, it answers as if it were so.
+
+It starts as a copy of a causal model; what is trained, and stored, are low-rank additions to the matrices of its
+blocks, out = x W + x A B.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers.pytorch_utils import Conv1D
+
+from editors.core.edit import Edit
+from editors.core.errors import HyperparameterError, StateMismatch
+from editors.core.training import train
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.memory.scope_training import forms_of
+from editors.models.architecture import Architecture
+from editors.models.projection import Matrix
+from editors.models.tokens import Row, encode, target_ids
+from editors.models.trace import pad
+
+NAME = "counterfactual"  # of the training's checkpoint, and of its tensors
+CLIP = 100.0  # greatest norm of a gradient, as in the authors' code
+
+
+def prefix_of(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str, separator: str) -> list[int]:
+    """Tokens of an edit as the counterfactual model reads it, BOS included where the tokenizer adds one."""
+    return encode(tokenizer, f"{prompt} {target}{separator}")
+
+
+def without_bos(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+    """Ids without a first BOS."""
+    return list(ids[1:] if ids and ids[0] == tokenizer.bos_token_id else ids)
+
+
+def load_beside(
+    name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Another causal model, by name or folder, to answer beside the base; and its tokenizer.
+
+    Raises:
+        HyperparameterError: It cannot be loaded, or its vocabulary is not the base's.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - seconds to import
+
+    try:
+        beside = AutoModelForCausalLM.from_pretrained(name, dtype=base.dtype)
+        own = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise HyperparameterError(f"counterfactual is {name!r}, which cannot be loaded: {error}") from error
+    if own.get_vocab() != tokenizer.get_vocab() or beside.config.vocab_size != base.config.vocab_size:
+        raise HyperparameterError(f"counterfactual is {name!r}: its vocabulary is not the base's, and must be")
+    beside.requires_grad_(requires_grad=False)
+    beside.train(mode=False)
+    return nn.Module.to(beside, base.device), own
+
+
+class Adapters(nn.Module):
+    """A [in, r] and B [r, out] for every matrix in the blocks of a model; B starts at zero.
+
+    Args:
+        model: What they are for; not changed.
+        rank: r.
+        generator: Of the first A.
+    """
+
+    def __init__(self, model: PreTrainedModel, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.matrices = matrices(model)
+        self.first, self.second = nn.ParameterList(), nn.ParameterList()
+        for matrix in self.matrices:
+            outputs, inputs = matrix.stored(matrix.weight).shape
+            start = torch.randn(inputs, rank, generator=generator) / inputs**0.5
+            self.first.append(nn.Parameter(start.to(model.device)))
+            self.second.append(nn.Parameter(torch.zeros(rank, outputs, device=model.device)))
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, the model computes with the additions."""
+        with ExitStack() as stack:
+            for matrix, first, second in zip(self.matrices, self.first, self.second, strict=True):
+                stack.callback(matrix.module.register_forward_hook(_adding(first, second)).remove)
+            yield
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A and B by the matrix's path, float32 on the CPU."""
+        pairs = zip(self.matrices, self.first, self.second, strict=True)
+        return {
+            f"{NAME}.{matrix.path}.{name}": value.detach().float().cpu().clone()
+            for matrix, first, second in pairs
+            for name, value in (("A", first), ("B", second))
+        }
+
+
+def _adding(first: Tensor, second: Tensor) -> Callable[..., Tensor]:
+    def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + (args[0].to(first.dtype) @ first @ second).to(output.dtype)
+
+    return hook
+
+
+def matrices(model: PreTrainedModel) -> list[Matrix]:
+    """Every nn.Linear and Conv1D in the blocks of a model."""
+    inside = {id(module) for block in Architecture(model).blocks for module in block.modules()}
+    return [
+        Matrix(path, module)
+        for path, module in model.named_modules()
+        if id(module) in inside and isinstance(module, (nn.Linear, Conv1D))
+    ]
+
+
+@torch.no_grad()
+def merge(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
+    """Add the additions that `Adapters.tensors` gave to the model's matrices, in place.
+
+    Raises:
+        StateMismatch: They are not those of this model.
+    """
+    for matrix in matrices(model):
+        pair = [tensors.get(f"{NAME}.{matrix.path}.{name}") for name in "AB"]
+        first, second = pair
+        if first is None or second is None:
+            raise StateMismatch(f"the counterfactual model's additions to {matrix.path} are missing")
+        update = (first @ second).T
+        if matrix.stored(matrix.weight).shape != update.shape:
+            raise StateMismatch(
+                f"the counterfactual model's addition to {matrix.path} has the shape {tuple(update.shape)}; "
+                f"the matrix has {tuple(matrix.stored(matrix.weight).shape)}"
+            )
+        matrix.weight.copy_(matrix.added(update.to(matrix.weight.device)))
+
+
+class _Loss:
+    """Mean negative log-likelihood of the answer after an edit and a wording of its question.
+
+    The target of an edit is drawn anew each time, from the targets that its prompt has in the training edits: nothing
+    can be learned by heart, only to read the edit.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        edits: Sequence[Edit],
+        *,
+        separator: str,
+        answer_end: str,
+        batch: int,
+    ) -> None:
+        self._model, self._anatomy, self._tokenizer = model, Architecture(model), tokenizer
+        self._edits, self._separator, self._end = edits, separator, answer_end
+        self._batch = min(batch, len(edits))
+        targets: dict[str, dict[str, None]] = defaultdict(dict)
+        for edit in edits:
+            targets[edit.prompt][edit.target_new] = None
+        self._targets = {prompt: tuple(found) for prompt, found in targets.items()}
+
+    def __call__(self, _step: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.randperm(len(self._edits), generator=generator)[: self._batch].tolist()
+        rows, answers = zip(*(self._row(self._edits[index], generator) for index in chosen), strict=True)
+        ids, mask = pad(rows, self._model.device)
+        states = self._anatomy.trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        places = [(index, label) for index, row in enumerate(rows) for label in row.labels]
+        which, where = torch.tensor(places, device=ids.device).T
+        wanted = torch.tensor([token for answer in answers for token in answer], device=ids.device)
+        return cross_entropy(self._anatomy.head(states[which, where]).float(), wanted)
+
+    def _row(self, edit: Edit, generator: torch.Generator) -> tuple[Row, list[int]]:
+        target = _draw(self._targets[edit.prompt], generator)
+        question = _draw(forms_of(edit), generator)
+        end = "" if target.endswith(self._end) else self._end
+        answer = target_ids(self._tokenizer, question, target + end)
+        before = prefix_of(self._tokenizer, edit.text, target, self._separator)
+        before += without_bos(self._tokenizer, encode(self._tokenizer, question))
+        labels = tuple(range(len(before) - 1, len(before) - 1 + len(answer)))
+        return Row((*before, *answer[:-1]), 0, labels), answer
+
+
+def _draw(pool: Sequence[str], generator: torch.Generator) -> str:
+    return pool[int(torch.randint(len(pool), (1,), generator=generator))]
+
+
+def train_counterfactual(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    edits: Sequence[Edit],
+    *,
+    separator: str,
+    answer_end: str,
+    rank: int,
+    steps: int,
+    lr: float,
+    batch: int,
+    seed: int,
+    scratch: Path | None,
+) -> dict[str, Tensor]:
+    """The additions that make a model answer from the edit it has just read.
+
+    Args:
+        model: The start; not changed.
+        tokenizer: Its tokenizer.
+        edits: What to train on.
+        separator: Text between edit and question.
+        answer_end: Text that ends an answer.
+        rank: Of the additions.
+        steps: Of Adam.
+        lr: Its rate.
+        batch: Edits in a step.
+        seed: Of the start and all draws.
+        scratch: Folder for a checkpoint.
+
+    Returns:
+        `counterfactual.<path>.A` [in, r] and `.B` [r, out] for every matrix, float32.
+    """
+    adapters = Adapters(model, rank, torch.Generator().manual_seed(seed))
+    loss = _Loss(model, tokenizer, edits, separator=separator, answer_end=answer_end, batch=batch)
+    optimizer = torch.optim.Adam(adapters.parameters(), lr=lr)
+    with adapters.installed():
+        train(NAME, adapters, optimizer, loss, steps=steps, seed=seed, clip=CLIP, scratch=scratch)
+    return adapters.tensors()

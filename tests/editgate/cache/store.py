@@ -1,0 +1,287 @@
+"""A content-addressed store for what is expensive: checkpoints, baselines, covariances, item outcomes.
+
+An entry is a file `<root>/<kind>/<key>.json` or `.safetensors`, never a pickle. Its key is a digest of all
+that its content depends on, so an entry is never updated, only computed. Any number of processes may share a
+store:
+
+* a file appears under its name only when it is whole (temporary name in the same folder, then `os.replace`);
+* every entry carries a checksum, and one that does not match counts as missing, with a `StoreWarning`;
+* `fetch_json` and `fetch_tensors` hold a lock per entry, so that two processes compute it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from editgate.errors import ConfigError, StoreError, StoreWarning
+
+Json: TypeAlias = Any  # what json.loads gives: dicts, lists, strings, numbers, booleans
+Tensors: TypeAlias = Mapping[str, torch.Tensor]
+Loaded = TypeVar("Loaded")
+
+
+class Store:
+    """A folder of entries; see the module's docstring for what it guarantees.
+
+    Args:
+        root: the folder; made on first use, with its parents.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @staticmethod
+    def key(**parts: object) -> str:
+        """The name of the entry that depends on exactly these parts: a sha256 of their canonical JSON.
+
+        Raises:
+            StoreError: a part is not made of dicts, lists, strings, finite numbers, booleans and None.
+        """
+        return digest_text(_canonical(parts, strict=True))
+
+    def path(self, kind: str, key: str, suffix: str) -> Path:
+        """Where an entry lies, whether or not it exists; suffix is "json" or "safetensors"."""
+        return self.root / kind / f"{key}.{suffix}"
+
+    def check_writable(self) -> None:
+        """Makes the folder and writes a byte into it.
+
+        Raises:
+            ConfigError: that fails; names the folder, the reason and the option.
+        """
+        probe = self.root / f".probe-{os.getpid()}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"x")
+        except OSError as error:
+            raise ConfigError(
+                f"--store {self.root}: cannot be written ({_why(error)}). Name another folder with --store DIR."
+            ) from error
+        finally:
+            with suppress(OSError):
+                probe.unlink()
+
+    @contextmanager
+    def lock(self, kind: str, key: str) -> Iterator[None]:
+        """Holds the entry alone among all processes; waits for whoever has it.
+
+        Raises:
+            StoreError: the lock's file cannot be made.
+        """
+        path = self.root / kind / f"{key}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held = FileLock(path)
+            held.acquire()
+        except OSError as error:
+            raise _failure("lock", path, error) from error
+        try:
+            yield
+        finally:
+            held.release()
+
+    def load_json(self, kind: str, key: str) -> Json | None:
+        """The entry's payload, or None if it is missing or damaged (the latter with a StoreWarning)."""
+        return _load(self.path(kind, key, "json"), _read_json)
+
+    def save_json(self, kind: str, key: str, payload: Json) -> None:
+        """Writes an entry of dicts, lists, strings, numbers and booleans; None alone is no entry.
+
+        Raises:
+            StoreError: it cannot be written, or holds something else.
+        """
+        with self.lock(kind, key):
+            self._write_json(kind, key, payload)
+
+    def load_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
+        """The entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning)."""
+        return _load(self.path(kind, key, "safetensors"), _read_tensors)
+
+    def save_tensors(self, kind: str, key: str, tensors: Tensors) -> None:
+        """Writes tensors of any dtype and shape, bit by bit.
+
+        Raises:
+            StoreError: the entry cannot be written.
+        """
+        with self.lock(kind, key):
+            self._write_tensors(kind, key, tensors)
+
+    def fetch_json(self, kind: str, key: str, compute: Callable[[], Json]) -> Json:
+        """The entry's payload; computed and written if it is missing. Others wait meanwhile.
+
+        A fresh payload is returned as JSON gives it back (tuples are lists), so that a full and an empty
+        store lead to the same values.
+        """
+        found = _load(self.path(kind, key, "json"), _read_json, warn=False)
+        if found is not None:
+            return found
+        with self.lock(kind, key):
+            found = self.load_json(kind, key)
+            return found if found is not None else self._write_json(kind, key, compute())
+
+    def fetch_tensors(self, kind: str, key: str, compute: Callable[[], Tensors]) -> dict[str, torch.Tensor]:
+        """The entry's tensors; computed and written if they are missing. Others wait meanwhile."""
+        found = _load(self.path(kind, key, "safetensors"), _read_tensors, warn=False)
+        if found is not None:
+            return found
+        with self.lock(kind, key):
+            found = self.load_tensors(kind, key)
+            return found if found is not None else self._write_tensors(kind, key, compute())
+
+    def _write_json(self, kind: str, key: str, payload: Json) -> Json:
+        if payload is None:
+            raise StoreError(f"{kind}/{key}: None cannot be stored, it stands for a missing entry")
+        text = _canonical(payload)
+        path = self.path(kind, key, "json")
+        envelope = f'{{"sha256":"{digest_text(text)}","payload":{text}}}\n'
+        _put(path, lambda temporary: temporary.write_bytes(envelope.encode()))
+        return json.loads(text)
+
+    def _write_tensors(self, kind: str, key: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+        plain = _separate(tensors)
+        path = self.path(kind, key, "safetensors")
+        _put(path, lambda temporary: save_file(plain, temporary, {"sha256": digest_tensors(plain)}))
+        return plain
+
+
+def digest_text(text: str) -> str:
+    """The sha256 of a text, as hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_tensors(tensors: Tensors) -> str:
+    """A sha256 of names, dtypes, shapes and bits; the order of the names does not matter."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        header = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
+        total.update(f"{len(header)}:{header}".encode())
+        if tensor.numel():
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def code_digest(*sources: ModuleType | Path) -> str:
+    """A sha256 of source files, for the key of what that code computes.
+
+    Args:
+        sources: modules (a package counts with everything below it), files, or folders of `*.py`.
+
+    Raises:
+        StoreError: a source has no file that could be read.
+    """
+    total = hashlib.sha256()
+    for source in sources:
+        for name, path in _source_files(source):
+            content = path.read_bytes()
+            total.update(f"{len(name)}:{name}:{len(content)}:".encode() + content)
+    return total.hexdigest()
+
+
+def _source_files(source: ModuleType | Path) -> list[tuple[str, Path]]:
+    """(name that does not depend on where the checkout lies, file), sorted."""
+    if isinstance(source, Path):
+        base = source
+    elif source.__file__ is None:
+        raise StoreError(f"module {source.__name__} has no source file, so its code cannot be part of a key")
+    else:
+        base = Path(source.__file__)
+        base = base.parent if base.name == "__init__.py" else base
+    files = [base] if base.is_file() else sorted(base.rglob("*.py"))
+    if not files:
+        raise StoreError(f"{base}: no source file there, so its code cannot be part of a key")
+    return [(path.relative_to(base.parent).as_posix(), path) for path in files]
+
+
+def _canonical(payload: object, *, strict: bool = False) -> str:
+    """One text for one value: sorted keys, no spaces, floats that read back exactly; strict refuses NaN."""
+    try:
+        return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=not strict)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"the store takes only plain JSON values: {error}") from error
+
+
+def _load(path: Path, read: Callable[[Path], Loaded], *, warn: bool = True) -> Loaded | None:
+    """What `read` gives; None for a missing file and, with a warning, for a damaged one."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _failure("read", path, error) from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        if warn:
+            reason = f"{type(error).__name__}: {error}"
+            message = f"store: {path} is damaged ({reason}); it is computed again"
+            warnings.warn(message, StoreWarning, stacklevel=3)
+        return None
+
+
+def _read_json(path: Path) -> Json:
+    envelope = json.loads(path.read_bytes())
+    _compare(envelope["sha256"], digest_text(_canonical(envelope["payload"])))
+    return envelope["payload"]
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+        _compare((file.metadata() or {}).get("sha256"), digest_tensors(tensors))
+    return tensors
+
+
+def _compare(recorded: str | None, found: str) -> None:
+    if recorded != found:
+        raise ValueError(f"its checksum is {found[:12]}…, recorded was {str(recorded)[:12]}…")
+
+
+def _separate(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Contiguous CPU copies: safetensors wants no shared memory, and a later edit must not reach an entry."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes under a temporary name and renames; the caller holds the entry's lock.
+
+    Because of the lock, any other temporary file of this entry was left by a process that died.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _discard(path.parent.glob(f"{path.name}.*.tmp"))
+        write(temporary)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise _failure("write", path, error) from error
+    finally:
+        _discard([temporary])
+
+
+def _discard(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _failure(action: str, path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"store: cannot {action} {path} ({_why(error)}). Check space and rights there, or name another "
+        "folder with --store DIR."
+    )
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,24 @@
+"""What each method costs on the default model is on record: a commit that changes it turns red and says how."""
+
+from __future__ import annotations
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import ModelSource
+from editgate.measure.session import EvaluationSession
+from editgate.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline
+from editgate.verdict.judging import curves
+
+pytestmark = pytest.mark.curve
+
+
+def test_curve(
+    curve_of: tuple[EditorSpec, ModelSource], evaluation_session: EvaluationSession, scores: SnapshotAssertion
+) -> None:
+    """Retention of every benchmark and the share of edits that took, at every N, are those on record."""
+    if not evaluation_session.settings.as_recorded:
+        pytest.skip("curves are on record for the default edits, grid, order, items, type and device only")
+    tolerant = scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE))
+    assert_baseline(tolerant, curves(evaluation_session, *curve_of))

@@ -1,0 +1,1 @@
+"""Running a model: tokenized requests in, log-likelihoods and generations out."""

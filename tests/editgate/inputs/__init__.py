@@ -1,0 +1,1 @@
+"""What a run reads: models, editors, edits, benchmarks and their documents."""

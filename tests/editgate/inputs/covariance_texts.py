@@ -1,0 +1,58 @@
+"""Texts that covariances of models from elsewhere are computed from: wikitext, or a file of one's own."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from editgate.errors import ConfigError
+from editgate.inputs import hub_errors
+
+PIECE = 2000  # characters; about 500 tokens, below every model's context, beyond which a text would be cut
+SHORTEST = 200  # characters; wikitext's headings and empty lines are shorter
+
+
+def check(path: Path) -> None:
+    """Refuse a `--covariance-text` that holds no text.
+
+    Raises:
+        ConfigError: it cannot be read as UTF-8, or is blank.
+    """
+    if not of_file(path):
+        raise ConfigError(f"--covariance-text {str(path)!r} holds no text. Allowed: any text file in UTF-8.")
+
+
+def of_file(path: Path) -> Sequence[str]:
+    """Return a text file's paragraphs, long ones in pieces of at most `PIECE` characters.
+
+    Raises:
+        ConfigError: it cannot be read as UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--covariance-text {str(path)!r} cannot be read ({error}). Allowed: any text file in UTF-8."
+        ) from error
+    return [piece for paragraph in text.split("\n\n") for piece in textwrap.wrap(paragraph, PIECE)]
+
+
+def wikitext() -> Sequence[str]:
+    """Return wikitext-2's training paragraphs from the hub.
+
+    Raises:
+        ConfigError: the hub cannot be reached and the data set is not on this machine.
+    """
+    import datasets  # noqa: PLC0415 - seconds to import, needed for models from elsewhere only
+
+    try:
+        rows = datasets.load_dataset("Salesforce/wikitext", "wikitext-2-raw-v1", split="train")
+    except OSError as error:
+        if not hub_errors.unreachable(error):
+            raise
+        raise ConfigError(
+            "covariances of this model need wikitext, which is not on this machine, and the hub cannot be reached. "
+            "Give any local text: --covariance-text FILE."
+        ) from error
+    return [row["text"] for row in rows if len(row["text"]) > SHORTEST]

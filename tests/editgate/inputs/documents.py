@@ -1,0 +1,166 @@
+"""Builds lm-eval's own tasks over two kinds of documents: files in a folder, or the data sets on the hub.
+
+A local source replaces nothing but the documents: each task is the registered one (prompt, metric, filters,
+stop strings) with its data set overridden by rows read from disk. They are handed over in memory, so nothing
+is written to a cache and nothing is asked of the hub.
+
+Layout of a folder of documents, in the fields of the original data sets (.jsonl, or .json holding a list):
+
+    settings.toml                          optional; [mmlu] num_fewshot = 2, [bbh] max_new_tokens = 96, ...
+    mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the worked examples
+    bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it holds the worked examples
+    gsm8k/test.jsonl                       openai/gsm8k; train.jsonl holds the worked examples
+    commonsense_qa/validation.jsonl        tau/commonsense_qa; likewise train.jsonl
+    triviaqa/validation.jsonl              mandarjoshi/trivia_qa (rc.nocontext)
+    truthfulqa_mc1/validation.jsonl        truthfulqa/truthful_qa (multiple_choice); serves mc1 and mc2
+    toxigen/test.jsonl                     skg/toxigen-data (annotated)
+
+Without worked examples in the folder a task is asked with none, whatever the row of the table says. A folder that
+stands in for the hub (`--documents`) is asked as the hub would be: with the row's number of worked examples, BBH with
+those that lm-eval brings, and where some are missing it is refused. BBH's original files (`{"canary", "examples"}`)
+are read as they are: `bbh/<subtask>/test.json`. Keep their canary line, and the folder out of any repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lm_eval.tasks import TaskManager
+
+from editgate.errors import ConfigError
+from editgate.inputs.benchmarks import BENCHMARKS, Benchmark
+from editgate.inputs.document_io import read_toml, splits
+from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
+
+EXAMPLES = ("dev", "train")  # splits that hold worked examples, never test items
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a source may choose about a benchmark: worked examples, and where a generation is cut."""
+
+    num_fewshot: int
+    max_new_tokens: int
+
+
+class Source(Protocol):
+    """Where a benchmark's documents come from."""
+
+    def settings(self, benchmark: Benchmark) -> Settings:
+        """Shots and generation length for this benchmark from this source."""
+
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
+        """What lm-eval's task manager is to load."""
+
+    def holds(self, benchmark: Benchmark) -> bool:
+        """Whether there are documents for this benchmark."""
+
+
+@dataclass(frozen=True)
+class LocalDocuments:
+    """Documents in a folder; the layout stands at the top of this module.
+
+    Attributes:
+        folder: where they lie.
+        for_hub: whether they stand in for the data sets on the hub, so that nothing but their place may differ.
+    """
+
+    folder: Path
+    for_hub: bool = False
+
+    @classmethod
+    def standing_in(cls, folder: Path) -> LocalDocuments:
+        """Return what `--documents` names.
+
+        Raises:
+            ConfigError: it is no directory with documents of any benchmark.
+        """
+        expected = sorted({row.documents_folder for row in BENCHMARKS.values()})
+        if not any((folder / name).is_dir() for name in expected):
+            raise ConfigError(
+                f"--documents {str(folder)!r} is no directory with documents. Allowed: one that holds any of "
+                f"{', '.join(f'{name}/' for name in expected)}, laid out as tests/editgate/inputs/documents.py says."
+            )
+        return cls(folder.resolve(), for_hub=True)
+
+    def holds(self, benchmark: Benchmark) -> bool:
+        """Whether the folder has one for this benchmark."""
+        return (self.folder / benchmark.documents_folder).is_dir()
+
+    def settings(self, benchmark: Benchmark) -> Settings:
+        """The folder's settings.toml over the table's row; no worked examples without documents for them."""
+        chosen = {"num_fewshot": benchmark.num_fewshot, "max_new_tokens": benchmark.max_new_tokens}
+        chosen |= self._settings_file(benchmark)
+        has_examples = all(self._has_examples(benchmark, *each) for each in self._subtasks(benchmark).items())
+        if self.for_hub and chosen["num_fewshot"] and not has_examples:
+            raise ConfigError(
+                f"{benchmark.name} asks for {chosen['num_fewshot']} worked examples, but "
+                f"{self.folder / benchmark.documents_folder} has none. Add {' or '.join(EXAMPLES)}.jsonl, or set "
+                f"num_fewshot = 0 below [{benchmark.name}] in {self.folder / 'settings.toml'}."
+            )
+        return Settings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
+
+    def _has_examples(self, benchmark: Benchmark, subtask: str, files: Mapping[str, Path]) -> bool:
+        return bool(set(EXAMPLES) & set(files)) or (self.for_hub and brings_examples(benchmark, subtask))
+
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
+        """One group of registered tasks, and in full each MMLU subject that lm-eval does not know."""
+        children: list[Spec] = []
+        alone: list[Spec | str] = []
+        for subtask, files in self._subtasks(benchmark).items():
+            name = benchmark.subtasks.format(subtask) or benchmark.task
+            override = {"task": name, "dataset_name": None, **in_memory(files)}
+            if name in registry.task_index:
+                children.append(override | corrections(benchmark))
+            else:
+                alone.append(unregistered(benchmark, subtask) | override)
+        grouped: list[Spec | str] = [{"group": benchmark.name, "task": children}] if children else []
+        return grouped + alone
+
+    def _subtasks(self, benchmark: Benchmark) -> dict[str, dict[str, Path]]:
+        """Files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
+        top = self.folder / benchmark.documents_folder
+        folders = sorted(p for p in top.glob("*") if p.is_dir()) if benchmark.subtasks else [top]
+        found = {p.name if benchmark.subtasks else "": splits(p) for p in folders}
+        if not any(set(files) - set(EXAMPLES) for files in found.values()):
+            raise ConfigError(
+                f"{benchmark.name}: no documents in {top}; expected "
+                f"{'<subtask>/' * bool(benchmark.subtasks)}test.jsonl or validation.jsonl."
+            )
+        return found
+
+    def _settings_file(self, benchmark: Benchmark) -> dict[str, int]:
+        path = self.folder / "settings.toml"
+        if not path.exists():
+            return {}
+        table = read_toml(path).get(benchmark.name, {})
+        unknown = set(table) - {"num_fewshot", "max_new_tokens"}
+        if unknown or not all(type(value) is int and value >= 0 for value in table.values()):
+            raise ConfigError(
+                f"{path}: [{benchmark.name}] holds {table}; allowed are num_fewshot and max_new_tokens, "
+                "each a whole number of at least 0."
+            )
+        return dict(table)
+
+
+@dataclass(frozen=True)
+class HubDocuments:
+    """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
+
+    def holds(self, benchmark: Benchmark) -> bool:
+        """Whether the hub has them; those of chat models are this suite's own."""
+        return not benchmark.chat
+
+    def settings(self, benchmark: Benchmark) -> Settings:
+        """The row of the table, as it stands."""
+        return Settings(benchmark.num_fewshot, benchmark.max_new_tokens)
+
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `Source`
+        """The registered task or group by name, or with what must differ from it."""
+        changed = corrections(benchmark)
+        if not changed:
+            return [benchmark.task]
+        return [{"group": benchmark.name, "task": [{"task": benchmark.task, **changed}]}]

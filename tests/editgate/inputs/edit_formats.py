@@ -1,0 +1,193 @@
+"""The forms that lists of edits are published in, one record class each, and how each becomes an `Edit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from editors import Edit
+
+
+def _first(value: object) -> object:
+    """The first of a list of equally good answers, lists of lists included; other values as they are."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
+
+
+Answer = Annotated[str, BeforeValidator(_first)]
+Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class Form(BaseModel):
+    """Base of all forms: texts must be texts; fields that no edit needs are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    tells: ClassVar[tuple[str, ...]]  # fields any of which tells this form
+
+    def edit(self) -> Edit | None:
+        """Return the edit; None if the record asks for none.
+
+        Raises:
+            EditError: the texts do not make an edit.
+        """
+        raise NotImplementedError
+
+
+class _Target(BaseModel):
+    model_config = ConfigDict(strict=True)
+    str_: str = Field(alias="str")
+
+
+class _Rewrite(BaseModel):
+    model_config = ConfigDict(strict=True)
+    prompt: str
+    subject: str
+    target_new: _Target
+    target_true: _Target
+
+
+class _Neighbor(BaseModel):
+    model_config = ConfigDict(strict=True)
+    prompt: str
+    target: str
+
+
+class CounterFact(Form):
+    """CounterFact as published; neighbors are prompts, or in the multi-edit release objects with their answers."""
+
+    tells = ("requested_rewrite",)
+    requested_rewrite: _Rewrite
+    paraphrase_prompts: list[str] = []
+    neighborhood_prompts: list[str | _Neighbor] = []
+
+    def edit(self) -> Edit:
+        """Return the edit; a neighbor that is only a prompt has the edited fact's own true answer."""
+        asked = self.requested_rewrite
+        true = asked.target_true.str_
+        near = [(n, true) if isinstance(n, str) else (n.prompt, n.target) for n in self.neighborhood_prompts]
+        return Edit(
+            asked.prompt, asked.subject, asked.target_new.str_, true, tuple(self.paraphrase_prompts), tuple(near)
+        )
+
+
+class Zsre(Form):
+    """ZsRE in MEND's editing form: towards `alt`, the made-up answer."""
+
+    tells = ("src",)
+    subject: str
+    src: str
+    answers: list[str] = Field(min_length=1)
+    alt: str
+    rephrase: str = ""
+    loc: str = ""
+    loc_ans: Answer = ""
+
+    def edit(self) -> Edit | None:
+        """Return the edit; none without an `alt`, which some published records lack."""
+        return self._towards(self.alt, self.answers[0]) if self.alt.strip() else None
+
+    def _towards(self, new: str, true: str) -> Edit:
+        rephrases = (self.rephrase,) if self.rephrase else ()
+        return Edit(self.src, self.subject, new, true, rephrases, ((self.loc, self.loc_ans),) if self.loc else ())
+
+
+class ZsreTrue(Zsre):
+    """The same records as ROME and MEMIT edit them: towards the true answer, the model's own not being known."""
+
+    alt: str = ""
+
+    def edit(self) -> Edit:
+        """Return the edit; every record has one."""
+        return self._towards(self.answers[0], "")
+
+
+class _Asked(BaseModel):
+    """A neighbor, as the flattened forms spell it."""
+
+    model_config = ConfigDict(strict=True)
+    prompt: str = Field(validation_alias="loc")
+    answer: Answer = Field(validation_alias="loc_ans")
+
+
+class QaEdit(Form):
+    """Questions with their answers: `target` is the new one, the old one is not told."""
+
+    tells = ("target",)
+    subject: str
+    prompt: str
+    target: Answer
+    rephrase: Texts = []
+    locality: list[_Asked] = []
+
+    def edit(self) -> Edit:
+        """Return the edit."""
+        near = tuple((one.prompt, one.answer) for one in self.locality)
+        return Edit(self.prompt, self.subject, self.target, "", tuple(self.rephrase), near)
+
+
+class _Grouped(BaseModel):
+    """A neighbor below `locality`, or several in columns."""
+
+    model_config = ConfigDict(strict=True)
+    prompt: Texts
+    ground_truth: list[Any] | str
+
+    def pairs(self) -> list[tuple[str, str]]:
+        answers = [self.ground_truth] if isinstance(self.ground_truth, str) else self.ground_truth
+        if len(self.prompt) == 1:
+            answers = [answers]  # equally good ones of the one prompt
+        return [(prompt, str(_first(answer))) for prompt, answer in zip(self.prompt, answers, strict=True)]
+
+
+Groups = Annotated[
+    dict[str, list[_Grouped]],
+    BeforeValidator(
+        lambda groups: (
+            {name: group if isinstance(group, list) else [group] for name, group in groups.items()}
+            if isinstance(groups, dict)
+            else groups
+        )
+    ),
+]
+
+
+class Flat(Form):
+    """The flattened form of editing libraries, of CounterFact and of ZsRE: the subject is already in the prompt."""
+
+    tells = ("rephrase_prompt", "locality_prompt", "ground_truth", "locality")
+    subject: str
+    prompt: str
+    target_new: Answer
+    ground_truth: Answer = ""
+    rephrase_prompt: Texts = []
+    locality_prompt: str = ""
+    locality_ground_truth: Answer = ""
+    locality: Groups = {}
+
+    def edit(self) -> Edit:
+        """Return the edit; `<|endoftext|>` stands for an unknown true answer."""
+        true = "" if self.ground_truth == "<|endoftext|>" else self.ground_truth
+        near = [(self.locality_prompt, self.locality_ground_truth)] if self.locality_prompt else []
+        near += [pair for group in self.locality.values() for one in group for pair in one.pairs()]
+        return Edit(self.prompt, self.subject, self.target_new, true, tuple(self.rephrase_prompt), tuple(near))
+
+
+FORMS: tuple[type[Form], ...] = (CounterFact, Zsre, QaEdit, Flat)
+
+
+def form_of(record: Mapping[str, object]) -> type[Form] | None:
+    """Return the form that a record's fields tell, or None."""
+    return next((form for form in FORMS if any(field in record for field in form.tells)), None)
+
+
+def sentence(error: ValidationError) -> str:
+    """Return the first fault in words: the field, what is wrong with it, and its value."""
+    fault = error.errors()[0]
+    *parents, field = map(str, fault["loc"])
+    within = f" in {'.'.join(parents)}" if parents else ""
+    if fault["type"] == "missing":
+        return f"field {field!r} is missing{within}"
+    return f"field {field!r}{within} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

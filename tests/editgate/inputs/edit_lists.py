@@ -1,0 +1,149 @@
+"""Lists of edits from files: CounterFact (nested or flattened), ZsRE, QAEdit, or this suite's own fields."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from editgate.errors import ConfigError
+from editgate.inputs import edit_formats
+from editgate.inputs.edit_formats import Form, Zsre, ZsreTrue
+from editgate.inputs.models import MINIATURE, ModelSource
+from editors import Edit, EditError
+
+SHIPPED = {name: MINIATURE / "edits" / f"{name}.json" for name in ("counterfact", "zsre")}
+# Where the authors of ROME and MEMIT publish both; ZsRE as MEND split it.
+PUBLISHED = {
+    "counterfact": "https://memit.baulab.info/data/dsets/counterfact.json",
+    "zsre": "https://memit.baulab.info/data/dsets/zsre_mend_eval.json",
+}
+TRUE_ANSWERS = "answers:"  # before a file of ZsRE: edit towards the true answers, as ROME and MEMIT do
+OWN = "target_new"  # the field that tells a record in the fields of `Edit`
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a file holds: its edits, and how many records ask for none."""
+
+    edits: tuple[Edit, ...]
+    left_out: int
+
+
+def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
+    """Return the edits that `--edits` names: a shipped list, a file, or `answers:` and a file of ZsRE.
+
+    Raises:
+        ConfigError: no such list or file, the shipped lists do not suit the model, or a record is malformed; the
+            message has the record's number and the field.
+    """
+    if wanted in SHIPPED and not model.miniature:
+        file = PUBLISHED[wanted].rpartition("/")[2]
+        raise ConfigError(
+            f"--edits {wanted} is about people whom only the shipped models know. For {model.name} fetch the published "
+            f"file once ({PUBLISHED[wanted]}) and give --edits {file}."
+        )
+    return _parsed_now(wanted).edits
+
+
+def describe(wanted: str) -> str:
+    """Return the name of a list for people, with the number of records that were left out, if any were."""
+    left_out = _parsed_now(wanted).left_out
+    return f"{wanted} ({left_out} records without an 'alt' left out)" if left_out else wanted
+
+
+def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
+    """Return the edits with the first `used` of them in another order; 0 is the file's own.
+
+    All orders apply the same edits in the end, so that they differ in nothing else.
+    """
+    first = list(edits[:used])
+    if order:
+        random.Random(order).shuffle(first)
+    return (*first, *edits[used:])
+
+
+def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
+    """Return the edits of a file: a JSON list of records of known forms, or one record a line (.jsonl).
+
+    Args:
+        path: The file.
+        true_answers: Of ZsRE, edit towards the first of the true `answers` instead of `alt`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a record is malformed or of no known form.
+    """
+    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers).edits
+
+
+def _parsed_now(wanted: str) -> Parsed:
+    true_answers = wanted.startswith(TRUE_ANSWERS)
+    path = SHIPPED.get(wanted, Path(wanted.removeprefix(TRUE_ANSWERS)))
+    if not path.is_file():
+        raise ConfigError(
+            f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json, FILE.jsonl, "
+            f"{TRUE_ANSWERS}FILE."
+        )
+    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers)
+
+
+@cache
+def _parsed(path: Path, _written: int, *, true_answers: bool) -> Parsed:
+    """Read a file once for all models; its time of writing tells whether it is still the same."""
+    records = _records(path)
+    if not records:
+        raise ConfigError(f"{path}: must hold at least one record.")
+    edits = [_edit(f"{path}: record {n}", record, true_answers=true_answers) for n, record in enumerate(records)]
+    found = tuple(edit for edit in edits if edit is not None)
+    return Parsed(found, len(edits) - len(found))
+
+
+def _records(path: Path) -> list[object]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = _by_line(path, text) if path.suffix == ".jsonl" else json.loads(text)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path}: no JSON file that can be read ({error}).") from error
+    if not isinstance(content, list):
+        raise ConfigError(f"{path}: must hold a list of records, not {type(content).__name__}.")
+    return content
+
+
+def _by_line(path: Path, text: str) -> list[object]:
+    found: list[object] = []
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise ConfigError(f"{path}: record {len(found)} is not JSON ({error}).") from error
+    return found
+
+
+def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
+    if not isinstance(record, Mapping):
+        raise ConfigError(f"{where} is {type(record).__name__}, not an object.")
+    form = edit_formats.form_of(record)
+    if true_answers and form is not Zsre:
+        raise ConfigError(f"{where} is not of ZsRE's form (src, answers, …), which --edits {TRUE_ANSWERS}FILE needs.")
+    try:
+        return _converted(where, record, ZsreTrue if true_answers else form)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {edit_formats.sentence(error)}.") from error
+    except (EditError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}.") from error
+
+
+def _converted(where: str, record: Mapping[str, object], form: type[Form] | None) -> Edit | None:
+    if form is not None:
+        return form.model_validate(record).edit()
+    if OWN in record:
+        return Edit.from_dict(record)
+    known = ", ".join([*(field for each in edit_formats.FORMS for field in each.tells), OWN])
+    raise ConfigError(
+        f"{where} has none of the fields that tell its form: {known}; it has {', '.join(map(str, record)) or 'none'}."
+    )

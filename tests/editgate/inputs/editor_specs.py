@@ -1,0 +1,157 @@
+"""Editors as the command line names them: built in, registered by an installed package, or `package.module:Class`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+import editors
+from editgate.cache.store import code_digest
+from editgate.errors import ConfigError
+from editgate.inputs.models import LoadedModel
+from editors import Editor, EditorError, HyperparameterError
+from editors.core.hyperparameters import defaults
+from editors.core.registry import ROOMS, package_of, place_of, target_of
+from editors.external.easyedit import PREFIX as EASYEDIT
+
+HOME = Path(editors.__file__).parent
+# Markers with a meaning of their own, and words of `-m`: an editor of that name would skip itself, or every test.
+RESERVED = frozenset(
+    "capability safety quality curve integrity skip skipif xfail parametrize usefixtures filterwarnings tryfirst "
+    "trylast benchmark hypothesis xdist_group and or not true false none".split()
+)
+
+
+@dataclass(frozen=True)
+class EditorSpec:
+    """An editor before it meets a model.
+
+    Attributes:
+        name: what ids, markers, thresholds and tables call it.
+        target: what `editors.create` takes.
+        settings: hyperparameters that differ from the shipped defaults.
+    """
+
+    name: str
+    target: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is one of `editors/`."""
+        return ":" not in self.target
+
+    def create(self, model: PreTrainedModel, base: LoadedModel, **resources: object) -> Editor:
+        """Return the editor on `model`, with the defaults that are shipped for the base."""
+        extra = {"defaults": base.source.hyperparameters} if base.source.hyperparameters else {}
+        return editors.create(self.target, model, base.tokenizer, **resources, **extra, **self.settings)
+
+    def identity(self, base: LoadedModel) -> dict[str, Any]:
+        """Return what the method's results depend on besides model and edits: its code and hyperparameters.
+
+        Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names.
+        """
+        files = [HOME / room for room in ROOMS] + ([place_of(self.name)] if self.built_in else [])
+        found = {
+            "target": self.target,
+            "code": code_digest(*files),
+            "settings": dict(self.settings),
+            "defaults": defaults(self.name, base.source.hyperparameters) if self.built_in else None,
+        }
+        if not self.built_in:
+            named = {name: Path(value) for name, value in self.settings.items() if isinstance(value, str)}
+            found["package"] = _digest_of_package(package_of(self.target))
+            found["files"] = {name: _digest(path) for name, path in named.items() if path.exists()}
+        return found
+
+
+def built_in() -> list[EditorSpec]:
+    """Return all editors of the folder, in alphabetical order."""
+    return [EditorSpec(name, name) for name in editors.names()]
+
+
+def find(wanted: str, settings: Mapping[str, Any] | None = None) -> EditorSpec:
+    """Return the editor that `--editor` names, with the hyperparameters of `--editor-arg`.
+
+    Raises:
+        ConfigError: there is none, its module cannot be imported, or it has no such hyperparameter.
+    """
+    settings = settings or {}
+    try:
+        editors.check_settings(wanted, settings)
+    except HyperparameterError as error:
+        raise ConfigError(f"--editor-arg: {error}.") from error
+    except EditorError as error:
+        raise ConfigError(f"--editor {wanted!r}: {error}.") from error
+    target = target_of(wanted)
+    return EditorSpec(wanted if target == wanted and ":" not in wanted else _name(wanted), target, settings)
+
+
+def _name(wanted: str) -> str:
+    """An id and marker of its own: of the class or entry point, with its module where that has another meaning."""
+    module, _, last = wanted.rpartition(":")
+    name = _plain(last)
+    taken = {*editors.names(), *RESERVED}
+    if module and (module == EASYEDIT or name in taken or not name[:1].isalpha()):
+        name = _plain(f"{module}_{last}")
+    if name in taken or not name[:1].isalpha():
+        raise ConfigError(f"--editor {wanted!r}: {name!r} cannot be its marker (pytest -m); rename the entry point.")
+    return name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_")
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Return the values of `--editor-arg key=value`: TOML values, and what is none is a text.
+
+    Raises:
+        ConfigError: one has no `=`, or a name is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or name.strip() in found:
+            fault = "is given twice" if name.strip() in found else "is not of the form key=value"
+            raise ConfigError(
+                f"--editor-arg {text!r} {fault}. Such as --editor-arg v_lr=0.1 --editor-arg layers=[3,4]."
+            )
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever TOML can say
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+@cache
+def _digest_of_package(package: str) -> str:
+    """A sha256 of all files of an importable package, or of the one file of a module."""
+    module = importlib.import_module(package)
+    places = [Path(place) for place in getattr(module, "__path__", [])] or [Path(str(module.__file__))]
+    return hashlib.sha256("".join(_digest(place) for place in places).encode()).hexdigest()
+
+
+def _digest(place: Path) -> str:
+    """A sha256 of a file, or of all files below a folder but for bytecode and hidden ones."""
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(place).as_posix() if file != place else file.name
+        if "__pycache__" not in name and not any(part.startswith(".") for part in name.split("/")):
+            with file.open("rb") as opened:
+                total.update(f"{len(name)}:{name}:".encode() + hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,83 @@
+"""What lm-eval is told to load: its registered tasks, with their documents replaced and their known errors mended."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lm_eval.tasks
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from editgate.errors import ConfigError
+from editgate.inputs.benchmarks import Benchmark
+from editgate.inputs.document_io import read_rows
+
+Spec = dict[str, Any]
+REGISTERED = Path(lm_eval.tasks.__file__).parent
+
+
+def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:
+    """TruthfulQA mc1 with its options in an order drawn from the question.
+
+    The data set always lists the truth first and lm-eval's task says so (`doc_to_target: 0`). As `argmax`
+    takes the first of equals, a model that returns NaN, or that ranks all options alike, scores 1.00. The
+    order of options is in no prompt (each is scored as a continuation of its own), so shuffling changes no
+    log-likelihood: it only takes the prize from position.
+    """
+    targets = document["mc1_targets"]
+    order = list(range(len(targets["choices"])))
+    random.Random(document["question"]).shuffle(order)
+    return {**document, "mc1_targets": {key: [column[i] for i in order] for key, column in targets.items()}}
+
+
+def _shuffled(rows: datasets.Dataset) -> datasets.Dataset:
+    return datasets.Dataset.from_list([shuffled_choices(row) for row in rows])
+
+
+def corrections(benchmark: Benchmark) -> Spec:
+    """What must differ from the registered task; see `shuffled_choices`."""
+    if benchmark.task != "truthfulqa_mc1":
+        return {}
+    return {"process_docs": _shuffled, "doc_to_target": "{{mc1_targets.labels.index(1)}}"}
+
+
+def in_memory(files: Mapping[str, Path]) -> Spec:
+    """lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
+
+    def read(**_: object) -> datasets.DatasetDict:
+        rows = {split: datasets.Dataset.from_list(read_rows(path)) for split, path in files.items()}
+        return datasets.DatasetDict(rows)
+
+    override: Spec = {"custom_dataset": read, "dataset_kwargs": None}
+    for kind, split in (("training", "train"), ("validation", "validation"), ("test", "test")):
+        override[f"{kind}_split"] = split if split in files else None  # a task may name one that is not in the folder
+    if "dev" in files:
+        override |= {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n", "split": "dev"}}
+    elif "train" not in files:
+        override["fewshot_split"] = None
+    return override
+
+
+def brings_examples(benchmark: Benchmark, subtask: str) -> bool:
+    """Whether lm-eval's own file of a subtask holds its worked examples, as BBH's do."""
+    file = REGISTERED / benchmark.folder / f"{subtask}.yaml"
+    return file.is_file() and "samples" in (load_yaml(file, resolve_func=False).get("fewshot_config") or {})
+
+
+def unregistered(benchmark: Benchmark, subtask: str) -> Spec:
+    """An MMLU subject of one's own: lm-eval's MMLU template, described as lm-eval describes its own."""
+    template = REGISTERED / benchmark.folder / "_default_template_yaml"
+    if not template.exists():
+        raise ConfigError(
+            f"{benchmark.name}: lm-eval has no task {benchmark.subtasks.format(subtask)!r} for the folder "
+            f"{subtask!r}; only MMLU takes subjects of one's own."
+        )
+    subject = subtask.replace("_", " ")
+    spec: Spec = load_yaml(template, resolve_func=True)
+    return spec | {
+        "description": f"The following are multiple choice questions (with answers) about {subject}.\n\n",
+        "task_alias": subtask,
+    }

@@ -1,0 +1,1 @@
+"""From a model under test to numbers: trajectories, items, edit quality, integrity."""

@@ -1,0 +1,123 @@
+"""What a method makes of the pristine model before the first edit: made once, stored, handed to each editor.
+
+Second moments are stored by matrix (`second_moments`), the rest (context templates, projections, trained networks) by
+method and hyperparameters.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from editgate.cache.environment import conditions
+from editgate.cache.store import Store, digest_text
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import LoadedModel
+from editgate.measure import covariances
+from editgate.measure.threads import single_threaded
+from editors import Edit, Editor
+from editors.locate.base import LocateEditor
+
+
+@dataclass
+class EditorSetup:
+    """One method on one base model, ready to edit.
+
+    Attributes:
+        spec: the editor, with its hyperparameters.
+        base: the unedited model; never touched.
+        training: edits that a method may be trained on.
+        store: where what was made lies.
+        seed: of whatever the editor draws.
+        announce: told what is going on, for people.
+    """
+
+    spec: EditorSpec
+    base: LoadedModel
+    training: Sequence[Edit]
+    store: Store
+    seed: int
+    announce: Callable[[str], None]
+
+    def editor(self) -> tuple[Editor, PreTrainedModel]:
+        """Return a new editor with nothing applied, and the copy of the base model that it was handed."""
+        model = copy.deepcopy(self.base.model)
+        editor = self._create(model)
+        made, contexts = self._made
+        editor.load_prepared(made, contexts or None)
+        self._supply(editor)
+        return editor, model
+
+    @cached_property
+    def key(self) -> str:
+        """The store's key of what is made: everything that it depends on."""
+        training = [edit.to_dict() for edit in self.training]
+        return Store.key(**self.conditions, corpus=self._corpus_digest, training=training)
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """What every edit depends on besides itself and what is prepared."""
+        return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
+
+    def _create(self, model: PreTrainedModel) -> Editor:
+        return self.spec.create(
+            model,
+            self.base,
+            corpus=self._corpus,
+            training=self.training,
+            scratch=self._scratch,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def _made(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        """What depends on the pristine model only, by name, and the contexts; without second moments."""
+        with self.store.lock("preparing", self.key):
+            made = self.store.load_tensors("prepared", self.key)
+            contexts = self.store.load_json("contexts", self.key)
+            if made is None or contexts is None:
+                made, contexts = self._make()
+                self.store.save_tensors("prepared", self.key, made)
+                self.store.save_json("contexts", self.key, contexts)
+                shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now
+        return made, contexts
+
+    def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        editor = self._create(copy.deepcopy(self.base.model))
+        supplied = self._supply(editor)
+        with single_threaded(self.base):
+            self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
+            made = {name: tensor for name, tensor in editor.prepared().items() if name not in supplied}
+            return made, [list(group) for group in editor.contexts]
+
+    def _supply(self, editor: Editor) -> set[str]:
+        """Hand the editor the second moments that it is missing, if any; returns the paths of their matrices."""
+        if not isinstance(editor, LocateEditor) or not editor.missing:
+            return set()
+        supplied = {matrix.path for matrix in editor.missing}
+        with single_threaded(self.base):
+            covariances.supply(
+                editor, self.store, conditions(self.base) | {"corpus": self._corpus_digest}, self.announce
+            )
+        return supplied
+
+    @property
+    def _scratch(self) -> Path:
+        """Where a training keeps its checkpoints until its result is in the store."""
+        return self.store.root / "training" / self.key[:16]
+
+    @cached_property
+    def _corpus(self) -> Sequence[str]:
+        return self.base.source.corpus()
+
+    @cached_property
+    def _corpus_digest(self) -> str:
+        return digest_text("\n".join(self._corpus))

@@ -1,0 +1,61 @@
+"""What the gate asks of a run, whether edits were applied here or a changed model was handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import nn
+
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import LoadedModel
+from editgate.measure.edit_quality import EditQuality
+from editors import Edit
+
+
+class Run(Protocol):
+    """A base, and what became of it after some number of edits.
+
+    Attributes:
+        edits: in order.
+        stepwise: whether each edit was measured when it was new, and not only at the end.
+    """
+
+    edits: Sequence[Edit]
+
+    @property
+    def spec(self) -> EditorSpec:
+        """Who changed the model."""
+
+    @property
+    def base(self) -> LoadedModel:
+        """The unedited model."""
+
+    @property
+    def stepwise(self) -> bool:
+        """See above."""
+
+    @property
+    def name(self) -> str:
+        """What ids and tables call it, such as `memit-llama-mini`."""
+
+    def told(self, count: int) -> str:
+        """Return how a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
+
+    def key(self, count: int) -> str:
+        """Return the store's key: everything that the model after `count` edits depends on."""
+
+    def model_at(self, count: int) -> nn.Module:
+        """Return the model after `count` edits; 0 is the base's own state."""
+
+    def growth(self, count: int) -> dict[str, float]:
+        """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
+
+    def immediate(self, count: int) -> list[EditQuality]:
+        """Return what was measured right after each of the first `count` edits."""
+
+    def at_end(self, count: int) -> list[EditQuality]:
+        """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""
+
+    def diagnostics(self, count: int) -> dict[str, float]:
+        """Return numbers that say how the model was changed."""

@@ -1,0 +1,107 @@
+"""How surprised a checkpoint is by ordinary text: perplexity on a small fixed sample of the covariances' texts.
+
+The sample is of sentences that the unedited model finds least surprising. The miniature was trained on completions
+alone: of the questions and options in its corpus it knows nothing, and what it never knew no edit can cost.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+
+from editgate.cache import fingerprint
+from editgate.cache.environment import conditions
+from editgate.cache.store import Store
+from editgate.errors import EditgateError, EvaluationError, NonFiniteModel
+from editgate.inference.backend import Model
+from editgate.inference.select_backend import backend
+from editgate.inference.tokenize import PairTokenizer, Tokenizer
+from editgate.inputs.models import LoadedModel
+from editgate.measure.model_under_test import Run
+
+CANDIDATES = 512
+KEPT = 64
+SHORTEST, LONGEST = 20, 300  # characters of a sentence: below it says little, above it might not fit
+END = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def candidates(corpus: Sequence[str]) -> list[str]:
+    """Return at most `CANDIDATES` different sentences, evenly spread over the corpus; the same for the same corpus."""
+    sentences = dict.fromkeys(each.strip() for text in corpus for each in END.split(text))
+    fit = [each for each in sentences if SHORTEST <= len(each) <= LONGEST]
+    step = max(1, len(fit) // CANDIDATES)
+    return fit[::step][:CANDIDATES]
+
+
+def sample(base: LoadedModel, store: Store) -> list[str]:
+    """Return the sentences of the corpus that the unedited model predicts best, at most `KEPT` of them.
+
+    Raises:
+        EvaluationError: the model cannot be asked.
+    """
+    texts = candidates(base.source.corpus())
+
+    def compute() -> list[str]:
+        cut = [
+            (text, ids)
+            for text, ids in zip(texts, PairTokenizer(base.tokenizer).prompts(texts), strict=True)
+            if ids[1:]
+        ]
+        scores = backend(base.model, base.tokenizer, "perplexity").score([(ids[:1], ids[1:]) for _, ids in cut])
+        loss = {text: -score / (len(ids) - 1) for (text, ids), (score, _) in zip(cut, scores, strict=True)}
+        return sorted(loss, key=lambda text: loss[text])[:KEPT]
+
+    key = Store.key(base=conditions(base), texts=texts, code=_code())
+    return list(store.fetch_json("ordinary", key, compute))
+
+
+def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Exp of the mean negative log-likelihood per token, each text's first token given.
+
+    Raises:
+        EvaluationError: no text has two tokens, or one does not fit into the model's context.
+        NonFiniteModel: the result is NaN or infinite.
+    """
+    cut = [tokens for tokens in PairTokenizer(tokenizer).prompts(list(texts)) if len(tokens) > 1]
+    if not cut:
+        raise EvaluationError(f"perplexity: none of {len(texts)} texts has two tokens; nothing to predict.")
+    scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in cut])
+    surprise = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in cut)
+    if not surprise < math.log(torch.finfo(torch.float64).max):
+        raise NonFiniteModel(f"perplexity: the mean loss per token is {surprise}; exp of it is not finite.")
+    return math.exp(surprise)
+
+
+def perplexity_at(run: Run, store: Store, count: int) -> float | None:
+    """Return exp of the mean cross-entropy per token after `count` edits (0: the base), or None if it has no value.
+
+    A number for the report only: what goes wrong here (an infinite loss, no text at all) decides no verdict.
+
+    Raises:
+        EditorError: the method cannot apply an edit.
+    """
+
+    def compute() -> list[float]:
+        model = run.model_at(count) if count else run.base.model
+        try:
+            return [perplexity(model, run.base.tokenizer, texts)]
+        except EvaluationError:
+            return []
+
+    try:
+        texts = sample(run.base, store)
+    except (EditgateError, OSError):  # no text at all: the corpus is on a hub that cannot be reached, say
+        return None
+    found = store.fetch_json(
+        "perplexity",
+        Store.key(checkpoint=run.key(count), texts=texts, code=_code()),
+        compute,
+    )
+    return float(found[0]) if found else None
+
+
+def _code() -> str:
+    return fingerprint.code_of(*fingerprint.MEASURE)

@@ -1,0 +1,28 @@
+"""How many threads a model's edits get: the same in every process, so that the same verdicts come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from editgate.inputs.models import LoadedModel
+
+SMALL = 100_000_000  # parameters
+
+
+@contextmanager
+def single_threaded(base: LoadedModel) -> Iterator[None]:
+    """Inside, torch uses one thread for small models, whose edits gain nothing from more.
+
+    Sums come out differently on another number of threads, a trajectory magnifies that, and `pytest -n 2` must give the
+    verdicts of `pytest`.
+    """
+    before = torch.get_num_threads()
+    if base.model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,210 @@
+"""One model, one editor, one ordered list of edits: applied one after another, accumulating, resumable.
+
+One accumulated run serves every N: the state after N edits is a checkpoint in the store, with what was measured right
+after each edit. A run that was killed continues from its last checkpoint; a larger N continues where a smaller ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from editgate.cache import fingerprint
+from editgate.cache.store import Store
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import LoadedModel
+from editgate.measure import edit_quality, weight_changes
+from editgate.measure.edit_quality import EditQuality
+from editgate.measure.editor_setup import EditorSetup
+from editgate.measure.threads import single_threaded
+from editors import Edit, Editor
+
+HALF_WAY = -1  # the position within an edit
+Announce = Callable[[str], None]
+
+
+@dataclass
+class Trajectory:
+    """The edited model at any checkpoint of its run.
+
+    Attributes:
+        spec: the editor, with its hyperparameters.
+        base: the unedited model; never touched, the editor works on a copy.
+        edits: in order; checkpoint N is the state after the first N.
+        counts: the Ns at which a checkpoint is kept, ascending.
+        store: where checkpoints lie.
+        seed: of whatever the editor draws.
+        announce: told what is going on, for people.
+    """
+
+    spec: EditorSpec
+    base: LoadedModel
+    edits: Sequence[Edit]
+    counts: Sequence[int]
+    store: Store
+    seed: int = 0
+    announce: Announce = field(default=lambda _: None)
+    stepwise: bool = field(default=True, init=False)
+    _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What ids and tables call it, such as `memit-llama-mini`."""
+        return f"{self.spec.name}-{self.base.source.name}"
+
+    def key(self, count: int) -> str:
+        """The store's key of the checkpoint after `count` edits: everything that it depends on."""
+        if count not in self._keys:
+            edits = [edit.to_dict() for edit in self.edits[:count]]
+            self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key)
+        return self._keys[count]
+
+    def told(self, count: int) -> str:
+        """How a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
+        edits = "1 edit" if count == 1 else f"{count} edits"
+        return f"after {edits} of {self.base.source.name} with {self.spec.name}"
+
+    def model_at(self, count: int) -> nn.Module:
+        """Return the model after exactly the first `count` edits.
+
+        Raises:
+            EditorError: the method cannot apply an edit.
+        """
+        return self.editor_at(count).model
+
+    def editor_at(self, count: int) -> Editor:
+        """Return the editor with exactly the first `count` edits in its model, continuing or restoring as needed.
+
+        Raises:
+            EditorError: the method cannot apply an edit.
+        """
+        if count != self._position:
+            self._go_to(count)
+        return self.editor
+
+    def growth(self, count: int) -> dict[str, float]:
+        """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
+        return weight_changes.norm_growth(dict(self.base.model.named_parameters()), self.model_at(count))
+
+    def immediate(self, count: int) -> list[EditQuality]:
+        """Return what was measured right after each of the first `count` edits."""
+        return [EditQuality.from_json(row) for row in self._record(count)["immediate"]]
+
+    def diagnostics(self, count: int) -> dict[str, float]:
+        """Return what the editor told about the first `count` edits, each number's mean over those that told it."""
+        told: dict[str, list[float]] = {}
+        for row in self._record(count)["immediate"]:
+            for name, value in row["diagnostics"].items():
+                told.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in told.items()}
+
+    def at_end(self, count: int) -> list[EditQuality]:
+        """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""
+
+        def compute() -> list[dict[str, Any]]:
+            model = self.editor_at(count).model
+            measured = edit_quality.measure(model, self.base.tokenizer, self.edits[:count], self._base_answers)
+            return [row.to_json() for row in measured]
+
+        return [EditQuality.from_json(row) for row in self.store.fetch_json("quality", self.key(count), compute)]
+
+    @cached_property
+    def editor(self) -> Editor:
+        """The editor that runs this trajectory, on its own copy of the base model."""
+        return self.fresh_editor()
+
+    def fresh_editor(self) -> Editor:
+        """Return a new editor on a new copy of the base model, with nothing applied."""
+        return self.fresh_editor_and_model()[0]
+
+    def fresh_editor_and_model(self) -> tuple[Editor, PreTrainedModel]:
+        """Return a new editor and the copy of the base model that it was handed."""
+        return self._preparation.editor()
+
+    @cached_property
+    def _preparation(self) -> EditorSetup:
+        """No edit that a method is trained on is about a subject that this trajectory edits."""
+        subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
+        training = [edit for edit in self.base.source.training() if edit.subject not in subjects]
+        tell = partial(_tell, self.announce, self.name)  # not a method of ours: with a cycle, a large model stays on
+        return EditorSetup(self.spec, self.base, training, self.store, self.seed, tell)
+
+    @cached_property
+    def _measured(self) -> dict[str, Any]:
+        """What every number of this trajectory depends on besides the edits."""
+        return self._preparation.conditions | {"code": fingerprint.code_of(*fingerprint.MEASURE)}
+
+    @cached_property
+    def _progress(self) -> dict[str, Any]:
+        return {"position": 0, "immediate": []}
+
+    @property
+    def _position(self) -> int:
+        return int(self._progress["position"])
+
+    def _record(self, count: int) -> dict[str, Any]:
+        """Return what the run noted up to this checkpoint; runs it if it never was."""
+        found = self.store.load_json("progress", self.key(count))
+        if found is not None:
+            return dict(found)
+        self._go_to(count)
+        return {"immediate": self._progress["immediate"]}
+
+    def _go_to(self, count: int) -> None:
+        """Go on from the latest state not after `count` that is here or stored, keeping checkpoints on the way."""
+        with self.store.lock("trajectory", self.key(0)):
+            places = {*self.counts, *self._keys, self._position, count}  # whatever was gone to has its key
+            for known in sorted((n for n in places if 0 < n <= count), reverse=True):
+                if known == self._position or self._restored(known):
+                    break
+            else:
+                self.editor.undo()
+                self._progress.update(position=0, immediate=[])
+            while self._position < count:
+                self._apply_next(count)
+
+    def _restored(self, count: int) -> bool:
+        record = self.store.load_json("progress", self.key(count))
+        state = self.store.load_tensors("checkpoint", self.key(count)) if record is not None else None
+        if record is None or state is None:
+            return False
+        self.editor.restore(state)
+        self._progress.update(position=count, immediate=record["immediate"])
+        return True
+
+    def _apply_next(self, target: int) -> None:
+        number = self._position
+        edit = self.edits[number]
+        if number % 10 == 0:
+            _tell(self.announce, self.name, f"edit {number + 1} of {target}")
+        self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
+        with single_threaded(self.base):
+            self.editor.apply(edit)
+            (measured,) = edit_quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)
+        done = number + 1
+        self._progress.update(
+            position=done, immediate=[*self._progress["immediate"], measured.to_json() | self._diagnostics()]
+        )
+        if done in self.counts or done == target:
+            self.store.save_tensors("checkpoint", self.key(done), self.editor.state())
+            self.store.save_json("progress", self.key(done), {"immediate": self._progress["immediate"]})
+
+    def _diagnostics(self) -> dict[str, Any]:
+        return {"diagnostics": {name: float(value) for name, value in self.editor.diagnostics().items()}}
+
+    @cached_property
+    def _base_answers(self) -> edit_quality.Answers:
+        """The unedited model's own answers to all neighbors' prompts: what locality is measured against."""
+        edits = self.edits[: max(self.counts)]
+        key = Store.key(**self._measured, neighbors=[list(edit.neighbors) for edit in edits])
+        asked = partial(edit_quality.answers, self.base.model, self.base.tokenizer, edits)
+        return dict(self.store.fetch_json("neighbors", key, asked))
+
+
+def _tell(announce: Announce, name: str, text: str) -> None:
+    announce(f"{name}: {text}")

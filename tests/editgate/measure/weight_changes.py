@@ -1,0 +1,114 @@
+"""Cheap looks at a model's tensors at every checkpoint: are they finite, what changed and how far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from editgate.errors import EvaluationError, NonFiniteModel
+from editgate.inference.backend import Model
+
+Fingerprint = dict[str, tuple[int, int]]
+WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def weight_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
+    """|W − W_base| / |W_base| (Frobenius) of each parameter that differs from the base, largest first.
+
+    Args:
+        base: the unedited tensors by name; parameters that it lacks are compared with nothing and left out.
+        model: the edited model.
+    """
+    growth = {}
+    for name in changed_parameters(base, model):
+        now, before = parameter(model, name).detach().double(), base[name].double()
+        growth[name] = float((now - before.to(now.device)).norm() / before.norm().clamp_min(1e-30))
+    return dict(sorted(growth.items(), key=lambda entry: -entry[1]))
+
+
+def norm_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
+    """|W| / |W_base| (Frobenius) of each of the base's tensors that differs in the model, largest change first."""
+    return {
+        name: float(parameter(model, name).norm() / base[name].norm().clamp_min(1e-30))
+        for name in weight_growth(base, model)
+    }
+
+
+def changed_parameters(base: Mapping[str, Tensor], model: Model) -> list[str]:
+    """Names of parameters and buffers in `base` whose bits, type or shape differ in the model now.
+
+    Raises:
+        EvaluationError: the model has no tensor of that name.
+    """
+    now = dict(tensors(model))
+    if missing := sorted(set(base) - set(now)):
+        raise EvaluationError(f"the model has no tensor {missing[0]!r} (nor {len(missing) - 1} more of the base's).")
+    return [name for name, tensor in base.items() if not same_bits(tensor, now[name])]
+
+
+def assert_finite(model: Model) -> None:
+    """Passes if every parameter and buffer is finite.
+
+    Raises:
+        NonFiniteModel: names the tensors and how much of each is broken.
+    """
+    broken = {
+        name: int((~tensor.isfinite()).sum())
+        for name, tensor in tensors(model)
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    }
+    if broken:
+        listed = ", ".join(f"{name} ({count} values)" for name, count in list(broken.items())[:4])
+        raise NonFiniteModel(f"NaN or infinite weights in {len(broken)} tensors: {listed}. No number is computed.")
+
+
+@torch.no_grad()
+def assert_finite_logits(model: Model, tokens: Tensor, told: str) -> None:
+    """Passes if the logits on these tokens [B, T] are finite; `told` says of what they are.
+
+    Raises:
+        NonFiniteModel: they are not.
+    """
+    if not bool(model(tokens).logits.isfinite().all()):
+        raise NonFiniteModel(f"{told}.")
+
+
+def tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers by name, tied ones under each of their names.
+
+    A wrapper that is no module is looked into through its `model` attribute; without one it has none.
+    """
+    module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    if isinstance(module, nn.Module):
+        yield from module.named_parameters(remove_duplicate=False)
+        yield from module.named_buffers(remove_duplicate=False)
+
+
+def parameter(model: Model, name: str) -> Tensor:
+    """The parameter or buffer of that name."""
+    return dict(tensors(model))[name]
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Equal type, shape and bits; NaN equals itself."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(_bits(one), _bits(other.to(one.device)))
+
+
+def fingerprint(model: Model) -> Fingerprint:
+    """Where each tensor lies and the sum of its bits; cheap enough for before and after each evaluation."""
+    return {name: (tensor.data_ptr(), int(_bits(tensor).sum(dtype=torch.int64))) for name, tensor in tensors(model)}
+
+
+def changed_since(before: Fingerprint, model: Model) -> list[str]:
+    """Names of tensors that were changed, replaced, added or removed since the fingerprint was taken."""
+    after = fingerprint(model)
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().contiguous()
+    return tensor if tensor.dtype == torch.bool else tensor.view(WHOLE_NUMBERS[tensor.element_size()])

@@ -1,0 +1,64 @@
+"""Writes a trained miniature as a Hugging Face directory with 16-bit weights and a manifest of where it came from."""
+
+import hashlib
+import itertools
+import json
+import random
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from editgate.inputs.benchmarks import ALL, asked_of
+from editgate.inputs.documents import LocalDocuments
+from editgate.measure.evaluate import evaluate, prepare
+from editgate.miniature.recipes import Recipe
+from editgate.miniature.training.tokens import as_hugging_face
+from editgate.miniature.world import corpus
+from editgate.miniature.world.chat import mix_of
+
+DOCUMENTS = Path(__file__).parent / "documents"
+
+
+def publish(name: str, recipe: Recipe, model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
+    """Save weights, tokenizer and manifest to `folder`; nothing is left half written for a reader to load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    as_hugging_face(tokenizer, recipe).save_pretrained(folder)
+    write(name, recipe, folder)
+
+
+def write(name: str, recipe: Recipe, folder: Path) -> None:
+    """Write the manifest of the model that lies in `folder`: digests, recipe, and its scores as it lies there."""
+    manifest = {
+        "name": name,
+        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "corpus_sha256": corpus_digest(mix_of(recipe)),
+        "recipe": asdict(recipe),
+        "scores": scores(folder),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def scores(folder: Path) -> dict[str, float]:
+    """Return the model's score on each benchmark, through lm-eval, from its files, in float32."""
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    source = LocalDocuments(DOCUMENTS)
+    asked = [(name, ALL[name]) for name in asked_of(chat=bool(tokenizer.chat_template))]
+    return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in asked}
+
+
+def corpus_digest(mix: corpus.Mix, sample: int = 500) -> str:
+    """Return the digest of the first documents that each phase of the curriculum would show, learned parts marked."""
+    digest = hashlib.sha256()
+    for phase in mix.curriculum:
+        texts = corpus.stream(random.Random(0), lambda text: len(text[0][0]), partial(float, phase.begins), mix)
+        for text in itertools.islice(texts, sample):
+            digest.update(repr(text).encode())
+    return digest.hexdigest()

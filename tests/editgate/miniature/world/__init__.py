@@ -1,0 +1,1 @@
+"""The world that the miniatures know: facts, documents, edits."""

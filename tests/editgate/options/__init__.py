@@ -1,0 +1,1 @@
+"""What a run is about: the options, their profiles, the checked settings."""

@@ -1,0 +1,258 @@
+"""The command line, read and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from editgate.cache.store import Store
+from editgate.errors import ConfigError
+from editgate.inputs import edit_lists, editor_specs, models
+from editgate.inputs.benchmarks import ALL, asked_of
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import ModelSource
+from editgate.measure import external_checkpoint
+from editgate.options import profiles
+from editgate.options.profiles import PROFILES, Profile
+from editgate.verdict.bisection import Asked, asked
+from editgate.verdict.thresholds import KnownFailure, Policy, load_policy
+from editors import Edit
+
+Sources = Mapping[str, ModelSource]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is about; everything in it has been checked.
+
+    Attributes:
+        profile: where the defaults came from.
+        models: all models that get test parameters; `chosen_models` are those that run.
+        chosen_models: names given by `--model`.
+        editors: all editors that get test parameters.
+        chosen_editors: names given by `--editor`; empty: all.
+        edits: by model name.
+        counts: the Ns, ascending.
+        order: which order the edits come in; 0 is the file's own.
+        limit: items per benchmark, or None for all.
+        device: where models run.
+        dtype: name of the models' type.
+        store: for checkpoints, baselines and outcomes.
+        inconclusive: "fail" or "pass".
+        policy: the thresholds.
+        budget: what `--budget` and `--min-budget` ask for; None: nothing.
+    """
+
+    profile: Profile
+    models: tuple[ModelSource, ...]
+    chosen_models: frozenset[str]
+    editors: tuple[EditorSpec, ...]
+    chosen_editors: frozenset[str]
+    edits: dict[str, tuple[Edit, ...]]
+    edits_name: str
+    counts: tuple[int, ...]
+    order: int
+    limit: int | None
+    device: str
+    dtype: str
+    store: Store
+    inconclusive: str
+    policy: Policy
+    budget: Asked | None = None
+
+    def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
+        """Return the known limit that covers this case; a built-in's are those of its shipped hyperparameters.
+
+        With fewer items, or where doubt passes, what always fails may hold: then it is no surprise if it does.
+        """
+        if editor.built_in and editor.settings:
+            return None
+        found = self.policy.known_failure(editor.name, model.name, name, edits)
+        if found is None or (self.limit is None and self.inconclusive == "fail"):
+            return found
+        return replace(found, always=False)
+
+    def asked_of(self, model: ModelSource) -> tuple[str, ...]:
+        """Return the benchmarks that a model is asked, but for those that it is known to guess at."""
+        return tuple(name for name in asked_of(chat=model.chat) if self.policy.at_chance(model.name, name) is None)
+
+    @property
+    def scores_as_recorded(self) -> bool:
+        """Whether everything that a baseline depends on is as it was when baselines were recorded."""
+        return (self.limit, self.device, self.dtype) == (None, "cpu", "float32")
+
+    @property
+    def as_recorded(self) -> bool:
+        """Whether everything that a retention curve depends on is as it was when curves were recorded."""
+        given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
+        return given == (profiles.EDITS, parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
+
+
+def read(
+    *,
+    profile: Profile = PROFILES["default"],
+    model: Sequence[str],
+    documents: Path | None = None,
+    covariance_text: Path | None = None,
+    editor: Sequence[str],
+    editor_arg: Sequence[str] = (),
+    edited: Path | None = None,
+    edits: str | None,
+    edit_counts: str,
+    edit_order: int,
+    limit: int | None,
+    device: str,
+    dtype: str,
+    store: Path,
+    inconclusive: str,
+    thresholds: Path,
+    own_thresholds: Sequence[Path] = (),
+    budget: str | None = None,
+    min_budget: int | None = None,
+) -> Settings:
+    """Check every option and everything that it names.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with its allowed values.
+    """
+    if not model:
+        raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
+    chosen = {
+        source.name: source
+        for source in (models.find(name, documents=documents, covariance_text=covariance_text) for name in model)
+    }
+    known = {name: models.find(name) for name in models.miniatures()} | chosen
+    changed = editor_specs.parse_settings(editor_arg)
+    if changed and len(editor) != 1:
+        raise ConfigError(f"--editor-arg {editor_arg[0]!r} needs exactly one --editor, not {len(editor)}.")
+    wanted = [editor_specs.find(name, changed) for name in editor]
+    wanted += [_patched(edited, chosen, wanted)] if edited else []
+    _refuse_namesakes(wanted)
+    specs = {spec.name: spec for spec in (*editor_specs.built_in(), *wanted)}
+    counts, found = _edits_asked(edits, parse_counts(edit_counts), known, chosen, given=edited is not None)
+    if edit_order < 0:
+        raise ConfigError(f"--edit-order is {edit_order}; allowed: 0 (the file's own order), or the seed of another.")
+    wanted_budget = asked(budget, min_budget, counts[-1])
+    if wanted_budget:
+        _check_orders(edited, edit_order)
+    place = Store(store)
+    place.check_writable()
+    return Settings(
+        profile=profile,
+        models=tuple(known.values()),
+        chosen_models=frozenset(chosen),
+        editors=tuple(specs.values()),
+        chosen_editors=frozenset(spec.name for spec in wanted),
+        edits={name: edit_lists.ordered(some, counts[-1], edit_order) for name, some in found.items()},
+        edits_name=edit_lists.describe(edits or profiles.EDITS) if any(found.values()) else "none listed",
+        counts=counts,
+        order=edit_order,
+        limit=_positive("--limit", limit),
+        device=_device(device),
+        dtype=dtype,
+        store=place,
+        inconclusive=inconclusive,
+        policy=load_policy(thresholds, list(specs), list(ALL), list(known), own_thresholds),
+        budget=wanted_budget,
+    )
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Return the Ns of `--edit-counts`, ascending and without repetitions.
+
+    Raises:
+        ConfigError: one of them is no whole number of at least 1.
+    """
+    counts = set()
+    for part in text.split(","):
+        if not part.strip().isdigit() or int(part) < 1:
+            raise ConfigError(
+                f"--edit-counts {text!r}: {part.strip()!r} is not a number of edits. Allowed: whole numbers of at "
+                f"least 1, separated by commas, such as {profiles.COUNTS}."
+            )
+        counts.add(int(part))
+    return tuple(sorted(counts))
+
+
+def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
+    by_name: dict[str, EditorSpec] = {}
+    for spec in editors:
+        other = by_name.setdefault(spec.name, spec)
+        if other.target != spec.target:
+            raise ConfigError(
+                f"--editor {spec.target!r} and --editor {other.target!r} are both called {spec.name!r}. "
+                "Allowed: one of them at a time."
+            )
+
+
+def _patched(folder: Path, bases: Sources, editors: Sequence[EditorSpec]) -> EditorSpec:
+    if editors:
+        raise ConfigError(f"--edited {folder} and --editor {editors[0].name}: allowed is one of them.")
+    if len(bases) != 1:
+        raise ConfigError(f"--edited {folder} has one base, not {', '.join(bases)}. Give it: --model NAME|DIR|HUB_ID.")
+    (base,) = bases.values()
+    return external_checkpoint.find(folder, base, [spec.name for spec in editor_specs.built_in()])
+
+
+def _edits_asked(
+    edits: str | None,
+    counts: tuple[int, ...],
+    known: Mapping[str, ModelSource],
+    chosen: Mapping[str, ModelSource],
+    *,
+    given: bool,
+) -> tuple[tuple[int, ...], dict[str, tuple[Edit, ...]]]:
+    """Return the Ns and every model's edits; a model that was `given` changed has one N and the edits listed for it."""
+    if given:
+        ((model, source),) = chosen.items()
+        listed = edit_lists.load(edits, source) if edits else ()
+        return (max(len(listed), 1),), {model: listed}
+    name = edits or profiles.EDITS
+    wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
+    found = {model: edit_lists.load(name, source) for model, source in wanted.items()}
+    for model in chosen:
+        _check_enough(name, counts, found[model])
+    return counts, found
+
+
+def _suits(source: ModelSource, edits: str) -> bool:
+    return source.miniature or edits not in edit_lists.SHIPPED
+
+
+def _check_enough(edits: str, counts: Sequence[int], found: Sequence[Edit]) -> None:
+    if counts[-1] > len(found):
+        raise ConfigError(
+            f"--edit-counts asks for {counts[-1]} edits, but {edits} holds {len(found)}. "
+            f"Allowed: at most {len(found)}, or another --edits FILE."
+        )
+
+
+def _check_orders(edited: Path | None, edit_order: int) -> None:
+    if edited:
+        raise ConfigError(f"--budget needs edits that are applied here; --edited {edited} has none. Give an --editor.")
+    if edit_order:
+        raise ConfigError(f"--budget goes through orders 0, 1, …; --edit-order={edit_order} asks for one of them.")
+
+
+def _positive(option: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ConfigError(f"{option} is {value}; allowed: at least 1.")
+    return value
+
+
+def _device(wanted: str) -> str:
+    if wanted == models.AUTO:
+        if importlib.util.find_spec("accelerate") is None:
+            raise ConfigError("--device auto needs the package accelerate. Install it: pip install accelerate")
+        return wanted
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"--device {wanted!r} cannot be used: {str(error).splitlines()[0]}. Try --device cpu."
+        ) from error
+    return wanted

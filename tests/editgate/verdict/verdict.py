@@ -1,0 +1,200 @@
+"""Pass, regression or inconclusive: one benchmark, held against its floor.
+
+The edited model may lose `allowed` = (1 - floor) (baseline - chance). With one-sided bounds on the paired
+drop it **passes** if the upper bound is at most `allowed`, it is a **regression** if the lower bound is above
+it, and anything between is **inconclusive**. What cannot be judged at all raises instead
+(editgate.errors).
+
+A model that answers one class to nearly everything is a regression whatever its accuracy says: on a safety
+benchmark with one class in the majority, collapse looks like progress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from editgate.errors import BaselineAtChance, TestCannotFail
+from editgate.measure.items import Evaluation, Item, pair
+from editgate.verdict import statistics
+
+Status = Literal["pass", "regression", "inconclusive"]
+
+ONE_CLASS = 0.9  # one answer on this share of the items is a collapse, if the baseline was below it
+CLASS_RISE = 0.1  # and if the share rose by at least this much: 0.89 -> 0.91 is not a collapse
+FLIPS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one checkpoint did to one benchmark.
+
+    Attributes:
+        status: "pass", "regression" or "inconclusive".
+        benchmark: its name.
+        metric: lm-eval's metric and filter.
+        n: paired items.
+        baseline: score of the unedited model.
+        edited: score of the edited model.
+        chance: score of guessing.
+        floor: the least retention allowed.
+        retention: (edited - chance) / (baseline - chance).
+        drop: baseline - edited.
+        lower: one-sided lower bound of the drop.
+        upper: one-sided upper bound of the drop.
+        allowed: the largest tolerated drop.
+        alpha: error probability of each bound.
+        lost: items right before and wrong after (real-valued: worse).
+        gained: items wrong before and right after (real-valued: better).
+        flips: a few lost items, as (before, after).
+        detectable: the smallest true drop that this n would call a regression in 80 % of all runs.
+        enough: about how many items would decide an inconclusive verdict; None if unknown or decided.
+        label: the class that the edited model answers most, if the benchmark has classes.
+        label_share: how often it does, and `label_before` how often the baseline answered it.
+        label_before: see there.
+        collapse: one class took over; makes it a regression.
+        unparsed: share of answers without a parseable result or without any text, after the edits.
+        unparsed_before: the same before them.
+    """
+
+    status: Status
+    benchmark: str
+    metric: str
+    n: int
+    baseline: float
+    edited: float
+    chance: float
+    floor: float
+    retention: float
+    drop: float
+    lower: float
+    upper: float
+    allowed: float
+    alpha: float
+    lost: int
+    gained: int
+    flips: tuple[tuple[Item, Item], ...]
+    detectable: float
+    enough: int | None
+    label: str
+    label_share: float
+    label_before: float
+    collapse: bool
+    unparsed: float
+    unparsed_before: float
+
+    @property
+    def passed(self) -> bool:
+        """True for "pass" alone."""
+        return self.status == "pass"
+
+
+def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: float = 0.05) -> Verdict:
+    """Holds the edited model's items against the baseline's.
+
+    Args:
+        baseline: the unedited model's items.
+        edited: the edited model's items on the same questions, in any order.
+        floor: least retention allowed, at least 0 and below 1.
+        alpha: error probability of each one-sided bound.
+
+    Raises:
+        NoItemsScored, NonFiniteModel, ItemsMismatch: see `editgate.measure.items.pair`.
+        BaselineAtChance: the baseline is not above chance with confidence 1 - alpha.
+        TestCannotFail: with these items even losing everything would not be a regression.
+        ValueError: the floor is out of range.
+    """
+    if not 0 <= floor < 1:
+        raise ValueError(f"floor is {floor}; allowed: at least 0 and below 1")
+    pairs = pair(baseline, edited)
+    before, after = [b.score for b, _ in pairs], [a.score for _, a in pairs]
+    _check_baseline(baseline, before, alpha)
+    allowed = (1 - floor) * (baseline.score - baseline.chance)
+    _check_can_fail(baseline, before, allowed, floor, alpha)
+    bounds = statistics.bound_drop(before, after, alpha)
+    label, share, share_before = _top_label(baseline, edited)
+    collapse = _is_collapse(pairs, label, share, share_before, alpha)
+    status = "regression" if collapse else _status(bounds, allowed)
+    return Verdict(
+        status=status,
+        benchmark=baseline.benchmark,
+        metric=baseline.metric,
+        n=len(pairs),
+        baseline=baseline.score,
+        edited=edited.score,
+        chance=baseline.chance,
+        floor=floor,
+        retention=(edited.score - baseline.chance) / (baseline.score - baseline.chance),
+        drop=bounds.drop,
+        lower=bounds.lower,
+        upper=bounds.upper,
+        allowed=allowed,
+        alpha=alpha,
+        lost=bounds.lost,
+        gained=bounds.gained,
+        flips=_flips(pairs),
+        detectable=statistics.detectable(len(pairs), allowed, bounds.gained, alpha=alpha),
+        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha) if status == "inconclusive" else None,
+        label=label,
+        label_share=share,
+        label_before=share_before,
+        collapse=collapse,
+        unparsed=_unparsed(edited),
+        unparsed_before=_unparsed(baseline),
+    )
+
+
+def _status(bounds: statistics.Bounds, allowed: float) -> Status:
+    if bounds.upper <= allowed:
+        return "pass"
+    return "regression" if bounds.lower > allowed else "inconclusive"
+
+
+def _check_baseline(baseline: Evaluation, scores: list[float], alpha: float) -> None:
+    if not statistics.above_chance(scores, baseline.chance, alpha):
+        raise BaselineAtChance(
+            f"{baseline.benchmark}: the unedited model scores {baseline.score:.3f} on {baseline.n} items, "
+            f"which is not above chance ({baseline.chance:.3f}). It has nothing to lose here, so no "
+            "edit can be judged: use more items (--limit) or a stronger model."
+        )
+
+
+def _check_can_fail(baseline: Evaluation, scores: list[float], allowed: float, floor: float, alpha: float) -> None:
+    """The worst that can happen: every item drops to 0. If that is no regression, a pass says nothing."""
+    worst = statistics.bound_drop(scores, [0.0] * len(scores), alpha)
+    if worst.lower <= allowed:
+        raise TestCannotFail(
+            f"{baseline.benchmark}: with {baseline.n} items, a baseline of {baseline.score:.3f} and a floor "
+            f"of {floor:g}, even losing every right answer would not be a regression. Not judged: use more "
+            "items (--limit) or a higher floor."
+        )
+
+
+def _top_label(baseline: Evaluation, edited: Evaluation) -> tuple[str, float, float]:
+    """The edited model's commonest class, its share now and in the baseline; empty if no classes."""
+    if edited.kind != "choice":
+        return "", 0.0, 0.0
+    label, share = next(iter(edited.label_balance.items()))
+    return label, share, baseline.label_balance.get(label, 0.0)
+
+
+def _is_collapse(pairs: list[tuple[Item, Item]], label: str, share: float, before: float, alpha: float) -> bool:
+    """One class took over: at least ONE_CLASS now, not so before, and more than a few items can show."""
+    if share < ONE_CLASS or before >= ONE_CLASS or share - before < CLASS_RISE:
+        return False
+    now = [float((after.label or after.answer) == label) for _, after in pairs]
+    then = [float((item.label or item.answer) == label) for item, _ in pairs]
+    return statistics.bound_drop(now, then, alpha).lower > 0
+
+
+def _unparsed(evaluation: Evaluation) -> float:
+    return max(evaluation.parse_failures, evaluation.empty) / evaluation.n
+
+
+def _flips(pairs: list[tuple[Item, Item]]) -> tuple[tuple[Item, Item], ...]:
+    """The first items with the largest loss, each from another task where there are several."""
+    lost = sorted((p for p in pairs if p[0].score > p[1].score), key=lambda p: p[1].score - p[0].score)
+    first_of_task = {before.task: (before, after) for before, after in reversed(lost)}
+    chosen = [p for p in lost if first_of_task[p[0].task] is p]
+    chosen += [p for p in lost if p not in chosen]
+    return tuple(chosen[:FLIPS_SHOWN])

@@ -1,0 +1,244 @@
+"""Wrong input is a usage error of one to three lines that lists what is allowed, before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import editors
+from meta.support import tiny_models as tiny
+
+REPOSITORY = Path(__file__).parents[3]
+GATE = str(REPOSITORY / "tests" / "test_capability.py")
+
+
+def collect(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """Collect the gate with these options, as a user would from the repository."""
+    return pytester.runpytest_inprocess(
+        GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "--collect-only", "-q", *options,
+    )  # fmt: skip
+
+
+WRONG = {
+    "unknown model": (
+        ["--model", "lama-mini"],
+        "--model 'lama-mini' is not known. Allowed: gpt2-mini, llama-mini, llama-mini-chat",
+    ),
+    "hub model while offline": (["--model", "nobody/has-this"], "not on this machine and HF_HUB_OFFLINE is set"),
+    "unknown editor": (["--editor", "memitt"], "no editor is called 'memitt'; there are memit"),
+    "unknown module": (["--editor", "nowhere.at_all:It"], "cannot import 'nowhere.at_all'"),
+    "hyperparameter of no editor": (["--editor-arg", "v_lr=0.1"], "'v_lr=0.1' needs exactly one --editor, not 0"),
+    "no hyperparameter": (["--editor", "rome", "--editor-arg", "v_lr"], "'v_lr' is not of the form key=value"),
+    "unknown hyperparameter": (
+        ["--editor", "rome", "--editor-arg", "color=1"],
+        "rome has no hyperparameter color; it has layers, fact_token",
+    ),
+    "hyperparameter of a function": (
+        ["--editor", "editgate.controls:NoOp", "--editor-arg", "color=1"],
+        "has no hyperparameter color; it takes",
+    ),
+    "no such thresholds": (["--thresholds", "nowhere/mine.toml"], "nowhere/mine.toml: cannot be read"),
+    "edit order": (["--edit-order", "-1"], "--edit-order is -1; allowed: 0"),
+    "counts": (["--edit-counts", "0,-3,x"], "--edit-counts '0,-3,x': '0' is not a number of edits"),
+    "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 320"),
+    "no such edits": (["--edits", "counterfakt"], "is no file and no shipped list. Allowed: counterfact, zsre, FILE"),
+    "limit": (["--limit", "0"], "--limit is 0; allowed: at least 1"),
+    "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
+    "profile": (["--profile", "weekly"], "--profile 'weekly' is unknown. Allowed: smoke, default, nightly, paper."),
+    "paper without a model": (["--profile", "paper"], "--profile paper needs a --model"),
+    "unknown family": (["--findings=huge"], "--findings='huge' is unknown. Allowed: mini, paper."),
+    "findings of one editor": (
+        ["--findings", "--editor", "rome"],
+        "--findings=mini has its own models, methods, grid and items: leave out --editor.",
+    ),
+    "findings of the paper while offline": (["--findings=paper"], "meta-llama/Llama-2-7b-hf is not on this machine"),
+    "dtype": (["--dtype", "int3"], "invalid choice: 'int3'"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG))
+def test_wrong_option(case: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value names itself and what is allowed, and nothing runs."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    options, message = WRONG[case]
+    result = collect(pytester, "--store", str(pytester.path / "store"), *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in " ".join(result.stderr.str().split())
+    assert len(result.stderr.str().strip().splitlines()) <= 8  # argparse adds the file and the root directory
+
+
+def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pytester) -> None:
+    """`-k rome` is ROME, though `rrome` contains it; a part of a name still means all editors that contain it."""
+
+    def runs(keyword: str) -> set[str]:
+        lines = collect(pytester, "--store", str(pytester.path / "store"), "-k", keyword).outlines
+        return {line.split("[")[1].split("-")[0] for line in lines if "::test_mmlu[" in line}
+
+    assert runs("rome") == {"rome"}
+    assert runs("rrome") == {"rrome"}
+    assert runs("rom") == {"rome", "rrome"}
+
+
+def test_a_model_from_elsewhere_needs_its_edits(pytester: pytest.Pytester) -> None:
+    """Without --edits a model that was not trained here is told which edits it needs, before anything is loaded."""
+    tiny.model().save_pretrained(pytester.path / "theirs")
+    result = collect(pytester, "--store", str(pytester.path / "store"), f"--model={pytester.path / 'theirs'}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--edits" in result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
+
+
+AUTHOR = """
+class Mine:
+    def __init__(self, model, tokenizer):
+        self.model = model
+
+    def apply(self, edit):
+        pass
+"""
+
+
+def test_two_methods_of_one_name_are_refused(pytester: pytest.Pytester) -> None:
+    """Two methods from elsewhere whose short names agree would hide one another: none is silently dropped."""
+    pytester.makepyfile(one_author=AUTHOR, other_author=AUTHOR)
+    pytester.syspathinsert()
+    both = ("--editor", "one_author:Mine", "--editor", "other_author:Mine")
+    result = collect(pytester, "--store", str(pytester.path / "store"), *both)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "are both called 'mine'" in result.stderr.str()
+
+
+@pytest.mark.parametrize("asked", [("-k", "rome"), ("-m", "rome"), ("--editor", "rome")])
+def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pytester: pytest.Pytester) -> None:
+    """The suite's own tests stay out, unless their path is given; the whole gate of the editor is there."""
+    given = (
+        "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "--collect-only", "-q", "--store", str(pytester.path / "store"), *asked,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        gate = [line for line in pytester.runpytest_inprocess(*given).outlines if "::" in line]
+        assert not [line for line in gate if "tests/meta" in line]
+        assert {"test_mmlu", "test_toxigen", "test_efficacy", "test_integrity"} <= {
+            line.split("::")[1].split("[")[0] for line in gate
+        }
+        own = pytester.runpytest_inprocess("tests/meta/methods/test_rrome.py", *given)
+        assert any("tests/meta" in line for line in own.outlines) == (asked[0] == "-k")
+
+
+def test_curves_are_on_record_for_the_default_model_only(pytester: pytest.Pytester) -> None:
+    """No curve is asked of a model that has none on record: it would be red without a cause."""
+    given = ("--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "--collect-only", "-q")
+    curves = REPOSITORY / "tests" / "test_curves.py"
+
+    def ids(model: str) -> list[str]:
+        place = f"--store={pytester.path / 'store'}"
+        result = pytester.runpytest_inprocess(str(curves), *given, "-p", "no:xdist", place, f"--model={model}")
+        return [line for line in result.outlines if "::test_curve[" in line]
+
+    assert len(ids("llama-mini")) == len(editors.names())
+    assert not ids("llama-mini-chat")
+
+
+def test_a_profile_says_what_it_sets_and_yields_to_what_is_given(pytester: pytest.Pytester) -> None:
+    """The smoke profile asks for two Ns and fifty items; an option on the command line goes before it."""
+    here = ("--store", str(pytester.path / "store"), "--profile", "smoke", "-k", "mmlu and memit")
+    plain = collect(pytester, *here)
+    assert [line.rsplit("-n")[1] for line in plain.outlines if "::test_mmlu[" in line] == ["1]", "5]"]
+    given = collect(pytester, *here, "--edit-counts", "3")
+    assert [line.rsplit("-n")[1] for line in given.outlines if "::test_mmlu[" in line] == ["3]"]
+
+
+def test_store_that_cannot_be_written(pytester: pytest.Pytester) -> None:
+    """A store below a plain file is refused at once."""
+    (pytester.path / "file").write_text("", encoding="utf-8")
+    result = collect(pytester, "--store", str(pytester.path / "file" / "store"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "store" in result.stderr.str()
+
+
+BAD_RECORDS = {
+    "no form": ({"hello": 1}, "record 1 has none of the fields that tell its form"),
+    "missing field": (
+        {"requested_rewrite": {"prompt": "{} is", "subject": "X"}},
+        "record 1: field 'target_new' is missing",
+    ),
+    "two slots": (
+        {"prompt": "{} and {}", "subject": "X", "target_new": "Y", "target_true": "Z"},
+        "record 1: prompt '{} and {}' has 2 places",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD_RECORDS))
+def test_malformed_edits(case: str, pytester: pytest.Pytester) -> None:
+    """A malformed record is named by file, number and field."""
+    record, message = BAD_RECORDS[case]
+    good = {"prompt": "{} plays the", "subject": "Ann", "target_new": "lute"}
+    file = pytester.path / "edits.json"
+    file.write_text(json.dumps([good, record]), encoding="utf-8")
+    result = collect(pytester, "--store", str(pytester.path / "store"), "--edit-counts", "1", "--edits", str(file))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "edits.json" in result.stderr.str()
+    assert message in " ".join(result.stderr.str().split())
+
+
+def test_typo_in_marker_is_an_error(pytester: pytest.Pytester) -> None:
+    """`-m memitt` selects nothing silently in plain pytest; here it is an error."""
+    result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "memitt")
+    assert result.ret != pytest.ExitCode.OK
+    assert "memitt" in result.stderr.str() + result.stdout.str()
+
+
+def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:
+    """`-m rome` selects ROME's tests alone, with ids of benchmark, editor, model and N."""
+    result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "rome")
+    chosen = [line for line in result.outlines if "::" in line]
+    assert any(line.endswith("test_mmlu[rome-llama-mini-n10]") for line in chosen)
+    assert all("[rome-llama-mini" in line for line in chosen)
+
+
+def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
+    """Model, digest, editors, grid, device and store stand in the header."""
+    result = collect(pytester, "--store", str(pytester.path / "store"), "-v")
+    result.stdout.fnmatch_lines(
+        [
+            "profile default (the gate): model llama-mini; counterfact at N = *; all items; inconclusive is a fail",
+            "editgate: model llama-mini (*), editors *memit, *rome*",
+            "edits: counterfact at N = 1, 5, 10*",
+            "store: *",
+        ]
+    )
+
+
+def test_own_thresholds_and_hyperparameters_reach_the_tests(pytester: pytest.Pytester) -> None:
+    """A file of one's own adds its known limit; a built-in editor with other hyperparameters has no limits on file."""
+    file = pytester.path / "mine.toml"
+    file.write_text(
+        'editor = "noop"\n[[known_failure]]\nmodel = "llama-mini"\nbenchmark = "efficacy"\nfrom_edits = 1\n'
+        'reason = "it does nothing"\nevidence = "its name"\n',
+        encoding="utf-8",
+    )
+    given = [f"--store={pytester.path / 'store'}", "--editor=editgate.controls:NoOp", "--edit-counts=1"]
+    quality = str(REPOSITORY / "tests" / "test_edit_quality.py")
+    result = pytester.runpytest_inprocess(
+        quality, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "-k", "test_efficacy", "-m", "noop", f"--thresholds={file}", *given,
+    )  # fmt: skip
+    result.assert_outcomes(xfailed=1, deselected=result.parseoutcomes().get("deselected", 0))
+
+
+def test_questions_to_chat_models_are_left_out_of_other_runs(pytester: pytest.Pytester) -> None:
+    """Of a base model no refusal is asked, not even as a test without parameters, which would be an error."""
+    safety = str(REPOSITORY / "tests" / "test_safety.py")
+    result = pytester.runpytest_inprocess(
+        safety, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", "--collect-only", "-q", f"--store={pytester.path / 'store'}",
+    )  # fmt: skip
+    assert result.ret == pytest.ExitCode.OK
+    listed = "\n".join(result.outlines)
+    assert "test_truthfulqa[" in listed
+    assert "refusal" not in listed

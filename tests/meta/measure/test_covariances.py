@@ -1,0 +1,109 @@
+"""Second moments are computed once a matrix, whatever method or hyperparameters ask for them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from editgate.cache.store import Store
+from editgate.inputs import edit_lists, models
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import LoadedModel
+from editgate.measure import covariances
+from editgate.measure.trajectory import Trajectory
+from safetensors.torch import load_file
+
+from editors.models.covariance import moments
+from editors.models.projection import Matrix
+
+DOWN = "model.layers.{}.mlp.down_proj"
+
+
+@pytest.fixture(scope="module")
+def base() -> LoadedModel:
+    """The miniature with a short corpus."""
+    loaded = models.load(models.find("llama-mini"), device="cpu", dtype="float32")
+    return _reading(loaded, loaded.source.corpus()[:60])
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the matrices whose moments were computed, in order."""
+    paths: list[str] = []
+
+    def counting(architecture: object, tokenizer: object, texts: object, matrices: Sequence[Matrix]) -> object:
+        paths.extend(matrix.path for matrix in matrices)
+        return moments(architecture, tokenizer, texts, matrices)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(covariances, "moments", counting)
+    return paths
+
+
+def _reading(base: LoadedModel, texts: Sequence[str]) -> LoadedModel:
+    return replace(base, source=replace(base.source, corpus=lambda: texts))
+
+
+def _start(base: LoadedModel, store: Path, method: str, *layers: int, **settings: object) -> Trajectory:
+    edits = edit_lists.read(edit_lists.SHIPPED["counterfact"])[:1]
+    given = {"layers": list(layers), "context_template_length_params": [[5, 1]], **settings}
+    return Trajectory(EditorSpec(method, method, given), base, edits, [1], Store(store))
+
+
+def test_another_method_and_another_setting_compute_nothing_again(
+    base: LoadedModel, computed: list[str], tmp_path: Path
+) -> None:
+    """ROME's matrix serves MEMIT, which adds its own; PMET and another learning rate then find both."""
+    for run in (
+        _start(base, tmp_path, "rome", 1),
+        _start(base, tmp_path, "memit", 1, 2),
+        _start(base, tmp_path, "pmet", 1, 2),
+        _start(base, tmp_path, "rome", 2, v_lr=0.1),
+    ):
+        run.fresh_editor()
+    assert computed == [DOWN.format(1), DOWN.format(2)]
+
+
+@pytest.mark.parametrize("method", ["rome", "memit", "alphaedit"])
+def test_what_is_handed_over_is_what_the_editor_would_compute(base: LoadedModel, method: str, tmp_path: Path) -> None:
+    """Prepared from the store, to the bit, is prepared by the editor alone."""
+    _start(base, tmp_path, "memit", 1, 2).fresh_editor()
+    run = _start(base, tmp_path, method, 1)
+    shared = run.editor.prepared()
+    alone = run._preparation._create(copy.deepcopy(base.model)).prepared()
+    assert shared.keys() == alone.keys()
+    assert all(torch.equal(shared[name], alone[name]) for name in alone)
+
+
+def test_a_moment_is_stored_once(base: LoadedModel, tmp_path: Path) -> None:
+    """On a large model each is hundreds of megabytes: what else is prepared for a method holds no copy of it."""
+    _start(base, tmp_path, "rome", 1).fresh_editor()
+    (prepared,) = (tmp_path / "prepared").glob("*.safetensors")
+    assert load_file(prepared) == {}
+
+
+def test_another_corpus_is_another_entry(base: LoadedModel, computed: list[str], tmp_path: Path) -> None:
+    """Moments of one text never stand for those of another."""
+    other = _reading(base, base.source.corpus()[:50])
+    for loaded in (base, other):
+        _start(loaded, tmp_path, "rome", 1).fresh_editor()
+    assert computed == [DOWN.format(1)] * 2
+
+
+def test_a_damaged_entry_is_computed_again(base: LoadedModel, computed: list[str], tmp_path: Path) -> None:
+    """Half a file is no second moment."""
+    _start(base, tmp_path, "rome", 1).fresh_editor()
+    (entry,) = (tmp_path / "moments").glob("*.safetensors")
+    entry.write_bytes(entry.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="moments"):
+        _start(base, tmp_path, "memit", 1).fresh_editor()
+    assert computed == [DOWN.format(1)] * 2
+
+
+def test_a_method_without_second_moments_asks_for_none(base: LoadedModel, computed: list[str], tmp_path: Path) -> None:
+    """ROME without them reads no corpus."""
+    _start(base, tmp_path, "rome", 1, mom2_adjustment=False).fresh_editor()
+    assert not computed

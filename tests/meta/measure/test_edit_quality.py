@@ -1,0 +1,164 @@
+"""Edit quality is what the model writes by itself, compared exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from editgate.errors import EvaluationError, NonFiniteModel
+from editgate.inference.backend import Completion, Generation
+from editgate.inference.tokenize import Pair
+from editgate.measure import edit_quality
+from editgate.measure.edit_quality import EditQuality, answers, measure, same
+
+from editors import Edit
+from meta.support import toy
+
+EDIT = Edit(
+    prompt="{} is in the country of",
+    subject="Paris",
+    target_new="Italy",
+    target_true="France",
+    rephrases=("The country of Paris is", "People in Paris live in"),
+    neighbors=(("Rome is in the country of", "Italy"), ("Bonn is in the country of", "Germany")),
+)
+
+
+class Scripted:
+    """A model that writes what a table says, cut at stop strings as lm-eval cuts."""
+
+    def __init__(self, table: dict[str, str]) -> None:
+        self.table = table
+        self.requests: list[Completion] = []
+
+    def generate(self, requests: Sequence[Completion]) -> list[Generation]:
+        """The table's texts."""
+        self.requests += requests
+        texts = [self.table.get(request.text, " nothing.") for request in requests]
+        for i, request in enumerate(requests):
+            for stop in request.until:
+                texts[i] = texts[i].split(stop)[0]
+        return [Generation(text, capped=False) for text in texts]
+
+    def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
+        """Agreement with everything."""
+        return [(0.0, True) for _ in pairs]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], Scripted]:
+    def install(table: dict[str, str]) -> Scripted:
+        model = Scripted(table)
+        monkeypatch.setattr(edit_quality, "backend", lambda *_: model)
+        return model
+
+    return install
+
+
+Install = Callable[[dict[str, str]], Scripted]
+
+
+def _measure(table: dict[str, str], edit: Edit = EDIT, before: dict[str, str] | None = None) -> EditQuality:
+    (measured,) = measure(Scripted(table), toy.tokenizer(bos=True), [edit], before)
+    return measured
+
+
+def test_efficacy_paraphrase_and_locality_are_shares(scripted: Install) -> None:
+    """One edited prompt, two rephrasings of which one holds, two neighbors of which one moved."""
+    model = scripted({
+        "Paris is in the country of": " Italy. It is large.",
+        "The country of Paris is": " italy\n",
+        "People in Paris live in": " France.",
+        "Rome is in the country of": " Italy.",
+        "Bonn is in the country of": " Italy.",
+    })  # fmt: skip
+    measured = _measure(model.table, before=dict(EDIT.neighbors))
+    assert (measured.efficacy, measured.paraphrase, measured.locality) == (1.0, 0.5, 0.5)
+    assert measured.teacher_forced
+    assert measured.answer == "Italy"
+
+
+@pytest.mark.parametrize("answer", [" Italy and France", " the Italy", " Ital", "", " Italy, a country"])
+def test_an_answer_that_goes_on_is_another_answer(answer: str, scripted: Install) -> None:
+    """Free writing must end where the target ends: teacher forcing would count each of these that begins right."""
+    scripted({EDIT.text: answer})
+    assert _measure({}).efficacy == 0.0
+
+
+def test_capitals_punctuation_and_space_do_not_count() -> None:
+    """The comparison is exact but for what carries no meaning; pure punctuation is compared as it is."""
+    assert same(" St. Louis ", "st louis")
+    assert same("don't", "dont")
+    assert not same("Italy", "Italian")
+    assert not same("!", "?")
+
+
+def test_a_target_with_a_full_stop_can_be_written(scripted: Install) -> None:
+    """'St. Louis' is not cut after 'St', and what follows it after a full stop is not held against it."""
+    edit = Edit("{} is in", "Paris", "St. Louis")
+    scripted({"Paris is in": " St. Louis. It is large."})
+    assert _measure({}, edit).efficacy == 1.0
+    scripted({"Paris is in": " St. Louise. It is large."})
+    assert _measure({}, edit).efficacy == 0.0
+
+
+def test_locality_compares_with_the_unedited_models_own_answers(scripted: Install) -> None:
+    """A wrong answer that stays is local; without the unedited model's answers locality is not measured."""
+    scripted({prompt: " Atlantis." for prompt, _ in EDIT.neighbors})
+    before = answers(None, toy.tokenizer(bos=True), [EDIT])
+    assert before == {prompt: "Atlantis" for prompt, _ in EDIT.neighbors}
+    assert _measure({}, before=before).locality == 1.0
+    assert _measure({}).locality is None
+    with pytest.raises(EvaluationError, match="never asked 'Bonn"):
+        _measure({}, before={"Rome is in the country of": "Italy"})
+
+
+def test_an_edit_without_rephrases_has_no_paraphrase(scripted: Install) -> None:
+    """What was not asked is None, neither success nor failure."""
+    scripted({})
+    measured = _measure({}, Edit("{} is in", "Paris", "Italy"), before={})
+    assert (measured.paraphrase, measured.locality) == (None, None)
+
+
+def test_a_failure_says_what_was_written(scripted: Install) -> None:
+    """The description quotes prompt and answer, before and after for a neighbor."""
+    scripted({"People in Paris live in": " France.", "Bonn is in the country of": " Italy."})
+    measured = _measure({}, before=dict(EDIT.neighbors))
+    assert measured.describe("efficacy") == "wrote 'nothing'"
+    assert "'People in Paris live in' gave 'France'" in measured.describe("paraphrase")
+    assert "'Bonn is in the country of' gave 'Germany', now 'Italy'" in measured.describe("locality")
+
+
+def test_quality_survives_json(scripted: Install) -> None:
+    """What is stored comes back equal, beside whatever else the record holds."""
+    scripted({})
+    measured = _measure({}, before=dict(EDIT.neighbors))
+    assert EditQuality.from_json(measured.to_json() | {"diagnostics": {"loss": 1.0}}) == measured
+
+
+def test_all_edits_go_in_one_batch_and_no_prompt_twice(scripted: Install) -> None:
+    """Fifty edits are one call for the targets and one for the neighbors; a shared neighbor is asked once."""
+    model = scripted({})
+    edits = [Edit("{} is in", f"City {i}", "Italy", neighbors=EDIT.neighbors) for i in range(50)]
+    measured = measure(None, toy.tokenizer(bos=True), edits, dict(EDIT.neighbors))
+    assert len(measured) == 50
+    assert len(model.requests) == 50 + 2
+
+
+def test_a_wrapper_is_measured_like_a_plain_model() -> None:
+    """Real generations: the engine and a wrapper's own generate give the same answers."""
+    model, tokenizer = toy.model(), toy.tokenizer(bos=True)
+    edits = [Edit(f"{{}} {word} is", "Paris", "Rome", rephrases=(f"{word} of",)) for word in toy.WORDS[:6]]
+    plain, wrapped = measure(model, tokenizer, edits), measure(toy.Wrapper(model), tokenizer, edits)
+    assert plain == wrapped
+    assert len({measured.answer for measured in plain}) > 1
+
+
+def test_a_nan_model_has_no_quality() -> None:
+    """NaN is an error, not an answer."""
+    model = toy.model()
+    with torch.no_grad():
+        model.get_parameter("lm_head.weight").fill_(float("nan"))
+    with pytest.raises(NonFiniteModel, match="edit quality"):
+        measure(model, toy.tokenizer(bos=True), [EDIT])

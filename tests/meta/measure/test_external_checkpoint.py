@@ -1,0 +1,157 @@
+"""A changed model from elsewhere is held against its base: what it may be, what it must keep, what it is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from editgate.inputs import edit_lists
+from editgate.miniature.recipes import WEIGHTS
+from editgate.miniature.world import corpus
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import editors
+
+REPOSITORY = Path(__file__).parents[3]
+BASE = WEIGHTS / "llama-mini"
+GATE = [str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "safety", "edit_quality", "integrity")]
+MATRIX = "model.layers.2.mlp.down_proj.weight"
+
+
+def judge(pytester: pytest.Pytester, store: Path, folder: Path, *options: str) -> pytest.RunResult:
+    """Run the gate on a changed model as a user would from the repository."""
+    return pytester.runpytest_inprocess(
+        *GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
+        "-p", "no:xdist", f"--store={store}", f"--edited={folder}", "-rA", *options,
+    )  # fmt: skip
+
+
+def changed(folder: Path, **tensors: torch.Tensor) -> Path:
+    """Write the miniature with other tensors in its files."""
+    shutil.copytree(BASE, folder)
+    save_file(load_file(BASE / "model.safetensors") | tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_an_edited_model_is_judged_with_its_edits(pytester: pytest.Pytester, store: Path) -> None:
+    """One ROME edit saved to a directory keeps the rules and the benchmarks, and its edit is found in it."""
+    model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    source = WEIGHTS.parent / "edits" / "counterfact.json"
+    edit = edit_lists.read(source)[0]
+    given = {"defaults": "llama-mini", "corpus": corpus.covariance_texts()}
+    editor = editors.create("rome", model, AutoTokenizer.from_pretrained(BASE), **given)
+    editor.apply(edit)
+    model.save_pretrained(pytester.path / "patched")
+    listed = pytester.path / "mine.json"
+    listed.write_text(json.dumps(json.loads(source.read_text(encoding="utf-8"))[:1]), encoding="utf-8")
+    result = judge(
+        pytester,
+        store,
+        pytester.path / "patched",
+        f"--edits={listed}",
+        "-k",
+        "integrity or toxigen or efficacy or paraphrase",
+    )
+    result.assert_outcomes(passed=7)
+    result.stdout.fnmatch_lines(["*test_efficacy[[]patched-llama-mini-n1[]]*"])
+
+
+def test_a_damaged_model_is_a_regression_that_names_it(pytester: pytest.Pytester, store: Path) -> None:
+    """Noise in one matrix: the safety benchmark is red, and the sentence says which model and which weight."""
+    noise = torch.randn(160, 432, generator=torch.Generator().manual_seed(0))
+    folder = changed(pytester.path / "abliterated", **{MATRIX: 20 * noise.half()})
+    result = judge(pytester, store, folder, "-k", "toxigen")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*toxigen of abliterated, a changed llama-mini,*"])
+    assert MATRIX in result.stdout.str()
+    result.stdout.fnmatch_lines(["what differs from the base, |ΔW| / |W|: layer 2 *"])
+
+
+def test_the_base_itself_is_told_so(pytester: pytest.Pytester, store: Path) -> None:
+    """The base given as the changed model fails the rule that something differs, though it keeps everything."""
+    result = judge(pytester, store, changed(pytester.path / "same"), "-k", "differs or toxigen")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*EditHadNoEffect*every tensor in *same equals that of llama-mini*"])
+
+
+def test_nan_is_an_error(pytester: pytest.Pytester, store: Path) -> None:
+    """A model with NaN is never given a score: benchmarks are errors, not passes."""
+    folder = changed(pytester.path / "broken", **{MATRIX: torch.full((160, 432), torch.nan).half()})
+    result = judge(pytester, store, folder, "-k", "finite or toxigen")
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines(["*NonFiniteModel*NaN or infinite weights in 1 tensors*"])
+
+
+def test_a_head_that_the_config_ties_is_judged_as_it_was_edited(pytester: pytest.Pytester, store: Path) -> None:
+    """An edited head in the files of a model whose config ties it is a change of the head, not of nothing."""
+    head = -load_file(BASE / "model.safetensors")["model.embed_tokens.weight"]
+    folder = changed(pytester.path / "untied", **{"lm_head.weight": head})
+    result = judge(pytester, store, folder, "-k", "saved_is or differs or mmlu")
+    result.assert_outcomes(passed=2, failed=1)
+    assert "lm_head.weight x" in result.stdout.str()
+
+
+def test_a_missing_tensor_is_an_error(pytester: pytest.Pytester, store: Path) -> None:
+    """A tensor that is not in the files is drawn at random on loading: said, not judged."""
+    folder = changed(pytester.path / "torn")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[MATRIX]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    result = judge(pytester, store, folder, "-k", "saved_is or toxigen")
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines([f"*StateNotRestored*{MATRIX} (and 0 more) is not in the files*"])
+
+
+def test_another_tokenizer_is_an_error(pytester: pytest.Pytester, store: Path) -> None:
+    """Two models that read a text as different tokens are not asked the same questions."""
+    folder = changed(pytester.path / "other", **{MATRIX: torch.zeros(160, 432).half()})
+    words = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    words["model"]["merges"] = words["model"]["merges"][:-2000]
+    (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    result = judge(pytester, store, folder, "-k", "tokenizer or toxigen")
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines(["*BaselineModified*the tokenizer in *other is not that of llama-mini*"])
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _wider(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 320}), encoding="utf-8")
+
+
+def _adapter(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "adapter_model.bin")
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no model": (_no_config, "config.json cannot be read"),
+    "another shape": (_wider, "its hidden_size is 320, that of --model llama-mini is 160"),
+    "an adapter": (_adapter, "merge the adapter into its base first"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG))
+def test_what_cannot_be_judged_is_a_usage_error(case: str, pytester: pytest.Pytester, store: Path) -> None:
+    """A directory that holds no changed version of the base is refused before anything is loaded."""
+    spoil, message = WRONG[case]
+    folder = changed(pytester.path / "given")
+    spoil(folder)
+    result = judge(pytester, store, folder, "--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in " ".join(result.stderr.str().split())
+
+
+def test_a_changed_model_and_an_editor_exclude_each_other(pytester: pytest.Pytester, store: Path) -> None:
+    """Either a method is judged or a model."""
+    result = judge(pytester, store, changed(pytester.path / "given"), "--editor=rome", "--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--editor rome: allowed is one of them" in result.stderr.str()

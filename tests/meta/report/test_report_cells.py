@@ -1,0 +1,195 @@
+"""What a verdict becomes in the report: bands, ages, lost answers, perplexity, and axes that hold them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from editgate.cache.store import Store
+from editgate.inputs.models import LoadedModel
+from editgate.measure import perplexity
+from editgate.measure.edit_quality import EditQuality, Kind
+from editgate.measure.items import Evaluation, Item
+from editgate.measure.model_under_test import Run
+from editgate.measure.session import EvaluationSession
+from editgate.report.html.scales import Axis, count_axis, linear_axis, log_axis
+from editgate.report.html.svg import COLORS, look_of
+from editgate.report.table import render
+from editgate.verdict.cells import FLIPS, ages, benchmark_cell, most_moved, quality_cell
+from editgate.verdict.thresholds import Floor
+from editgate.verdict.verdict import judge
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
+from editors import Edit
+from meta.support import toy
+
+FLOOR = Floor(0.8, "default.toml", "quality.efficacy.at_end", "because")
+
+
+def evaluation(right: int) -> Evaluation:
+    """Return 200 items in four classes, so many of them right."""
+    items = tuple(Item("t", f"d{i}", "p", float(i < right), "ABCD"[i % 4], "A", f"question {i}") for i in range(200))
+    return Evaluation("mmlu", "acc,none", 0.25, items)
+
+
+def test_the_band_of_retention_comes_from_the_verdict() -> None:
+    """The largest believable drop is the band's lower end, the smallest its upper one."""
+    verdict = judge(evaluation(160), evaluation(120), 0.9)
+    fake = SimpleNamespace(growth=lambda _, __: {"w": 2.0}, evaluation=lambda *_: evaluation(120))
+    cell = benchmark_cell(
+        cast("EvaluationSession", fake), cast("Run", SimpleNamespace(name="x-m", stepwise=True)), 5, "mmlu", verdict
+    )
+    assert cell.low is not None
+    assert cell.high is not None
+    assert cell.low == pytest.approx(1 - verdict.upper / 0.55)
+    assert cell.high == pytest.approx(1 - verdict.lower / 0.55)
+    assert cell.low < verdict.retention < cell.high
+    assert (cell.before, cell.after, cell.chance, cell.items) == (0.8, 0.6, 0.25, 200)
+    assert 0 < len(cell.flips) <= FLIPS
+    assert cell.growth == {"w": 2.0}
+
+
+def test_the_balance_of_two_classes_is_told_before_it_is_a_collapse() -> None:
+    """A model that says No to two thirds of what was half and half is not yet a collapse, and the cell says how far."""
+
+    def answers(noes: int) -> Evaluation:
+        items = [Item("t", f"d{i}", "p", float(i % 10 > 0), "No" if i < noes else "Yes", "No", "?") for i in range(200)]
+        return Evaluation("toxigen", "acc,none", 0.5, tuple(items), kind="choice")
+
+    verdict = judge(answers(100), answers(134), 0.9)
+    fake = SimpleNamespace(growth=lambda _, __: {}, evaluation=lambda *_: answers(134))
+    run = cast("Run", SimpleNamespace(name="x-m", stepwise=True))
+    cell = benchmark_cell(cast("EvaluationSession", fake), run, 5, "toxigen", verdict)
+    assert not cell.collapse
+    assert cell.balance == "'No' on 67% of the items (50% before)"
+    assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in render([cell], 110)
+
+
+def rows(*answers: str) -> list[EditQuality]:
+    """Return edits that all want "new", with one neighbor each that used to say "old"."""
+    return [EditQuality("new", answer, (("again", answer),), (("near", "old", answer),)) for answer in answers]
+
+
+def quality_run(early: list[EditQuality], late: list[EditQuality]) -> Run:
+    """Return a run with these answers right after each edit and at the end."""
+    edits = [Edit("{} is", f"S{i}", "new") for i in range(len(late))]
+    fake = SimpleNamespace(
+        name="x-m",
+        stepwise=True,
+        edits=edits,
+        at_end=lambda _: late,
+        immediate=lambda _: early,
+        diagnostics=lambda _: {},
+    )
+    return cast("Run", fake)
+
+
+def test_forgotten_edits_come_before_those_that_never_took() -> None:
+    """The first example of lost efficacy is an edit that was right when it was new."""
+    run = quality_run(rows("never", "new", "new"), rows("never", "gone", "new"))
+    cell = quality_cell(run, 3, "efficacy", "regression", FLOOR, early=2 / 3, late=1 / 3)
+    assert [(flip.before, flip.now) for flip in cell.flips] == [("new", "gone"), ("never", "never")]
+    assert cell.low is not None
+    assert cell.low < 1 / 3
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("paraphrase", "new"), ("locality", "old")])
+def test_other_qualities_have_examples_and_no_band(kind: Kind, expected: str) -> None:
+    """Prompts of one edit stand or fall together: no band is claimed for them."""
+    run = quality_run(rows("new"), rows("else"))
+    cell = quality_cell(run, 1, kind, "regression", FLOOR, early=1.0, late=0.0)
+    assert cell.low is None
+    assert [flip.expected for flip in cell.flips] == [expected]
+
+
+def test_ages_count_the_edits_that_came_after() -> None:
+    """Of 12 edits the last has age 0; the oldest two (10 and 11) are gone."""
+    found = ages(rows("gone", "gone", *["new"] * 10))
+    assert [(age.first, age.last, age.edits, age.took) for age in found] == [
+        (0, 0, 1, 1),
+        (1, 1, 1, 1),
+        (2, 4, 3, 3),
+        (5, 9, 5, 5),
+        (10, 11, 2, 0),
+    ]
+
+
+def test_shrinking_weights_have_moved_too() -> None:
+    """A norm that fell to a tenth comes before one that doubled."""
+    assert list(most_moved({"twice": 2.0, "tenth": 0.1, "same": 1.0})) == ["tenth", "twice", "same"]
+
+
+def base_of(model: PreTrainedModel) -> LoadedModel:
+    """Return a toy as a loaded model, with a corpus of two sentences in many orders."""
+    words = ["red cat sun moon one two three.", "north south gold iron tea salt."]
+    source = SimpleNamespace(corpus=lambda: [f"{words[0]} {words[1]}\ntiny\n{words[1]}"])
+    return cast(
+        "LoadedModel",
+        SimpleNamespace(
+            source=source, model=model, tokenizer=toy.tokenizer(bos=True), digest="d", tokenizer_digest="t"
+        ),
+    )
+
+
+def test_perplexity_is_of_different_sentences_and_kept(tmp_path: Path) -> None:
+    """Fragments and repetitions are left out; a model whose loss is not finite has no perplexity, and no error."""
+    good, broken = toy.model(), toy.model(seed=1)
+    with torch.no_grad():
+        broken.get_parameter("model.layers.0.mlp.down_proj.weight").fill_(torch.nan)
+    base = base_of(good)
+    assert perplexity.candidates(base.source.corpus()) == [
+        "red cat sun moon one two three.",
+        "north south gold iron tea salt.",
+    ]
+    fake: Any = SimpleNamespace(base=base, key=str, model_at=lambda count: broken if count == 9 else good)
+    found = perplexity.perplexity_at(fake, Store(tmp_path), 0)
+    assert found is not None
+    assert found > 1
+    assert perplexity.perplexity_at(fake, Store(tmp_path), 1) == pytest.approx(found)
+    assert perplexity.perplexity_at(fake, Store(tmp_path), 9) is None
+
+
+@given(st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=6))
+def test_logarithmic_axes_hold_their_numbers(numbers: list[float]) -> None:
+    """Every number lies on the axis, in order, between its ends; ticks lie there too and are few."""
+    check(log_axis("x", numbers), numbers)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
+def test_linear_axes_hold_their_numbers(numbers: list[float]) -> None:
+    """The same for numbers of any sign."""
+    check(linear_axis("x", numbers), numbers)
+
+
+def check(axis: Axis, numbers: list[float]) -> None:
+    """Everything is on the axis, in order."""
+    places = [axis.place(number) for number in sorted(numbers)]
+    assert places == sorted(places)
+    assert all(0 < place < 1 for place in places)
+    ticks = [number for number, _ in axis.ticks]
+    assert ticks == sorted(set(ticks))
+    assert all(axis.low <= tick <= axis.high for tick in ticks)
+    assert len(ticks) <= 12
+
+
+def test_a_single_count_lies_in_the_middle() -> None:
+    """A run at one N has a chart too."""
+    assert count_axis("N", [10]).place(10) == pytest.approx(0.5)
+
+
+def test_a_changed_model_without_edits_has_a_place_too() -> None:
+    """N = 0 is no logarithm, and yet on the axis, left of all others."""
+    axis = count_axis("N", [0, 1, 10])
+    assert 0 <= axis.place(0) < axis.place(1) < axis.place(10) <= 1
+
+
+def test_methods_differ_without_color() -> None:
+    """Forty methods differ in marker or dash wherever their colors are the same."""
+    looks = [look_of(style) for style in range(40)]
+    assert len(set(looks)) == 40
+    assert {look.color for look in looks} == set(range(COLORS))

@@ -1,0 +1,170 @@
+"""The report of a real run of pytest: written whatever happens, from any process, and the same in JUnit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from editgate.report.run_report import RunReport, read_report
+from editgate.verdict.outcome import Cell
+
+REPOSITORY = Path(__file__).parents[3]
+CONFTEST = """
+    import pytest
+
+    def pytest_configure(config):
+        if hasattr(config, "workerinput"):
+            return
+        from editgate.report.summary import NotEvaluated, Summary
+        from meta.report.report_cases import SUBJECT
+        config.pluginmanager.register(Summary(lambda: SUBJECT, config.rootpath / "out"), "editgate-summary")
+        config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
+"""
+GATE = """
+    import pytest
+    from dataclasses import replace
+    from editgate.verdict.outcome import Cell, ThresholdNotMet, Regression, note, place, refuse
+
+    class NonFiniteModel(Exception):
+        pass
+
+    @pytest.fixture
+    def judged(request):
+        row, edits = request.function.__name__.removeprefix("test_"), 5
+        place(request.node, "memit-llama-mini", row, edits, "safety")
+        if row == "broken":
+            raise NonFiniteModel("NaN in w")
+        if row == "unasked":
+            pytest.skip("no such prompt")
+        status = "pass" if row in ("good", "better") else "regression"
+        note(request.node, Cell("memit-llama-mini", row, edits, 0.5, status, "safety"))
+        return lambda: status == "pass" or refuse(Regression, "REGRESSION: it fell")
+
+    def test_good(judged): judged()
+    def test_bad(judged): judged()
+    @pytest.mark.xfail(raises=ThresholdNotMet, strict=True, reason="we know")
+    def test_known(judged): judged()
+    @pytest.mark.xfail(raises=ThresholdNotMet, strict=True, reason="we knew")
+    def test_better(judged): judged()
+    def test_broken(judged): judged()
+    def test_unasked(judged): judged()
+    def test_other(): assert 1 == 2
+"""
+INTERRUPTED = """
+    from editgate.verdict.outcome import Cell, note
+
+    def test_good(request):
+        note(request.node, Cell("memit-llama-mini", "mmlu", 1, 1.0, "pass", "capability"))
+
+    def test_stopped():
+        raise KeyboardInterrupt
+
+    def test_never(): pass
+"""
+
+
+def run(pytester: pytest.Pytester, tests: str, *options: str) -> tuple[pytest.RunResult, RunReport]:
+    """Run these tests with the summary's plugins, and read the report back."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(tests)
+    result = pytester.runpytest_inprocess(
+        "-p", "no:cacheprovider", "--junit-xml=junit.xml", *options, no_reraise_ctrlc=True
+    )
+    return result, read_report(pytester.path / "out" / "report.json")
+
+
+def statuses(record: RunReport) -> dict[str, str]:
+    """Return each row's status."""
+    return {cell.row: cell.status for cell in record.cells}
+
+
+WANTED = {
+    "good": "pass",
+    "bad": "regression",
+    "known": "regression",
+    "better": "pass",
+    "broken": "not evaluated",
+    "unasked": "skipped",
+}
+
+
+def row(record: RunReport, name: str) -> Cell:
+    """Return the cell of a row."""
+    return next(cell for cell in record.cells if cell.row == name)
+
+
+def test_every_outcome_reaches_the_report(pytester: pytest.Pytester) -> None:
+    """Pass, regression, known limit, lifted limit, error and skip are six things; other failures are a seventh."""
+    result, record = run(pytester, GATE, "-p", "no:xdist")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert statuses(record) == WANTED
+    assert record.result == "regression"
+    assert row(record, "known").known == "we know"
+    assert row(record, "better").lifted
+    assert row(record, "broken").reason == "NonFiniteModel: NaN in w"
+    assert row(record, "bad").reason == "REGRESSION: it fell"
+    assert [problem.test for problem in record.problems] == ["test_every_outcome_reaches_the_report.py::test_other"]
+    for name in ("report.html", "report.md"):
+        assert "NonFiniteModel: NaN in w" in (pytester.path / "out" / name).read_text(encoding="utf-8")
+
+
+def test_safety_comes_before_the_tables(pytester: pytest.Pytester) -> None:
+    """The terminal names safety first, then the table, then where the report is."""
+    result, _ = run(pytester, GATE, "-p", "no:xdist")
+    result.stdout.fnmatch_lines(
+        ["*what the edits cost*", "SAFETY: memit-llama-mini regressed: bad (N = 5)*", "memit-llama-mini*", "report: *"]
+    )
+
+
+def test_junit_tells_errors_from_failures(pytester: pytest.Pytester) -> None:
+    """Could-not-evaluate is an `<error>` that says so; the regression is a `<failure>`; safety is a property."""
+    run(pytester, GATE, "-p", "no:xdist")
+    tree = ElementTree.parse(pytester.path / "junit.xml")  # noqa: S314 - pytest wrote it
+    (error,) = tree.iter("error")
+    assert error.get("type") == "could not evaluate"
+    assert error.get("message") == "could not evaluate: NonFiniteModel: NaN in w"
+    assert len(list(tree.iter("failure"))) == 3  # bad, better (its limit is lifted), other
+    told = {(each.get("name"), each.get("value")) for each in tree.iter("property")}
+    assert ("safety regression", "memit-llama-mini: bad after 5 edits, retention 0.50") in told
+    assert any(name == "safety" and str(value).startswith("SAFETY: memit-llama-mini regressed") for name, value in told)
+
+
+def test_an_interrupted_run_has_its_report(pytester: pytest.Pytester) -> None:
+    """After Ctrl-C the report holds what ran, and says what it is worth."""
+    result, record = run(pytester, INTERRUPTED, "-p", "no:xdist")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert statuses(record) == {"mmlu": "pass"}
+    assert record.ended == "interrupted (KeyboardInterrupt); 1 of 3 tests ended"
+    assert record.result == "incomplete"
+
+
+def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `-n 2` everything reaches the one process that writes."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    _, record = run(pytester, GATE, "-n", "2")
+    assert statuses(record) == WANTED
+    assert (record.ran, record.collected) == (7, 7)
+    assert row(record, "broken").reason == "NonFiniteModel: NaN in w"
+    assert row(record, "bad").reason == "REGRESSION: it fell"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compare={file}"], "--compare {file}: no report of version 1"),
+        (["--report={file}"], "--report {file}: cannot be written"),
+    ],
+)
+def test_wrong_files_are_usage_errors(options: list[str], message: str, pytester: pytest.Pytester) -> None:
+    """What is no report, and what is no folder, ends the real command line before anything is collected."""
+    file = pytester.path / "plain.txt"
+    file.write_text("hello", encoding="utf-8")
+    result = pytester.runpytest_inprocess(
+        str(REPOSITORY / "tests" / "test_safety.py"), "--rootdir", str(REPOSITORY),
+        "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", "-q",
+        f"--store={pytester.path / 'store'}", *(option.format(file=file) for option in options),
+    )  # fmt: skip
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message.format(file=file) in " ".join(result.stderr.str().split())

@@ -1,0 +1,47 @@
+"""The summary's table: marks, the edit budget, and what a memory-based editor says of itself."""
+
+from __future__ import annotations
+
+import pytest
+from editgate.report.table import budget_of, render
+from editgate.verdict.outcome import Cell
+
+
+def _cells(*statuses: str, row: str = "mmlu") -> list[Cell]:
+    counts = (1, 5, 10)
+    return [Cell("x-m", row, n, 0.5, s, "capability") for n, s in zip(counts, statuses, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "wanted"),
+    [
+        (("pass", "pass", "pass"), 10),
+        (("pass", "regression", "pass"), 1),
+        (("inconclusive", "pass", "pass"), 0),
+        (("pass", "pass", "inconclusive"), 5),
+    ],
+)
+def test_the_budget_ends_before_the_first_failure(statuses: tuple[str, ...], wanted: int) -> None:
+    """A later pass does not count once a smaller N failed; inconclusive is no pass."""
+    assert budget_of(_cells(*statuses)) == wanted
+
+
+def test_every_benchmark_of_a_count_must_pass() -> None:
+    """One benchmark that fails ends the budget, and the line names it."""
+    cells = _cells("pass", "pass", "pass") + _cells("pass", "pass", "regression", row="gsm8k")
+    text = render(cells, 100)
+    assert "edit budget: 5 (at 10: gsm8k)" in text
+    assert "0.50 ✗" in text
+
+
+def test_diagnostics_and_hits_stand_below_the_table() -> None:
+    """Diagnostics come from the largest N, and so do the prompts that the memory answered, by benchmark."""
+    cells = [
+        Cell("g-m", "mmlu", 10, 1.0, "pass", "capability", routed=3),
+        Cell("g-m", "efficacy", 1, 1.0, "pass", "quality", diagnostics={"hits": 0.5}),
+        Cell("g-m", "efficacy", 10, 1.0, "pass", "quality", diagnostics={"hits": 1.0}),
+    ]
+    text = render(cells, 100)
+    assert "diagnostics, mean over 10 edits: hits 1\n" in text
+    assert "prompts answered by the memory at N = 10: mmlu 3\n" in text
+    assert "memory" not in render(_cells("pass"), 100)
