@@ -51,26 +51,26 @@ class Result:
 
     Attributes:
         name: such as `undo_gives_back_the_base` or `mmlu-n10`.
-        status: what became of it; "known limit" is a failure on record, "limit lifted" one that did not come.
+        outcome: what became of it; "known limit" is a failure on record, "limit lifted" one that did not come.
         reason: the whole message, for a person; empty if there is nothing to say.
         numbers: retention or share (`value`), its band, floor, scores before and after; empty for rules.
     """
 
     name: str
-    status: Status
+    outcome: Status
     reason: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
         """Whether a gate would let it pass."""
-        return self.status in HELD
+        return self.outcome in HELD
 
     def __str__(self) -> str:
         """One line."""
         value = f" {self.numbers['value']:.2f}" if "value" in self.numbers else ""
         first = f": {self.reason.splitlines()[0]}" if self.reason else ""
-        return f"{self.status:13} {self.name}{value}{first}"
+        return f"{self.outcome:13} {self.name}{value}{first}"
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class Check:
             AssertionError: the message is the whole report.
         """
         found = self.result()
-        if found.status == "skipped":
+        if found.outcome == "skipped":
             pytest.skip(found.reason)
         if not found.held:
-            raise AssertionError(f"{found.status}: {found.reason}")
+            raise AssertionError(f"{found.outcome}: {found.reason}")
 
 
 def check_editor(
@@ -189,16 +189,16 @@ def _judged(session: EvaluationSession, spec: EditorSpec, source: ModelSource, n
     if found is None:
         return Result(f"{name}-n{count}", "skipped", f"none of the edits has the prompts that {name} is measured on")
     limit = session.settings.known_failure(spec, source, name, count)
-    status, reason = _status(found, limit)
+    status, reason = _outcome(found, limit)
     numbers = {name: float(value) for name in NUMBERS if (value := getattr(found.cell, name)) is not None}
     return Result(f"{name}-n{count}", status, reason, numbers)
 
 
-def _status(found: Judged[Any], limit: KnownFailure | None) -> tuple[Status, str]:
+def _outcome(found: Judged[Any], limit: KnownFailure | None) -> tuple[Status, str]:
     """What the test would be in pytest: known limits are expected failures, strict where they hold in any order."""
     if found.outcome is None:
         lifted = limit is not None and limit.always
         return ("limit lifted", f"{limit.reason} ({limit.file})") if limit and lifted else ("pass", "")
     if limit is not None:
         return "known limit", limit.reason
-    return cast("Status", found.cell.status), found.message
+    return cast("Status", found.cell.outcome), found.message

@@ -90,6 +90,6 @@ def _retention(session: EvaluationSession, run: Run, count: int, name: str) -> f
 
 def _one_class(session: EvaluationSession, run: Run, count: int) -> float:
     try:
-        return max(session.evaluation(run, count, "toxigen").label_balance.values())
+        return max(session.evaluation(run, count, "toxigen").label_distribution.values())
     except NonFiniteModel:
         return 1.0

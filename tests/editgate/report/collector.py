@@ -66,18 +66,18 @@ def _finished(cell: Cell, report: pytest.TestReport) -> Cell:
     strict = re.match(r"\[XPASS\(strict\)\] ?(.*)", report.longreprtext, re.DOTALL) if report.failed else None
     known = strict[1] if strict else known
     told = "" if strict or report.passed else _told(report)
-    status = _status(cell, report)
-    return replace(cell, test=report.nodeid, known=known.strip(), lifted=strict is not None, status=status, reason=told)
+    status = _outcome(cell, report)
+    return replace(cell, test=report.nodeid, known_failure=known.strip(), unexpected_pass=strict is not None, outcome=status, reason=told)
 
 
-def _status(cell: Cell, report: pytest.TestReport) -> str:
+def _outcome(cell: Cell, report: pytest.TestReport) -> str:
     if report.failed and report.when != "call":
         return NOT_EVALUATED
     if report.skipped and not hasattr(report, "wasxfail"):
         return "skipped"
     if cell.area == "integrity":
         return RULE_BROKEN if report.failed else "pass"
-    return cell.status
+    return cell.outcome
 
 
 def _told(report: pytest.TestReport) -> str:

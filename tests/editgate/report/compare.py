@@ -29,7 +29,7 @@ def changes(old: RunReport, new: RunReport) -> list[str]:
 
 
 def _by_place(record: RunReport) -> dict[Place, Cell]:
-    return {(cell.trajectory, cell.row, cell.edits): cell for cell in record.cells}
+    return {(cell.trajectory, cell.check, cell.edits): cell for cell in record.cells}
 
 
 def _budgets(old: RunReport, new: RunReport) -> Iterator[str]:
@@ -42,7 +42,7 @@ def _budgets(old: RunReport, new: RunReport) -> Iterator[str]:
 
 def _cell(place: Place, old: Cell, new: Cell) -> Iterator[str]:
     name = f"{place[0]}: {place[1]}" + (f" after {place[2]}" if place[2] else "")
-    if old.status != new.status or bool(old.collapse) != bool(new.collapse):
+    if old.outcome != new.outcome or bool(old.collapse) != bool(new.collapse):
         yield f"{name}: was {_word(old)}, is {_word(new)}{_values(old, new)}"
     elif moved(old, new):
         yield f"{name}: moved beyond both bands{_values(old, new)}"
@@ -61,7 +61,7 @@ def _outside(one: Cell, other: Cell) -> bool:
 
 
 def _word(cell: Cell) -> str:
-    return "collapse" if cell.collapse else cell.status
+    return "collapse" if cell.collapse else cell.outcome
 
 
 def _values(old: Cell, new: Cell) -> str:

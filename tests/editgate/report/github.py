@@ -23,7 +23,7 @@ def commands(record: RunReport) -> Iterator[str]:
     """Yield GitHub's workflow commands for the worst that happened; one notice if nothing did."""
     worst = sorted((cell for cell in record.cells if _counts(cell)), key=_rank)
     for cell in worst[:SHOWN]:
-        yield f"::error title={_title(cell)}::{_escaped(cell.reason or cell.status)}"
+        yield f"::error title={_title(cell)}::{_escaped(cell.reason or cell.outcome)}"
     if len(worst) > SHOWN:
         yield f"::warning title=editgate::{len(worst) - SHOWN} more are in the report"
     for problem in record.problems[: max(SHOWN - len(worst), 0)]:
@@ -44,16 +44,16 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _counts(cell: Cell) -> bool:
-    return cell.status in ORDER and not cell.known
+    return cell.outcome in ORDER and not cell.known_failure
 
 
 def _rank(cell: Cell) -> tuple[bool, int, int]:
-    return cell.area != "safety", ORDER.index(cell.status), cell.edits
+    return cell.area != "safety", ORDER.index(cell.outcome), cell.edits
 
 
 def _title(cell: Cell) -> str:
     area = "SAFETY " if cell.area == "safety" else ""
-    return _escaped(f"{area}{cell.status}: {cell.trajectory} {cell.row} at N = {cell.edits}").replace(",", "%2C")
+    return _escaped(f"{area}{cell.outcome}: {cell.trajectory} {cell.check} at N = {cell.edits}").replace(",", "%2C")
 
 
 def _escaped(text: str) -> str:

@@ -17,8 +17,8 @@ def markdown(record: RunReport) -> str:
             result=presenters.result_words(record),
             tables=presenters.tables(record),
             regressions=presenters.regressions(record),
-            known=presenters.known_failures(record),
-            lifted=presenters.lifted(record),
+            known_failure=presenters.known_failures(record),
+            unexpected_pass=presenters.unexpected_pass(record),
             undecided=presenters.undecided(record),
             not_evaluated=presenters.not_evaluated(record),
             moments=_moments(record),
@@ -39,11 +39,11 @@ def _moments(record: RunReport) -> list[tuple[str, int, str, str]]:
     """(trajectory, N, perplexity, the weight that moved most) of each checkpoint."""
     found: dict[tuple[str, int], tuple[str, str]] = {}
     for cell in sorted(record.cells, key=lambda cell: (cell.trajectory, cell.edits)):
-        if cell.growth or cell.perplexity is not None:
+        if cell.norm_ratio or cell.perplexity is not None:
             perplexity, growth = found.get((cell.trajectory, cell.edits), ("–", "–"))
             if cell.perplexity is not None:
                 perplexity = f"{cell.perplexity:.4g}"
-            if cell.growth:
-                growth = ", ".join(f"{name} x {factor:.3g}" for name, factor in list(cell.growth.items())[:1])
+            if cell.norm_ratio:
+                growth = ", ".join(f"{name} x {factor:.3g}" for name, factor in list(cell.norm_ratio.items())[:1])
             found[cell.trajectory, cell.edits] = (perplexity, growth)
     return [(*place, *told) for place, told in found.items()]

@@ -125,14 +125,14 @@ def result_of(cells: Sequence[Cell], *, complete: bool, sound: bool) -> Result:
         complete: every test that was collected came to an end.
         sound: no test outside the gate failed.
     """
-    found = {cell.status for cell in cells if not cell.known}
+    found = {cell.outcome for cell in cells if not cell.known_failure}
     if "regression" in found:
         return "regression"
     if found & {NOT_EVALUATED, RULE_BROKEN}:
         return "not evaluated"
     if "inconclusive" in found:
         return "inconclusive"
-    if any(cell.lifted for cell in cells):
+    if any(cell.unexpected_pass for cell in cells):
         return "limit lifted"
     if not complete or not sound:
         return "other failures" if complete else "incomplete"

@@ -22,37 +22,37 @@ def safety_phrases(cells: Iterable[Cell]) -> list[str]:
 
     Known limits are told too, last: what is known to be unsafe is unsafe.
     """
-    found = [cell for cell in cells if cell.area == "safety" and cell.status != "skipped"]
+    found = [cell for cell in cells if cell.area == "safety" and cell.outcome != "skipped"]
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in found:
-        if cell.status != "pass":
+        if cell.outcome != "pass":
             groups.setdefault((_kind(cell), cell.trajectory), []).append(cell)
     order = sorted(groups, key=lambda group: (KINDS.index(group[0]), group[1]))
     phrases = [f"{name} {kind}: {_where(groups[kind, name])}" for kind, name in order]
     if phrases or not found:
         return phrases
     counts = ", ".join(map(str, sorted({cell.edits for cell in found})))
-    return [f"no regression ({', '.join(dict.fromkeys(cell.row for cell in found))} at N = {counts})"]
+    return [f"no regression ({', '.join(dict.fromkeys(cell.check for cell in found))} at N = {counts})"]
 
 
 def _kind(cell: Cell) -> str:
-    if cell.status == NOT_EVALUATED:
+    if cell.outcome == NOT_EVALUATED:
         return "could not be evaluated"
-    if cell.known:
+    if cell.known_failure:
         return KNOWN
     if cell.collapse:
         return COLLAPSE
-    return "regressed" if cell.status == "regression" else "is inconclusive"
+    return "regressed" if cell.outcome == "regression" else "is inconclusive"
 
 
 def _where(cells: list[Cell]) -> str:
     """Benchmarks with their Ns, those of a collapse marked."""
     by_row: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.edits):
-        by_row.setdefault(cell.row, []).append(cell)
+        by_row.setdefault(cell.check, []).append(cell)
     return ", ".join(f"{row} ({_counts(found)})" for row, found in by_row.items())
 
 
 def _counts(cells: list[Cell]) -> str:
-    marked = any(cell.known for cell in cells)
+    marked = any(cell.known_failure for cell in cells)
     return "N = " + ", ".join(f"{c.edits}{' collapse' if marked and c.collapse else ''}" for c in cells)

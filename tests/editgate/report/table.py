@@ -41,12 +41,12 @@ def _over_orders(cells: Iterable[Cell]) -> list[str]:
 
 def figure(cells: Sequence[Cell], row: str, count: int) -> str:
     """Return one cell as it is printed: the value and its mark, or a dash if there is none."""
-    found = [cell for cell in cells if cell.row == row and cell.edits == count and cell.status != "skipped"]
+    found = [cell for cell in cells if cell.check == row and cell.edits == count and cell.outcome != "skipped"]
     if not found:
         return "-"
     cell = found[-1]
     shown = "coll." if cell.collapse else "error" if cell.value is None else f"{round(cell.value, 2) + 0.0:.2f}"
-    return f"{shown}{MARKS[cell.status]}"
+    return f"{shown}{MARKS[cell.outcome]}"
 
 
 def _one(name: str, cells: Sequence[Cell], width: int) -> str:
@@ -76,7 +76,7 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
     lines = [LEGEND]
     if any(cell.collapse for cell in cells):
         lines.append(COLLAPSED)
-    if any(cell.status == NOT_EVALUATED for cell in cells):
+    if any(cell.outcome == NOT_EVALUATED for cell in cells):
         lines.append(ERROR)
     return lines
 
@@ -90,12 +90,12 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in told.diagnostics.items())
         what = f"diagnostics, mean over {told.edits} edits" if told.area == "quality" else CHANGED
         lines.append(f"{what}: {shown}")
-    balanced = [cell for cell in cells if cell.balance]
+    balanced = [cell for cell in cells if cell.label_distribution]
     if balanced:
         last = max(balanced, key=lambda cell: cell.edits)
-        lines.append(f"label balance of {last.row} at N = {last.edits}: {last.balance}")
+        lines.append(f"label balance of {last.check} at N = {last.edits}: {last.label_distribution}")
     if most is not None:
-        routed = {cell.row: cell.routed for cell in cells if cell.edits == most and cell.routed}
+        routed = {cell.check: cell.routed for cell in cells if cell.edits == most and cell.routed}
         lines.append(
             f"prompts answered by the memory at N = {most}: " + ", ".join(f"{r} {n}" for r, n in routed.items())
         )

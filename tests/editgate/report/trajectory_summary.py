@@ -54,7 +54,7 @@ class TrajectorySummary:
 def rows_of(cells: Iterable[Cell]) -> list[str]:
     """Return the rows in the order of the table of benchmarks, whatever order the tests ran in."""
     known = [*ALL, *KINDS]
-    return sorted({cell.row for cell in cells}, key=lambda row: (known.index(row) if row in known else len(known), row))
+    return sorted({cell.check for cell in cells}, key=lambda row: (known.index(row) if row in known else len(known), row))
 
 
 def judged(cells: Iterable[Cell]) -> list[Cell]:
@@ -96,7 +96,7 @@ def _at_counts(name: str, cells: Sequence[Cell]) -> TrajectorySummary:
     counts = tuple(sorted({cell.edits for cell in found}))
     largest = budget_of(found)
     failed = next((count for count in counts if count > largest), None)
-    asked = {cell.row for cell in found if cell.status != NOT_EVALUATED}
+    asked = {cell.check for cell in found if cell.outcome != NOT_EVALUATED}
     return TrajectorySummary(
         trajectory=name,
         counts=counts,
@@ -109,15 +109,15 @@ def _at_counts(name: str, cells: Sequence[Cell]) -> TrajectorySummary:
 
 
 def _broken(cells: Iterable[Cell]) -> tuple[str, ...]:
-    return tuple(cell.row for cell in cells if cell.area == "integrity" and cell.status != "pass")
+    return tuple(cell.check for cell in cells if cell.area == "integrity" and cell.outcome != "pass")
 
 
 def _short(cells: Sequence[Cell], count: int) -> list[str]:
     """What does not pass at N, in phrases: benchmarks that share their trouble stand together."""
-    here = {cell.row: cell for cell in cells if cell.edits == count}
+    here = {cell.check: cell for cell in cells if cell.edits == count}
     troubles: dict[str, list[str]] = {}
     for row in rows_of(cells):
-        if row not in here or here[row].status not in HELD:
+        if row not in here or here[row].outcome not in HELD:
             troubles.setdefault(_why(here.get(row)), []).append(row)
     return [", ".join(rows) + why for why, rows in sorted(troubles.items(), key=lambda each: ORDER.index(each[0]))]
 
@@ -125,4 +125,4 @@ def _short(cells: Sequence[Cell], count: int) -> list[str]:
 def _why(cell: Cell | None) -> str:
     if cell is None:
         return " not run"
-    return " collapsed" if cell.collapse else WORDS[cell.status]
+    return " collapsed" if cell.collapse else WORDS[cell.outcome]

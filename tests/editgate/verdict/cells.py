@@ -30,10 +30,10 @@ def benchmark_cell(session: EvaluationSession, run: Run, count: int, name: str, 
     lead = verdict.baseline - verdict.chance
     return Cell(
         trajectory=run.name,
-        row=name,
+        check=name,
         edits=count,
         value=verdict.retention,
-        status=verdict.status,
+        outcome=verdict.outcome,
         area=benchmark(name).area,
         routed=session.evaluation(run, count, name).routed,
         diagnostics={} if run.stepwise else run.diagnostics(count),
@@ -45,13 +45,13 @@ def benchmark_cell(session: EvaluationSession, run: Run, count: int, name: str, 
         after=verdict.edited,
         chance=verdict.chance,
         collapse=_balance(verdict) if verdict.collapse else "",
-        balance=_balance(verdict) if verdict.chance == TWO_CLASSES and verdict.label else "",
+        label_distribution=_balance(verdict) if verdict.chance == TWO_CLASSES and verdict.label else "",
         flips=() if verdict.passed else tuple(_flip(verdict))[:FLIPS],
-        growth=most_moved(session.growth(run, count)),
+        norm_ratio=most_moved(session.growth(run, count)),
     )
 
 
-def quality_cell(run: Run, count: int, kind: Kind, status: str, floor: Floor, *, early: float, late: float) -> Cell:
+def quality_cell(run: Run, count: int, kind: Kind, outcome: str, floor: Floor, *, early: float, late: float) -> Cell:
     """Return a quality's cell: the share after the last edit, `before` it the share right after each edit if known.
 
     Efficacy alone has a band: the prompts of one edit stand or fall together, so their number says too much.
@@ -60,10 +60,10 @@ def quality_cell(run: Run, count: int, kind: Kind, status: str, floor: Floor, *,
     low, high = _band(rows) if kind == "efficacy" else (None, None)
     return Cell(
         trajectory=run.name,
-        row=kind,
+        check=kind,
         edits=count,
         value=late,
-        status=status,
+        outcome=status,
         area="quality",
         diagnostics=run.diagnostics(count) if kind == "efficacy" else {},
         low=low,
@@ -73,7 +73,7 @@ def quality_cell(run: Run, count: int, kind: Kind, status: str, floor: Floor, *,
         before=early if run.stepwise else None,
         after=late,
         flips=() if status == "pass" else tuple(_lost(kind, run.edits, rows, run.immediate(count)))[:FLIPS],
-        ages=ages(rows) if kind == "efficacy" else (),
+        efficacy_by_age=ages(rows) if kind == "efficacy" else (),
     )
 
 

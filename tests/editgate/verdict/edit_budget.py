@@ -45,7 +45,7 @@ def judged_budget(
     worst = min(each.budget for each in orders)
     name = f"{editor.name}-{model.name}"
     floor = float(asked.least) if asked.least else None
-    cell = Cell(name, ROW, 0, float(worst), _status(outcome), AREA, floor=floor, orders=orders)
+    cell = Cell(name, ROW, 0, float(worst), _outcome(outcome), AREA, floor=floor, orders=orders)
     return Judged(orders, outcome, message, cell)
 
 
@@ -71,7 +71,7 @@ def in_order(
         return OrderBudget(order, largest, judged=tuple(endings)), ""
     cell = ending.cell
     ended = OrderBudget(
-        order, largest, cell.edits, cell.row, cell.status, cell.area, cell.value, cell.floor, tuple(endings)
+        order, largest, cell.edits, cell.check, cell.outcome, cell.area, cell.value, cell.floor, tuple(endings)
     )
     return ended, ending.message
 
@@ -121,13 +121,13 @@ def judged(session: EvaluationSession, run: Run, count: int, name: str, again: s
 
 def _outcome(orders: Orders, least: int) -> type[ThresholdNotMet] | None:
     """What the test fails with: undecided only if no order below `least` was ended by more than a doubt."""
-    ended = [each.status for each in orders if each.budget < least]
+    ended = [each.outcome for each in orders if each.budget < least]
     if not ended:
         return None
     return Inconclusive if set(ended) == {"inconclusive"} else Regression
 
 
-def _status(outcome: type[ThresholdNotMet] | None) -> str:
+def _outcome(outcome: type[ThresholdNotMet] | None) -> str:
     if outcome is None:
         return "pass"
     return "inconclusive" if outcome is Inconclusive else "regression"

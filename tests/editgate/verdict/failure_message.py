@@ -69,7 +69,7 @@ def _what(verdict: Verdict, context: Context) -> str:
             f"items ({_percent(verdict.label_before)} before): collapse, not safety or skill. That its score "
             f"{change} says nothing."
         )
-    if verdict.status == "inconclusive":
+    if verdict.outcome == "inconclusive":
         return f"INCONCLUSIVE: {head} {change} on {verdict.n} items: too few to tell if the floor is kept."
     return (
         f"REGRESSION: {head} {change} on {verdict.n} items: {_kept(verdict)} of its lead over guessing is "
@@ -95,7 +95,7 @@ def _how_sure(verdict: Verdict) -> str:
         f"{verdict.lower:.3f} and below {verdict.upper:.3f} (each with {sure} confidence), "
         f"allowed is {verdict.allowed:.3f}."
     )
-    return f"{counts} {_way_out(verdict)}" if verdict.status == "inconclusive" else counts
+    return f"{counts} {_way_out(verdict)}" if verdict.outcome == "inconclusive" else counts
 
 
 def _way_out(verdict: Verdict) -> str:

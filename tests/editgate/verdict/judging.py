@@ -174,9 +174,9 @@ def measured(session: EvaluationSession, run: Run) -> Iterator[tuple[int, str, M
 
 
 def _outcome(verdict: Verdict, chosen: Settings) -> type[ThresholdNotMet] | None:
-    if verdict.status == "regression":
+    if verdict.outcome == "regression":
         return Regression
-    if verdict.status == "inconclusive" and chosen.inconclusive == "fail":
+    if verdict.outcome == "inconclusive" and chosen.inconclusive == "fail":
         return Inconclusive
     return None
 

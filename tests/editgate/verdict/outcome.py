@@ -1,26 +1,37 @@
-"""How a verdict becomes a pytest outcome, and what of it the summary and the report are told."""
+"""What became of one question of the gate: its outcome, the cell that tables and reports show, how its test ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import NoReturn
+from enum import StrEnum
 
 import pytest
-from _pytest.outcomes import Failed
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-PROPERTY = "editgate"
-FINDING = "editgate finding"
-PLACE = "editgate place"  # noted before anything is measured: what a test that cannot be evaluated was about
-SAFETY = "safety regression"
-NOT_EVALUATED = "not evaluated"
+CELL_PROPERTY = "editgate"
+SUBJECT_PROPERTY = "editgate subject"  # noted before anything is measured: what a test that has no cell was about
+SAFETY_PROPERTY = "safety regression"
+FINDING_PROPERTY = "editgate finding"
 CHECKED = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
-class ThresholdNotMet(Failed):
-    """A threshold is not held: the message is for a person, the traceback is not shown."""
+class Outcome(StrEnum):
+    """What a check came to; only the first three are verdicts."""
+
+    PASS = "pass"
+    REGRESSION = "regression"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
+    RULE_BROKEN = "rule broken"  # of integrity
+    NOT_EVALUATED = "not evaluated"
+    KNOWN_FAILURE = "known failure"  # a failure that thresholds/ has on record
+    UNEXPECTED_PASS = "unexpected pass"  # a failure on record that did not come, where it always came
+
+
+class ThresholdNotMet(pytest.fail.Exception):
+    """A threshold is not met: the message is for a person, the traceback is not shown."""
 
 
 class Regression(ThresholdNotMet):
@@ -29,6 +40,18 @@ class Regression(ThresholdNotMet):
 
 class Inconclusive(ThresholdNotMet):
     """Too few items to say."""
+
+
+class RuleBroken(ThresholdNotMet):
+    """A rule of integrity is broken."""
+
+
+_FAILURES: dict[Outcome, type[ThresholdNotMet]] = {
+    Outcome.REGRESSION: Regression,
+    Outcome.INCONCLUSIVE: Inconclusive,
+    Outcome.RULE_BROKEN: RuleBroken,
+    Outcome.NOT_EVALUATED: Regression,  # of an edit budget: the edits left a model that answers NaN
+}
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -53,14 +76,14 @@ class Age:
 
 @dataclass(frozen=True, config=CHECKED)
 class OrderBudget:
-    """How many edits one order of them bears.
+    """How many edits one order of them survives.
 
     Attributes:
         order: seed of the order; 0 is the file's own.
-        budget: the largest N at which everything held.
-        failed_at: the N that ended it, the next one; None if the largest N tried held.
-        ended_by: the benchmark or quality that did not hold there: the first one asked.
-        status: of that; empty if nothing ended it.
+        budget: the largest N at which everything passed.
+        failed_at: the N that ended it, the next one; None if the largest N tried passed.
+        ended_by: the benchmark or quality that failed there: the first one asked.
+        outcome: of that; None if nothing ended it.
         area: of that.
         value: its retention or share; None if it has no number.
         floor: the least value allowed.
@@ -71,7 +94,7 @@ class OrderBudget:
     budget: int
     failed_at: int | None = None
     ended_by: str = ""
-    status: str = ""
+    outcome: Outcome | None = None
     area: str = ""
     value: float | None = None
     floor: float | None = None
@@ -85,28 +108,28 @@ class OrderBudget:
     @property
     def end(self) -> str:
         """What ended it, such as `toxigen (safety, inconclusive)`."""
-        said = {"safety": "safety", "inconclusive": "inconclusive", NOT_EVALUATED: NOT_EVALUATED}
-        marks = ", ".join(said[each] for each in (self.area, self.status) if each in said)
-        return f"{self.ended_by} ({marks})" if marks else self.ended_by
+        marks = [self.area] if self.area == "safety" else []
+        marks += [self.outcome] if self.outcome in {Outcome.INCONCLUSIVE, Outcome.NOT_EVALUATED} else []
+        return f"{self.ended_by} ({', '.join(marks)})" if marks else self.ended_by
 
 
 @dataclass(frozen=True, config=CHECKED)
 class Cell:
-    """One cell of the summary's tables, with what the report says about it.
+    """One question of the gate and its answer: a cell of the tables, with what the report says about it.
 
     Attributes:
         trajectory: such as `memit-llama-mini`.
-        row: benchmark, quality, rule of integrity, or "edit budget".
+        check: benchmark, quality, rule of integrity, or "edit budget".
         edits: N; 0 for a rule and for the edit budget.
         value: retention, the share for a quality, or the smallest budget; None if there is no number.
-        status: pass, regression, inconclusive, skipped, rule broken or not evaluated.
+        outcome: what it came to.
         area: capability, safety, quality, integrity or budget.
         routed: prompts that the editor's memory answered.
-        diagnostics: what the editor told about its edits, on average.
+        diagnostics: what the editor said about its edits, on average.
         test: the test's id.
         reason: the failure's message, or why there is no verdict.
-        known: the reason of the known limit that covers this cell; empty if none does.
-        lifted: a strict known limit covers it, and yet it passed; the run is red until the limit's file is changed.
+        known_failure: the reason of the known failure that covers this cell; empty if none does.
+        unexpected_pass: a strict known failure covers it, and yet it passed; the run is red until the file is changed.
         low: lower end of the value's band; None if no band is known.
         high: upper end of it.
         floor: the least value allowed.
@@ -115,27 +138,28 @@ class Cell:
         after: score of the edited one.
         chance: score of guessing.
         collapse: what the model answers to nearly everything; empty if it did not collapse.
-        balance: where there are two classes, the one answered most, its share now and before.
+        label_distribution: where there are two classes, the one answered most, its share now and before.
         flips: a few items that got worse.
-        growth: norm after / norm before of the weights that moved most.
+        norm_ratio: norm after / norm before of the weights that moved most.
         perplexity: of the edited model on a small fixed sample.
         perplexity_before: of the unedited one.
-        ages: the edits that still take, by how many came after them.
-        orders: of an edit budget: how many edits each order bears.
+        efficacy_by_age: the edits that still take, by how many came after them.
+        orders: of an edit budget: how many edits each order survives.
+        fails: whether a test of this cell fails: an inconclusive one may be let through.
     """
 
     trajectory: str
-    row: str
+    check: str
     edits: int
     value: float | None
-    status: str
+    outcome: Outcome
     area: str
     routed: int = 0
     diagnostics: dict[str, float] = field(default_factory=dict)
     test: str = ""
     reason: str = ""
-    known: str = ""
-    lifted: bool = False
+    known_failure: str = ""
+    unexpected_pass: bool = False
     low: float | None = None
     high: float | None = None
     floor: float | None = None
@@ -144,54 +168,56 @@ class Cell:
     after: float | None = None
     chance: float | None = None
     collapse: str = ""
-    balance: str = ""
+    label_distribution: str = ""
     flips: tuple[Flip, ...] = ()
-    growth: dict[str, float] = field(default_factory=dict)
+    norm_ratio: dict[str, float] = field(default_factory=dict)
     perplexity: float | None = None
     perplexity_before: float | None = None
-    ages: tuple[Age, ...] = ()
+    efficacy_by_age: tuple[Age, ...] = ()
     orders: tuple[OrderBudget, ...] = ()
+    fails: bool = False
+
+    def raise_if_failed(self) -> None:
+        """End the test as the cell says; nothing happens if it passed or is let through.
+
+        Raises:
+            ThresholdNotMet: it failed; the message is the whole report.
+            pytest.skip.Exception: nothing was asked.
+        """
+        if self.outcome is Outcome.SKIPPED:
+            pytest.skip(self.reason)
+        if self.fails:
+            raise _FAILURES[self.outcome](self.reason, pytrace=False)
 
 
 CELL = TypeAdapter(Cell)
+SAID_BY_THE_TEST = {"reason", "fails"}  # the test's own report has them, once
 
 
 def note(node: pytest.Item, cell: Cell) -> None:
     """Attach a cell to a test's report, so that it reaches the summary from any process."""
-    node.user_properties.append((PROPERTY, CELL.dump_json(cell, exclude_defaults=True).decode()))
-    if cell.area == "safety" and cell.status == "regression":
+    text = CELL.dump_json(cell, exclude_defaults=True, exclude=SAID_BY_THE_TEST).decode()
+    node.user_properties.append((CELL_PROPERTY, text))
+    if cell.area == "safety" and cell.outcome is Outcome.REGRESSION:
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
-        node.user_properties.append((SAFETY, f"{cell.trajectory}: {cell.row} after {cell.edits} edits, {named}"))
+        node.user_properties.append((SAFETY_PROPERTY, f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}"))
+
+
+def note_subject(node: pytest.Item, cell: Cell) -> None:
+    """Say what a test is about before it measures anything; if it raises, this is all that is known."""
+    text = CELL.dump_json(cell, exclude_defaults=True, exclude=SAID_BY_THE_TEST).decode()
+    node.user_properties.append((SUBJECT_PROPERTY, text))
 
 
 def note_finding(node: pytest.Item, text: str) -> None:
     """Attach a finding in words to a test's report, for the summary."""
-    node.user_properties.append((FINDING, text))
+    node.user_properties.append((FINDING_PROPERTY, text))
 
 
-def noted(report: pytest.TestReport) -> list[Cell]:
-    """Return the cells that a report carries."""
-    return _cells(report.user_properties, PROPERTY)
-
-
-def place(node: pytest.Item, trajectory: str, row: str, edits: int, area: str) -> None:
-    """Say what a test is about before it measures anything; without a verdict this is all that is known."""
-    cell = Cell(trajectory, row, edits, None, NOT_EVALUATED, area)
-    node.user_properties.append((PLACE, CELL.dump_json(cell, exclude_defaults=True).decode()))
-
-
-def placed(report: pytest.TestReport) -> list[Cell]:
-    """Return what a test was about, without any number."""
-    return _cells(report.user_properties, PLACE)
-
-
-def refuse(kind: type[ThresholdNotMet], message: str) -> NoReturn:
-    """Fail the test with nothing but the message.
-
-    Raises:
-        ThresholdNotMet: always, as `kind`.
-    """
-    raise kind(message, pytrace=False)
+def noted_cells(report: pytest.TestReport) -> list[Cell]:
+    """Return the cells that a report carries, the judged one before the one that only says what the test is about."""
+    wanted = (CELL_PROPERTY, SUBJECT_PROPERTY)
+    return [cell for name in wanted for cell in _cells(report.user_properties, name)]
 
 
 def _cells(properties: Sequence[tuple[str, object]], wanted: str) -> list[Cell]:

@@ -30,7 +30,7 @@ class Verdict:
     """What one checkpoint did to one benchmark.
 
     Attributes:
-        status: "pass", "regression" or "inconclusive".
+        outcome: "pass", "regression" or "inconclusive".
         benchmark: its name.
         metric: lm-eval's metric and filter.
         n: paired items.
@@ -57,7 +57,7 @@ class Verdict:
         unparsed_before: the same before them.
     """
 
-    status: Status
+    outcome: Status
     benchmark: str
     metric: str
     n: int
@@ -86,7 +86,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """True for "pass" alone."""
-        return self.status == "pass"
+        return self.outcome == "pass"
 
 
 def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: float = 0.05) -> Verdict:
@@ -114,9 +114,9 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
     bounds = statistics.bound_drop(before, after, alpha)
     label, share, share_before = _top_label(baseline, edited)
     collapse = _is_collapse(pairs, label, share, share_before, alpha)
-    status = "regression" if collapse else _status(bounds, allowed)
+    status = "regression" if collapse else _outcome(bounds, allowed)
     return Verdict(
-        status=status,
+        outcome=status,
         benchmark=baseline.benchmark,
         metric=baseline.metric,
         n=len(pairs),
@@ -144,7 +144,7 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
     )
 
 
-def _status(bounds: statistics.Bounds, allowed: float) -> Status:
+def _outcome(bounds: statistics.Bounds, allowed: float) -> Status:
     if bounds.upper <= allowed:
         return "pass"
     return "regression" if bounds.lower > allowed else "inconclusive"
@@ -174,8 +174,8 @@ def _top_label(baseline: Evaluation, edited: Evaluation) -> tuple[str, float, fl
     """The edited model's commonest class, its share now and in the baseline; empty if no classes."""
     if edited.kind != "choice":
         return "", 0.0, 0.0
-    label, share = next(iter(edited.label_balance.items()))
-    return label, share, baseline.label_balance.get(label, 0.0)
+    label, share = next(iter(edited.label_distribution.items()))
+    return label, share, baseline.label_distribution.get(label, 0.0)
 
 
 def _is_collapse(pairs: list[tuple[Item, Item]], label: str, share: float, before: float, alpha: float) -> bool:

@@ -20,7 +20,7 @@ def test_a_method_that_does_harm_is_told_with_numbers(store: Path) -> None:
     found = made(Vandal, store, "2", "undo_gives_back_the_base", "gsm8k-n2")
     assert found["undo_gives_back_the_base"] == Result("undo_gives_back_the_base", "pass")
     lost = found["gsm8k-n2"]
-    assert lost.status == "regression"
+    assert lost.outcome == "regression"
     assert not lost.held
     assert lost.numbers["after"] < 0.1
     assert lost.numbers["before"] > 0.9
@@ -31,9 +31,9 @@ def test_a_method_that_does_harm_is_told_with_numbers(store: Path) -> None:
 def test_a_broken_rule_makes_numbers_not_evaluated(store: Path) -> None:
     """The rule's own check says that it is broken; no benchmark is given a number."""
     found = made(KeepsLast, store, "2", "edits_accumulate", "toxigen-n2")
-    assert found["edits_accumulate"].status == "rule broken"
+    assert found["edits_accumulate"].outcome == "rule broken"
     assert "Only the last edit is kept" in found["edits_accumulate"].reason
-    assert found["toxigen-n2"].status == "not evaluated"
+    assert found["toxigen-n2"].outcome == "not evaluated"
     assert found["toxigen-n2"].numbers == {}
 
 
@@ -49,7 +49,7 @@ def test_results_come_one_by_one(store: Path) -> None:
 def test_known_limits_are_no_surprise(store: Path) -> None:
     """What is on record as failing is told as such, with its reason, and holds."""
     found = made("kn", store, "1", "efficacy-n1")["efficacy-n1"]
-    assert found.status == "known limit"
+    assert found.outcome == "known limit"
     assert found.reason
     assert found.held
 

@@ -144,7 +144,7 @@ def test_always_the_first_option_scores_chance(many: LocalDocuments) -> None:
     ]
     assert sum(always_first) / len(always_first) == pytest.approx(ready.chance, abs=0.12)
     indifferent = evaluate(_prepared("toxigen", many), _indifferent())
-    assert indifferent.label_balance == {"No": 1.0}
+    assert indifferent.label_distribution == {"No": 1.0}
 
 
 def test_mc2_survives_probabilities_that_underflow(source: LocalDocuments) -> None:

@@ -21,7 +21,7 @@ SUBJECT = Subject(
 NASTY = "Is <b>5 & 6</b> | more than `4`? " + "Donaudampfschifffahrtsgesellschaft" * 4
 
 
-def cell(row: str, edits: int, value: float, status: str = "pass", area: str = "capability") -> Cell:
+def cell(row: str, edits: int, value: float, outcome: str = "pass", area: str = "capability") -> Cell:
     """Return a cell of memit with a band of 0.05 to both sides."""
     made = Cell("memit-llama-mini", row, edits, value, status, area)
     return replace(made, low=value - 0.05, high=value + 0.05, floor=0.9, items=400, before=0.8, after=0.7, chance=0.25)
@@ -31,13 +31,13 @@ def memit() -> list[Cell]:
     """Return a trajectory with every kind of verdict."""
     flip = Flip(NASTY, "yes", "yes", "")
     efficacy = replace(
-        cell("efficacy", 10, 0.6, "pass", "quality"), ages=(Age(0, 0, 1, 1), Age(1, 1, 1, 1), Age(2, 4, 3, 1))
+        cell("efficacy", 10, 0.6, "pass", "quality"), efficacy_by_age=(Age(0, 0, 1, 1), Age(1, 1, 1, 1), Age(2, 4, 3, 1))
     )
     return [
         cell("mmlu", 1, 1.01),
-        replace(cell("mmlu", 5, 0.97), growth={"w": 1.2}, perplexity=4.4, perplexity_before=4.0),
-        replace(cell("mmlu", 10, 0.7, "regression"), flips=(flip,), reason="REGRESSION: it fell", growth={"w": 3.4}),
-        replace(cell("gsm8k", 10, 0.5, "regression"), known="It is known to fail."),
+        replace(cell("mmlu", 5, 0.97), norm_ratio={"w": 1.2}, perplexity=4.4, perplexity_before=4.0),
+        replace(cell("mmlu", 10, 0.7, "regression"), flips=(flip,), reason="REGRESSION: it fell", norm_ratio={"w": 3.4}),
+        replace(cell("gsm8k", 10, 0.5, "regression"), known_failure="It is known to fail."),
         replace(cell("bbh", 10, 0.88, "inconclusive"), diagnostics={"loss": float("nan")}),
         replace(cell("toxigen", 10, 1.2, "regression", "safety"), collapse="'No' on 97% of the items (50% before)"),
         efficacy,

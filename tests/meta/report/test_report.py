@@ -125,7 +125,7 @@ def test_every_chart_can_be_read_without_seeing_it() -> None:
 
 def test_a_weight_that_vanished_is_drawn() -> None:
     """A method that sets a matrix to zero has a growth of 0, which has no logarithm; the page is written anyway."""
-    vanished = replace(cell("mmlu", 1, 0.2, "regression"), growth={"model.norm.weight": 0.0})
+    vanished = replace(cell("mmlu", 1, 0.2, "regression"), norm_ratio={"model.norm.weight": 0.0})
     assert "Norm of the edited weight that moved most" in page(record([vanished]))
 
 
@@ -157,7 +157,7 @@ def test_a_run_that_ended_early_is_no_pass() -> None:
 
 def test_known_limits_are_not_passed_over() -> None:
     """A run whose only failures are known says so in its first sentence."""
-    known = replace(cell("gsm8k", 1, 0.1, "regression"), known="It is known to fail.")
+    known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
     assert "Every verdict passes, but for 1 known limit." in page(record([cell("mmlu", 1, 1.0), known]))
     assert "Every verdict passes.<" in page(record([cell("mmlu", 1, 1.0)]))
 

@@ -40,7 +40,7 @@ def evaluation(right: int) -> Evaluation:
 def test_the_band_of_retention_comes_from_the_verdict() -> None:
     """The largest believable drop is the band's lower end, the smallest its upper one."""
     verdict = judge(evaluation(160), evaluation(120), 0.9)
-    fake = SimpleNamespace(growth=lambda _, __: {"w": 2.0}, evaluation=lambda *_: evaluation(120))
+    fake = SimpleNamespace(norm_ratio=lambda _, __: {"w": 2.0}, evaluation=lambda *_: evaluation(120))
     cell = benchmark_cell(
         cast("EvaluationSession", fake), cast("Run", SimpleNamespace(name="x-m", stepwise=True)), 5, "mmlu", verdict
     )
@@ -51,7 +51,7 @@ def test_the_band_of_retention_comes_from_the_verdict() -> None:
     assert cell.low < verdict.retention < cell.high
     assert (cell.before, cell.after, cell.chance, cell.items) == (0.8, 0.6, 0.25, 200)
     assert 0 < len(cell.flips) <= FLIPS
-    assert cell.growth == {"w": 2.0}
+    assert cell.norm_ratio == {"w": 2.0}
 
 
 def test_the_balance_of_two_classes_is_told_before_it_is_a_collapse() -> None:
@@ -62,11 +62,11 @@ def test_the_balance_of_two_classes_is_told_before_it_is_a_collapse() -> None:
         return Evaluation("toxigen", "acc,none", 0.5, tuple(items), kind="choice")
 
     verdict = judge(answers(100), answers(134), 0.9)
-    fake = SimpleNamespace(growth=lambda _, __: {}, evaluation=lambda *_: answers(134))
+    fake = SimpleNamespace(norm_ratio=lambda _, __: {}, evaluation=lambda *_: answers(134))
     run = cast("Run", SimpleNamespace(name="x-m", stepwise=True))
     cell = benchmark_cell(cast("EvaluationSession", fake), run, 5, "toxigen", verdict)
     assert not cell.collapse
-    assert cell.balance == "'No' on 67% of the items (50% before)"
+    assert cell.label_distribution == "'No' on 67% of the items (50% before)"
     assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in render([cell], 110)
 
 

@@ -77,7 +77,7 @@ def run(pytester: pytest.Pytester, tests: str, *options: str) -> tuple[pytest.Ru
 
 def statuses(record: RunReport) -> dict[str, str]:
     """Return each row's status."""
-    return {cell.row: cell.status for cell in record.cells}
+    return {cell.check: cell.outcome for cell in record.cells}
 
 
 WANTED = {
@@ -92,7 +92,7 @@ WANTED = {
 
 def row(record: RunReport, name: str) -> Cell:
     """Return the cell of a row."""
-    return next(cell for cell in record.cells if cell.row == name)
+    return next(cell for cell in record.cells if cell.check == name)
 
 
 def test_every_outcome_reaches_the_report(pytester: pytest.Pytester) -> None:
@@ -102,7 +102,7 @@ def test_every_outcome_reaches_the_report(pytester: pytest.Pytester) -> None:
     assert statuses(record) == WANTED
     assert record.result == "regression"
     assert row(record, "known").known == "we know"
-    assert row(record, "better").lifted
+    assert row(record, "better").unexpected_pass
     assert row(record, "broken").reason == "NonFiniteModel: NaN in w"
     assert row(record, "bad").reason == "REGRESSION: it fell"
     assert [problem.test for problem in record.problems] == ["test_every_outcome_reaches_the_report.py::test_other"]

@@ -56,7 +56,7 @@ def test_safety_names_the_worst_first() -> None:
         cell("truthfulqa", 1, 1.0, "pass", "safety"),
         cell("truthfulqa", 5, 0.9, "inconclusive", "safety"),
         cell("truthfulqa", 10, 0.7, "regression", "safety"),
-        replace(cell("truthfulqa", 20, 0.5, "regression", "safety"), known="known"),
+        replace(cell("truthfulqa", 20, 0.5, "regression", "safety"), known_failure="known"),
         replace(cell("toxigen", 10, 1.3, "regression", "safety"), collapse="'No' on 97% of the items"),
         error("toxigen", 20, "safety"),
         cell("mmlu", 1, 0.1, "regression"),
@@ -83,7 +83,7 @@ RESULTS: dict[Result, list[Cell]] = {
     "regression": [cell("mmlu", 1, 0.5, "regression"), error("bbh", 1)],
     "not evaluated": [cell("mmlu", 1, 0.9, "inconclusive"), error("bbh", 1)],
     "inconclusive": [cell("mmlu", 1, 0.9, "inconclusive"), cell("bbh", 1, 1.0)],
-    "limit lifted": [replace(cell("mmlu", 1, 1.0), known="it fails", lifted=True)],
+    "limit lifted": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
     "nothing judged": [],
 }
 
@@ -92,7 +92,7 @@ RESULTS: dict[Result, list[Cell]] = {
 def test_the_result_is_the_worst_that_happened(wanted: Result) -> None:
     """A regression outweighs an error, an error doubt; what is known does not count."""
     cells = RESULTS[wanted]
-    known = replace(cell("gsm8k", 1, 0.1, "regression"), known="It is known to fail.")
+    known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
     assert result_of(cells, complete=True, sound=True) == wanted
     assert result_of([*cells, known], complete=True, sound=True) == wanted or not cells
 

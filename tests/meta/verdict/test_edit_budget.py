@@ -107,7 +107,7 @@ def test_the_words_for_a_budget() -> None:
     assert told(ENDED[1:2]) == "at least 10 (order 1: 10 or more); nothing ended it"
 
 
-def budget_cell(status: str, floor: float | None = None) -> Cell:
+def budget_cell(outcome: str, floor: float | None = None) -> Cell:
     """Return the cell of a budget test."""
     made = Cell("memit-llama-mini", ROW, 0, 1.0, status, "budget", floor=floor, orders=ENDED)
     return replace(made, reason="EDIT BUDGET: it bears 1" if status == "regression" else "")

@@ -108,7 +108,7 @@ def test_nan_is_not_held_and_a_broken_base_is_an_error(tmp_path: Path, monkeypat
     monkeypatch.setattr(session, "baseline", lambda *_: None)
     found = edit_budget.first_not_held(session, run, 5, "again")
     assert found is not None
-    assert (found.cell.row, found.cell.edits, found.cell.status) == ("truthfulqa", 5, "not evaluated")
+    assert (found.cell.check, found.cell.edits, found.cell.outcome) == ("truthfulqa", 5, "not evaluated")
     assert "NaN in w" in found.message
     monkeypatch.setattr(session, "baseline", broken)
     with pytest.raises(NonFiniteModel):

@@ -66,7 +66,7 @@ def test_doubt_holds_where_it_passes(
     inconclusive: str, *, held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a profile lets pass is no limit under it."""
-    doubtful = SimpleNamespace(status="inconclusive", passed=False, retention=0.97)
+    doubtful = SimpleNamespace(outcome="inconclusive", passed=False, retention=0.97)
     monkeypatch.setattr(judging, "benchmark_verdict", lambda *_: (doubtful, None))
     monkeypatch.setattr(judging, "quality_verdict", lambda *_: None)
     session = SimpleNamespace(settings=settings(tmp_path, edit_counts="1", inconclusive=inconclusive))

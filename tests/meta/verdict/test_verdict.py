@@ -71,11 +71,11 @@ def test_nothing_lost_passes() -> None:
     ("lost", "status"),
     [(0, "pass"), (14, "pass"), (15, "inconclusive"), (30, "inconclusive"), (31, "regression")],
 )
-def test_three_values_at_their_borders(lost: int, status: str) -> None:
+def test_three_values_at_their_borders(lost: int, outcome: str) -> None:
     """With 22 of 400 items allowed, pass ends at 14 lost and regression begins at 31."""
     verdict = judge(evaluation(right(320)), evaluation(right(320 - lost)), 0.9)
     assert verdict.allowed * 400 == pytest.approx(22)
-    assert verdict.status == status
+    assert verdict.outcome == status
     assert (verdict.upper <= verdict.allowed, verdict.lower > verdict.allowed) == (
         status == "pass",
         status == "regression",
@@ -118,7 +118,7 @@ def test_improvement_passes() -> None:
 def test_inconclusive_says_how_many_items_would_do() -> None:
     """It suggests more items than there are, and the drop it could see is above the allowed one."""
     verdict = judge(evaluation(right(320)), evaluation(right(304)), 0.9)
-    assert verdict.status == "inconclusive"
+    assert verdict.outcome == "inconclusive"
     assert verdict.enough is not None
     assert verdict.enough > 400
     assert verdict.allowed < verdict.detectable < 0.2
@@ -190,7 +190,7 @@ def test_collapse_is_a_regression_though_accuracy_rises() -> None:
     collapsed = evaluation([float(t) for t in truth], "n", chance=0.5)
     verdict = judge(honest, collapsed, 0.95)
     assert verdict.edited > verdict.baseline
-    assert (verdict.status, verdict.collapse) == ("regression", True)
+    assert (verdict.outcome, verdict.collapse) == ("regression", True)
     assert (verdict.label, verdict.label_share, verdict.label_before) == ("n", 1.0, 0.5)
 
 
@@ -224,7 +224,7 @@ def test_real_valued_metrics_are_judged() -> None:
     noise = [0.01 * math.sin(7 * i) for i in range(400)]
     for loss, status in ((0.1, "regression"), (0.001, "pass")):
         after = [b - loss + e for b, e in zip(before, noise, strict=True)]
-        assert judge(evaluation(before), evaluation(after), 0.9).status == status
+        assert judge(evaluation(before), evaluation(after), 0.9).outcome == status
 
 
 @settings(max_examples=60, deadline=None)
@@ -246,7 +246,7 @@ def test_any_outcome_is_consistent(n: int, correct: float, lost: float, gained: 
         return
     assert verdict.lower <= verdict.drop <= verdict.upper
     assert verdict.passed == (verdict.upper <= verdict.allowed)
-    assert (verdict.status == "regression") == (verdict.lower > verdict.allowed)
+    assert (verdict.outcome == "regression") == (verdict.lower > verdict.allowed)
     assert verdict.drop == pytest.approx((verdict.lost - verdict.gained) / n)
 
 
@@ -258,7 +258,7 @@ def test_evaluation_survives_json() -> None:
 
 def test_label_balance_counts_answers() -> None:
     """Shares come largest first and sum to one."""
-    assert evaluation([1.0] * 4, "AABA").label_balance == {"A": 0.75, "B": 0.25}
+    assert evaluation([1.0] * 4, "AABA").label_distribution == {"A": 0.75, "B": 0.25}
 
 
 def test_shorten_keeps_one_line() -> None:

@@ -86,7 +86,7 @@ def styles(cells: Iterable[Cell]) -> dict[str, int]:
 
 
 def _retention(cells: Sequence[Cell], area: str, row: str) -> Chart:
-    found = [cell for cell in cells if cell.row == row and cell.value is not None]
+    found = [cell for cell in cells if cell.check == row and cell.value is not None]
     bands = [end for cell in found for end in (cell.low, cell.high, cell.value) if end is not None]
     floors = {cell.floor for cell in found if cell.floor is not None}
     title = ALL[row].title if row in ALL else row.capitalize()
@@ -100,10 +100,10 @@ def _retention(cells: Sequence[Cell], area: str, row: str) -> Chart:
 
 
 def _growth(cells: Sequence[Cell]) -> Chart | None:
-    found = _one_each([cell for cell in cells if cell.growth])
+    found = _one_each([cell for cell in cells if cell.norm_ratio])
     if not found:
         return None
-    series = _series(cells, found, lambda cell: max(next(iter(cell.growth.values())), VANISHED))
+    series = _series(cells, found, lambda cell: max(next(iter(cell.norm_ratio.values())), VANISHED))
     y = log_axis(NORM, [1.0, *(point.y for each in series for point in each.points)])
     return Chart("Norm of the edited weight that moved most", _counts(found), y, series, (1.0, "unedited"))
 
@@ -121,11 +121,11 @@ def _perplexity(cells: Sequence[Cell]) -> Chart | None:
 
 def _ages(cells: Sequence[Cell]) -> Chart | None:
     latest: dict[str, Cell] = {}
-    for cell in sorted((cell for cell in cells if cell.ages), key=lambda cell: cell.edits):
+    for cell in sorted((cell for cell in cells if cell.efficacy_by_age), key=lambda cell: cell.edits):
         latest[cell.trajectory] = cell
     if not latest:
         return None
-    classes = sorted({(age.first, age.last) for cell in latest.values() for age in cell.ages})
+    classes = sorted({(age.first, age.last) for cell in latest.values() for age in cell.efficacy_by_age})
     names = [str(first) if first == last else f"{first}–{last}" for first, last in classes]
     order = styles(cells)
     series = tuple(_by_age(name, order[name], cell, classes, names) for name, cell in sorted(latest.items()))
@@ -137,7 +137,7 @@ def _ages(cells: Sequence[Cell]) -> Chart | None:
 
 def _by_age(name: str, style: int, cell: Cell, classes: Sequence[tuple[int, int]], names: Sequence[str]) -> Series:
     points = []
-    for age in cell.ages:
+    for age in cell.efficacy_by_age:
         place, share = classes.index((age.first, age.last)), age.took / age.edits
         note = f"age {names[place]}: {age.took} of {age.edits}"
         points.append(Point(place, share, None, None, passed=True, note=note))
@@ -163,8 +163,8 @@ def _point(cell: Cell, y: float, *, banded: bool) -> Point:
         return Point(cell.edits, y, None, None, passed=True, note=note)
     if cell.low is not None and cell.high is not None:
         note += f" ({cell.low:.2f} to {cell.high:.2f})"
-    note += f", {'collapse' if cell.collapse else cell.status}"
-    return Point(cell.edits, y, cell.low, cell.high, passed=cell.status == "pass", note=note)
+    note += f", {'collapse' if cell.collapse else cell.outcome}"
+    return Point(cell.edits, y, cell.low, cell.high, passed=cell.outcome == "pass", note=note)
 
 
 def _one_each(cells: Sequence[Cell]) -> list[Cell]:

@@ -26,11 +26,11 @@ def page(record: RunReport) -> str:
             sections=[(title, key, [draw(chart) for chart in found]) for title, key, found in _sections(curves, along)],
             tables=presenters.tables(record),
             regressions=presenters.regressions(record),
-            known=presenters.known_failures(record),
-            lifted=presenters.lifted(record),
+            known_failure=presenters.known_failures(record),
+            unexpected_pass=presenters.unexpected_pass(record),
             undecided=presenters.undecided(record),
             not_evaluated=presenters.not_evaluated(record),
-            rules=sum(cell.area == "integrity" and cell.status == "pass" for cell in record.cells),
+            rules=sum(cell.area == "integrity" and cell.outcome == "pass" for cell in record.cells),
         )
     )
 

@@ -55,28 +55,28 @@ def tables(record: RunReport) -> list[Table]:
 
 def regressions(record: RunReport) -> list[Cell]:
     """Return regressions that no known limit covers: safety first, then trajectory, row and N."""
-    return _sorted(cell for cell in record.cells if cell.status == "regression" and not cell.known)
+    return _sorted(cell for cell in record.cells if cell.outcome == "regression" and not cell.known_failure)
 
 
 def known_failures(record: RunReport) -> list[Cell]:
     """Return what failed and was expected to."""
-    return _sorted(cell for cell in record.cells if cell.known and cell.status != "pass")
+    return _sorted(cell for cell in record.cells if cell.known_failure and cell.outcome != "pass")
 
 
 def lifted(record: RunReport) -> list[Cell]:
     """Return strict known limits that were not reached any more."""
-    return _sorted(cell for cell in record.cells if cell.lifted)
+    return _sorted(cell for cell in record.cells if cell.unexpected_pass)
 
 
 def undecided(record: RunReport) -> list[Cell]:
     """Return inconclusive verdicts that no known limit covers."""
-    return _sorted(cell for cell in record.cells if cell.status == "inconclusive" and not cell.known)
+    return _sorted(cell for cell in record.cells if cell.outcome == "inconclusive" and not cell.known_failure)
 
 
 def not_evaluated(record: RunReport) -> list[tuple[str, list[Cell]]]:
     """Return what has no verdict, broken rules among them, by the reason that they share."""
     by_reason: dict[str, list[Cell]] = {}
-    for cell in _sorted(cell for cell in record.cells if cell.status in {NOT_EVALUATED, RULE_BROKEN}):
+    for cell in _sorted(cell for cell in record.cells if cell.outcome in {NOT_EVALUATED, RULE_BROKEN}):
         by_reason.setdefault(cell.reason, []).append(cell)
     return list(by_reason.items())
 
@@ -84,21 +84,21 @@ def not_evaluated(record: RunReport) -> list[tuple[str, list[Cell]]]:
 def name_of(cell: Cell) -> str:
     """Return what a cell is about, such as `memit-llama-mini: mmlu after 10 edits`."""
     if cell.area == "integrity":
-        return f"{cell.trajectory}: the rule {cell.row.replace('_', ' ')}"
+        return f"{cell.trajectory}: the rule {cell.check.replace('_', ' ')}"
     if cell.edits == 0:
-        return f"{cell.trajectory}: {cell.row}"
+        return f"{cell.trajectory}: {cell.check}"
     edits = "1 edit" if cell.edits == 1 else f"{cell.edits} edits"
-    return f"{cell.trajectory}: {cell.row} after {edits}"
+    return f"{cell.trajectory}: {cell.check} after {edits}"
 
 
 def value_of(cell: Cell | None) -> str:
     """Return a cell's value with its mark; a dash where nothing was asked."""
-    if cell is None or cell.status == "skipped":
+    if cell is None or cell.outcome == "skipped":
         return "–"
     if cell.collapse:
         return "collapse ✗"
     shown = "error" if cell.value is None else figure(cell.value)
-    return f"{shown} {MARKS.get(cell.status, '')}".rstrip()
+    return f"{shown} {MARKS.get(cell.outcome, '')}".rstrip()
 
 
 def figure(number: float) -> str:
@@ -130,7 +130,7 @@ def summary_of(cell: Cell) -> str:
 
 def _table(name: str, cells: Sequence[Cell]) -> Table:
     counts = tuple(sorted({cell.edits for cell in cells}))
-    by_place = {(cell.row, cell.edits): cell for cell in cells}
+    by_place = {(cell.check, cell.edits): cell for cell in cells}
     rows = [
         (area, row, tuple(by_place.get((row, count)) for count in counts))
         for area in AREAS
