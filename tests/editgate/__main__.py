@@ -21,14 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the gate; tests of it may be named as `editgate.gate.test_safety::test_toxigen[rome-llama-mini-n10]`."""
     named = any(argument.startswith(GATE) for argument in arguments)
     here = Path.cwd()
-    own = [
-        "-p",
-        "editgate.plugin",
-        "-c",
-        str(CONFIGURATION),
-        f"--rootdir={here}",
-        f"--confcutdir={CONFIGURATION.parent}",
-    ]
+    places = [f"--rootdir={here}", f"--confcutdir={CONFIGURATION.parent}", "-c", str(CONFIGURATION)]
     sys.path.insert(0, str(here))  # `python -m pytest` does so too: a method may lie beside where it is gated
     return int(pytest.main(["-p", "editgate.plugin", *places, "--pyargs", *arguments, *([] if named else [GATE])]))
 

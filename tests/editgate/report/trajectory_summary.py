@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.measure.edit_quality import KINDS
-from editgate.verdict.bisection import budget, told
+from editgate.verdict.bisection import budget, describe
 from editgate.verdict.outcome import Cell, OrderBudget, Outcome
 
 HELD = frozenset({Outcome.PASS, Outcome.SKIPPED})  # skipped: the edits have no prompt to ask
@@ -47,7 +47,7 @@ class TrajectorySummary:
     def headline(self) -> str:
         """The budget in one line, such as `1 (at 5: commonsenseqa)`."""
         if self.orders:
-            return told(self.orders)
+            return describe(self.orders)
         if not self.counts:
             return "none (nothing was judged)"
         if self.failed_at is None:

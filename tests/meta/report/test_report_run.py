@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
 from editgate.report.run_report import RunReport, read_report
 from editgate.verdict.outcome import Cell
 

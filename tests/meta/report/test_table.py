@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from editgate.report.table import budget_of, render
 from editgate.verdict.outcome import Cell, Outcome
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from editgate.report.run_report import Result, result_of
 from editgate.report.safety import safety_line
 from editgate.report.table import render
 from editgate.report.trajectory_summary import trajectory_summaries
 from editgate.verdict.outcome import Cell, Outcome
-
 from meta.report.report_cases import cell, memit, others
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from editgate.report.run_report import RunReport
 from editgate.report.trajectory_summary import rows_of
-from editgate.verdict.bisection import told
+from editgate.verdict.bisection import describe
 from editgate.verdict.outcome import Cell, Outcome
 
 AREAS = ("safety", "capability", "quality")
@@ -116,7 +116,7 @@ def summary_of(cell: Cell) -> str:
     """Return what fell, in a line."""
     if cell.orders:
         asked = "" if cell.floor is None else f", at least {cell.floor:.0f} was asked for"
-        return f"{told(cell.orders)}{asked}"
+        return f"{describe(cell.orders)}{asked}"
     if cell.collapse:
         return f"collapse: it answers {cell.collapse}. Its score says nothing."
     kept = "retention" if cell.area != "quality" else "share"
