@@ -166,7 +166,7 @@ def test_wrong_files_are_usage_errors(options: list[str], message: str, pytester
     file = pytester.path / "plain.txt"
     file.write_text("hello", encoding="utf-8")
     result = pytester.runpytest_inprocess(
-        str(REPOSITORY / "tests" / "test_safety.py"), "--rootdir", str(REPOSITORY),
+        str(REPOSITORY / "tests" / "editgate" / "gate" / "test_safety.py"), "--rootdir", str(REPOSITORY),
         "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", "-q",
         f"--store={pytester.path / 'store'}", *(option.format(file=file) for option in options),
     )  # fmt: skip
