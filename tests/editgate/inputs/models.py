@@ -15,8 +15,8 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from editgate.compat.transformers import hide_progress_bars
 from editgate.cache.store import digest_tensors, digest_text
+from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors
 from editgate.inputs.documents import HubDocuments, LocalDocuments, Source

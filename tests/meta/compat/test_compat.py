@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import editgate
 import editors
-import pytest
 from editgate.compat import require
 from editgate.errors import IncompatibleLibrary
 

@@ -10,16 +10,16 @@ import lm_eval.tasks
 import lm_eval.utils
 import pytest
 import torch
-from editgate.compat import lm_eval as compat
-from editgate.errors import IncompatibleLibrary
-from editgate.inputs.benchmarks import BENCHMARKS
-from editgate.inputs.documents import LocalDocuments
-from editgate.inputs.lm_tasks import load
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models import utils
 from lm_eval.models.huggingface import HFLM
 
+from editgate.compat import lm_eval as compat
+from editgate.errors import IncompatibleLibrary
+from editgate.inputs.benchmarks import BENCHMARKS
+from editgate.inputs.documents import LocalDocuments
+from editgate.inputs.lm_tasks import load
 from meta.support import toy
 
 TEMPLATE = Path(lm_eval.tasks.__file__).parent / "mmlu/default/_default_template_yaml"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
+from torch import nn
+
 from editgate.compat import transformers as compat
 from editgate.inference.backend import Completion
 from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.kv_cache import SINGLE_QUERY, fast_decode_attention
 from editgate.inference.select_backend import backend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
-from torch import nn
-
 from meta.support import toy
 
 RENAMED = 5, 24  # the release that renamed past_key_values
