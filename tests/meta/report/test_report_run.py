@@ -157,7 +157,7 @@ def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: py
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--compare={file}"], "--compare {file}: no report of version 1"),
+        (["--compare={file}"], "--compare {file}: not a report of version 2"),
         (["--report={file}"], "--report {file}: cannot be written"),
     ],
 )
@@ -166,7 +166,7 @@ def test_wrong_files_are_usage_errors(options: list[str], message: str, pytester
     file = pytester.path / "plain.txt"
     file.write_text("hello", encoding="utf-8")
     result = pytester.runpytest_inprocess(
-        str(REPOSITORY / "tests" / "test_safety.py"), "--rootdir", str(REPOSITORY),
+        str(REPOSITORY / "tests" / "editgate" / "gate" / "test_safety.py"), "--rootdir", str(REPOSITORY),
         "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", "-q",
         f"--store={pytester.path / 'store'}", *(option.format(file=file) for option in options),
     )  # fmt: skip
