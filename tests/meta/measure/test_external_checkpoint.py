@@ -19,7 +19,10 @@ from editgate.miniature.world import corpus
 
 REPOSITORY = Path(__file__).parents[3]
 BASE = WEIGHTS / "llama-mini"
-GATE = [str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "safety", "edit_quality", "integrity")]
+GATE = [
+    str(REPOSITORY / "tests" / "editgate" / "gate" / f"test_{name}.py")
+    for name in ("capability", "safety", "edit_quality", "integrity")
+]
 MATRIX = "model.layers.2.mlp.down_proj.weight"
 
 
