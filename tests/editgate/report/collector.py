@@ -8,12 +8,11 @@ from dataclasses import replace
 import pytest
 
 from editgate.measure.items import shorten
-from editgate.verdict.outcome import NOT_EVALUATED, Cell, Inconclusive, Regression, noted, placed
+from editgate.verdict.outcome import Cell, Inconclusive, Outcome, Regression, RuleBroken, noted_cells
 
 COULD_NOT = "could not evaluate: "
-RULE_BROKEN = "rule broken"
 SHOWN = 600  # characters of a reason
-OUTCOME = re.compile(rf"^(?:{Regression.__name__}|{Inconclusive.__name__}): ")  # the message says it better
+FAILURE = re.compile(rf"^(?:{Regression.__name__}|{Inconclusive.__name__}|{RuleBroken.__name__}): ")  # the text says it
 MODULES = re.compile(r"^(?:\w+\.)+(?=\w+:)")
 
 
@@ -38,7 +37,7 @@ class Collector:
 
     def add(self, report: pytest.TestReport) -> None:
         """Take what a report says; every test gives up to three of them."""
-        known = [*noted(report), *placed(report)]
+        known = noted_cells(report)
         ended = report.when == "call" or (report.when == "setup" and not report.passed)
         if ended:
             self.finished.add(report.nodeid)
@@ -57,7 +56,7 @@ def reason(report: pytest.TestReport) -> str:
     """Return why a test failed, without the traceback and without the exception's module."""
     crash = getattr(report.longrepr, "reprcrash", None)
     told = MODULES.sub("", crash.message if crash else report.longreprtext).strip()
-    return OUTCOME.sub("", told)
+    return FAILURE.sub("", told)
 
 
 def _finished(cell: Cell, report: pytest.TestReport) -> Cell:
@@ -66,17 +65,24 @@ def _finished(cell: Cell, report: pytest.TestReport) -> Cell:
     strict = re.match(r"\[XPASS\(strict\)\] ?(.*)", report.longreprtext, re.DOTALL) if report.failed else None
     known = strict[1] if strict else known
     told = "" if strict or report.passed else _told(report)
-    status = _outcome(cell, report)
-    return replace(cell, test=report.nodeid, known_failure=known.strip(), unexpected_pass=strict is not None, outcome=status, reason=told)
+    return replace(
+        cell,
+        test=report.nodeid,
+        outcome=_outcome(cell, report),
+        reason=told,
+        known_failure=known.strip(),
+        unexpected_pass=strict is not None,
+        fails=report.failed,
+    )
 
 
-def _outcome(cell: Cell, report: pytest.TestReport) -> str:
+def _outcome(cell: Cell, report: pytest.TestReport) -> Outcome:
     if report.failed and report.when != "call":
-        return NOT_EVALUATED
+        return Outcome.NOT_EVALUATED
     if report.skipped and not hasattr(report, "wasxfail"):
-        return "skipped"
+        return Outcome.SKIPPED
     if cell.area == "integrity":
-        return RULE_BROKEN if report.failed else "pass"
+        return Outcome.RULE_BROKEN if report.failed else Outcome.PASS
     return cell.outcome
 
 

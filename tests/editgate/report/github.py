@@ -10,12 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from editgate.report.collector import RULE_BROKEN
 from editgate.report.run_report import RunReport, read_report
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
+from editgate.verdict.outcome import Cell, Outcome
 
 SHOWN = 5
-ORDER = ("regression", RULE_BROKEN, NOT_EVALUATED, "inconclusive")  # the worst first
+ORDER = (Outcome.REGRESSION, Outcome.RULE_BROKEN, Outcome.NOT_EVALUATED, Outcome.INCONCLUSIVE)  # the worst first
 ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 
 

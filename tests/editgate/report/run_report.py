@@ -9,15 +9,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from editgate.errors import ConfigError
-from editgate.report.collector import RULE_BROKEN
-from editgate.verdict.outcome import NOT_EVALUATED, Cell, OrderBudget
+from editgate.verdict.outcome import Cell, OrderBudget, Outcome
 
 Result = Literal[
     "pass",
     "regression",
     "not evaluated",
     "inconclusive",
-    "limit lifted",
+    "unexpected pass",
     "other failures",
     "incomplete",
     "nothing judged",
@@ -126,14 +125,14 @@ def result_of(cells: Sequence[Cell], *, complete: bool, sound: bool) -> Result:
         sound: no test outside the gate failed.
     """
     found = {cell.outcome for cell in cells if not cell.known_failure}
-    if "regression" in found:
+    if Outcome.REGRESSION in found:
         return "regression"
-    if found & {NOT_EVALUATED, RULE_BROKEN}:
+    if found & {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}:
         return "not evaluated"
-    if "inconclusive" in found:
+    if Outcome.INCONCLUSIVE in found:
         return "inconclusive"
     if any(cell.unexpected_pass for cell in cells):
-        return "limit lifted"
+        return "unexpected pass"
     if not complete or not sound:
         return "other failures" if complete else "incomplete"
     return "pass" if any(cell.area != "integrity" and cell.value is not None for cell in cells) else "nothing judged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
+from editgate.verdict.outcome import Cell, Outcome
 
 COLLAPSE = "collapsed (one answer to nearly everything, which is not safety)"
 KNOWN = "has known limits"
@@ -22,10 +22,10 @@ def safety_phrases(cells: Iterable[Cell]) -> list[str]:
 
     Known limits are told too, last: what is known to be unsafe is unsafe.
     """
-    found = [cell for cell in cells if cell.area == "safety" and cell.outcome != "skipped"]
+    found = [cell for cell in cells if cell.area == "safety" and cell.outcome is not Outcome.SKIPPED]
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in found:
-        if cell.outcome != "pass":
+        if cell.outcome is not Outcome.PASS:
             groups.setdefault((_kind(cell), cell.trajectory), []).append(cell)
     order = sorted(groups, key=lambda group: (KINDS.index(group[0]), group[1]))
     phrases = [f"{name} {kind}: {_where(groups[kind, name])}" for kind, name in order]
@@ -36,13 +36,13 @@ def safety_phrases(cells: Iterable[Cell]) -> list[str]:
 
 
 def _kind(cell: Cell) -> str:
-    if cell.outcome == NOT_EVALUATED:
+    if cell.outcome == Outcome.NOT_EVALUATED:
         return "could not be evaluated"
     if cell.known_failure:
         return KNOWN
     if cell.collapse:
         return COLLAPSE
-    return "regressed" if cell.outcome == "regression" else "is inconclusive"
+    return "regressed" if cell.outcome is Outcome.REGRESSION else "is inconclusive"
 
 
 def _where(cells: list[Cell]) -> str:

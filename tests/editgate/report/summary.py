@@ -17,7 +17,7 @@ from editgate.report.compare import changes
 from editgate.report.run_report import RunReport, Subject, read_report
 from editgate.report.safety import safety_line
 from editgate.report.writer import Ended, check_writable, record_of, write
-from editgate.verdict.outcome import FINDING
+from editgate.verdict.outcome import FINDING_PROPERTY
 
 WIDTH = 110
 
@@ -50,7 +50,7 @@ class Summary:
         """Remember what became of the test."""
         self.ledger.add(report)
         if report.when == "call":
-            self.findings += [str(text) for name, text in report.user_properties if name == FINDING]
+            self.findings += [str(text) for name, text in report.user_properties if name == FINDING_PROPERTY]
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember why the run ended early."""

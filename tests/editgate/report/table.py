@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from editgate.report.trajectory_summary import budget_of, judged, rows_of, trajectory_summaries
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
+from editgate.verdict.outcome import Cell, Outcome
 
 __all__ = ["budget_of", "render"]
 
-MARKS = {"pass": "", "regression": " ✗", "inconclusive": " ?", NOT_EVALUATED: " !"}
+MARKS = {Outcome.PASS: "", Outcome.REGRESSION: " ✗", Outcome.INCONCLUSIVE: " ?", Outcome.NOT_EVALUATED: " !"}
 AREAS = ("safety", "capability", "quality")
 LEGEND = "retention after N edits: 1.00 keeps all of the lead over guessing; ✗ regression  ? inconclusive"
 CHANGED = "what differs from the base, |ΔW| / |W|"  # of a model that was changed elsewhere
@@ -41,7 +41,9 @@ def _over_orders(cells: Iterable[Cell]) -> list[str]:
 
 def figure(cells: Sequence[Cell], row: str, count: int) -> str:
     """Return one cell as it is printed: the value and its mark, or a dash if there is none."""
-    found = [cell for cell in cells if cell.check == row and cell.edits == count and cell.outcome != "skipped"]
+    found = [
+        cell for cell in cells if cell.check == row and cell.edits == count and cell.outcome is not Outcome.SKIPPED
+    ]
     if not found:
         return "-"
     cell = found[-1]
@@ -76,7 +78,7 @@ def _legend(cells: Sequence[Cell]) -> list[str]:
     lines = [LEGEND]
     if any(cell.collapse for cell in cells):
         lines.append(COLLAPSED)
-    if any(cell.outcome == NOT_EVALUATED for cell in cells):
+    if any(cell.outcome == Outcome.NOT_EVALUATED for cell in cells):
         lines.append(ERROR)
     return lines
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.measure.edit_quality import KINDS
-from editgate.verdict.bisection import budget, told
-from editgate.verdict.outcome import NOT_EVALUATED, Cell, OrderBudget
+from editgate.verdict.bisection import budget, describe
+from editgate.verdict.outcome import Cell, OrderBudget, Outcome
 
-HELD = frozenset({"pass", "skipped"})  # skipped: the edits have no prompt to ask
-WORDS = {"regression": "", "inconclusive": " inconclusive", NOT_EVALUATED: " could not be evaluated"}
+HELD = frozenset({Outcome.PASS, Outcome.SKIPPED})  # skipped: the edits have no prompt to ask
+WORDS = {
+    Outcome.REGRESSION: "",
+    Outcome.INCONCLUSIVE: " inconclusive",
+    Outcome.NOT_EVALUATED: " could not be evaluated",
+}
 ORDER = (" collapsed", *WORDS.values(), " not run")
 
 
@@ -43,7 +47,7 @@ class TrajectorySummary:
     def headline(self) -> str:
         """The budget in one line, such as `1 (at 5: commonsenseqa)`."""
         if self.orders:
-            return told(self.orders)
+            return describe(self.orders)
         if not self.counts:
             return "none (nothing was judged)"
         if self.failed_at is None:
@@ -54,7 +58,9 @@ class TrajectorySummary:
 def rows_of(cells: Iterable[Cell]) -> list[str]:
     """Return the rows in the order of the table of benchmarks, whatever order the tests ran in."""
     known = [*ALL, *KINDS]
-    return sorted({cell.check for cell in cells}, key=lambda row: (known.index(row) if row in known else len(known), row))
+    return sorted(
+        {cell.check for cell in cells}, key=lambda row: (known.index(row) if row in known else len(known), row)
+    )
 
 
 def judged(cells: Iterable[Cell]) -> list[Cell]:
@@ -96,7 +102,7 @@ def _at_counts(name: str, cells: Sequence[Cell]) -> TrajectorySummary:
     counts = tuple(sorted({cell.edits for cell in found}))
     largest = budget_of(found)
     failed = next((count for count in counts if count > largest), None)
-    asked = {cell.check for cell in found if cell.outcome != NOT_EVALUATED}
+    asked = {cell.check for cell in found if cell.outcome != Outcome.NOT_EVALUATED}
     return TrajectorySummary(
         trajectory=name,
         counts=counts,
@@ -109,7 +115,7 @@ def _at_counts(name: str, cells: Sequence[Cell]) -> TrajectorySummary:
 
 
 def _broken(cells: Iterable[Cell]) -> tuple[str, ...]:
-    return tuple(cell.check for cell in cells if cell.area == "integrity" and cell.outcome != "pass")
+    return tuple(cell.check for cell in cells if cell.area == "integrity" and cell.outcome is not Outcome.PASS)
 
 
 def _short(cells: Sequence[Cell], count: int) -> list[str]:

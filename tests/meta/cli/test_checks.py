@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from editgate import Result, check_editor, checks_of
 from editgate.controls import KeepsLast, Vandal
 from editgate.errors import ConfigError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from editgate.scheduling import ByTrajectory
 
 RUNS = ("rome-llama-mini", "rrome-llama-mini", "memit-llama-mini")

@@ -10,6 +10,13 @@ from typing import cast
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
 from editgate.compat import lm_eval_quiet
 from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.inference.backend import Completion
@@ -22,13 +29,6 @@ from editgate.inference.select_backend import backend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.tokenize import PairTokenizer
 from editgate.measure.weight_changes import fingerprint
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
-from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
-
 from meta.support import toy
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "mistral")

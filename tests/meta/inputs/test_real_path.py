@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from editgate.inputs.models import MINIATURE
-from editgate.miniature.recipes import WEIGHTS
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from editgate.inputs.models import MINIATURE
+from editgate.miniature.recipes import WEIGHTS
 from meta.support import tiny_models as tiny
 from meta.support import toy
 

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from editgate.miniature.recipes import WEIGHTS
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from editgate.miniature.recipes import WEIGHTS
 
 REPOSITORY = Path(__file__).parents[3]
 GATE = tuple(

@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.evaluator import evaluate as lm_eval_evaluate
+from lm_eval.models.huggingface import HFLM
+from transformers import PreTrainedModel
+
 from editgate.compat import lm_eval_quick
 from editgate.errors import IntegrityError, NonFiniteModel
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
@@ -19,10 +23,6 @@ from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.lm_tasks import load
 from editgate.measure.evaluate import NOT_FOUND, Prepared, Shared, evaluate, prepare
 from editgate.measure.items import Evaluation, pair
-from lm_eval.evaluator import evaluate as lm_eval_evaluate
-from lm_eval.models.huggingface import HFLM
-from transformers import PreTrainedModel
-
 from meta.support import toy
 
 

@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from editgate.errors import ConfigError
 from editgate.report.compare import changes
 from editgate.report.html.page import page
 from editgate.report.markdown import markdown
 from editgate.report.run_report import read_report
 from editgate.report.writer import check_writable, write
-
 from meta.report.report_cases import NASTY, cell, memit, record
 
 

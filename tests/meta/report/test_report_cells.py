@@ -8,6 +8,11 @@ from typing import Any, cast
 
 import pytest
 import torch
+from editgate.verdict.cells import FLIPS, ages, benchmark_cell, most_moved, quality_cell
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
 from editgate.cache.store import Store
 from editgate.inputs.models import LoadedModel
 from editgate.measure import perplexity
@@ -18,13 +23,8 @@ from editgate.measure.session import EvaluationSession
 from editgate.report.html.scales import Axis, count_axis, linear_axis, log_axis
 from editgate.report.html.svg import COLORS, look_of
 from editgate.report.table import render
-from editgate.verdict.cells import FLIPS, ages, benchmark_cell, most_moved, quality_cell
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import judge
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import PreTrainedModel
-
 from editors import Edit
 from meta.support import toy
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from editgate.report.run_report import Result, result_of
 from editgate.report.safety import safety_line
 from editgate.report.table import render
 from editgate.report.trajectory_summary import trajectory_summaries
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
-
+from editgate.verdict.outcome import Cell, Outcome
 from meta.report.report_cases import cell, memit, others
 
 
 def error(row: str, edits: int, area: str = "capability") -> Cell:
     """Return a cell that could not be evaluated."""
-    return Cell("memit-llama-mini", row, edits, None, NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
+    return Cell("memit-llama-mini", row, edits, None, Outcome.NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
 
 
 def test_what_could_not_be_evaluated_ends_the_budget() -> None:
@@ -83,7 +83,7 @@ RESULTS: dict[Result, list[Cell]] = {
     "regression": [cell("mmlu", 1, 0.5, "regression"), error("bbh", 1)],
     "not evaluated": [cell("mmlu", 1, 0.9, "inconclusive"), error("bbh", 1)],
     "inconclusive": [cell("mmlu", 1, 0.9, "inconclusive"), cell("bbh", 1, 1.0)],
-    "limit lifted": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
+    "unexpected pass": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
     "nothing judged": [],
 }
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from editgate.errors import ConfigError
 from editgate.report.compare import changes
 from editgate.report.html.page import page
@@ -17,9 +20,6 @@ from editgate.verdict import edit_budget
 from editgate.verdict.bisection import Asked, asked, bisect, budget, told
 from editgate.verdict.edit_budget import ROW
 from editgate.verdict.outcome import Cell, Inconclusive, OrderBudget, Regression, ThresholdNotMet
-from hypothesis import given
-from hypothesis import strategies as st
-
 from meta.report import report_cases
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from torch import Tensor
+
 from editgate.errors import ConfigError, NonFiniteModel
 from editgate.inputs import edit_lists
-from editgate.inputs.benchmarks import asked_of
+from editgate.inputs.benchmarks import benchmarks_for
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from editgate.miniature.recipes import WEIGHTS
@@ -16,8 +18,6 @@ from editgate.options.profiles import COUNTS
 from editgate.report.run_report import read_report
 from editgate.verdict import edit_budget
 from editgate.verdict.edit_budget import asked_in_turn
-from torch import Tensor
-
 from editors import Edit
 from meta.support.settings_factory import miniature, settings
 
@@ -40,7 +40,7 @@ def test_options_that_contradict_are_refused(changes: dict[str, object], message
 
 def test_safety_is_asked_first() -> None:
     """What matters most comes first, everything that an ordinary run asks comes, and what is slow comes last."""
-    turn = asked_in_turn(asked_of(chat=False))
+    turn = asked_in_turn(benchmarks_for(chat=False))
     assert turn[:3] == ["truthfulqa", "truthfulqa_mc2", "toxigen"]
     assert set(turn[-3:]) == {"bbh", "gsm8k", "triviaqa"}
     assert len(turn) == len(set(turn)) == 8 + 3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from editgate.inputs.benchmarks import ALL
 from editgate.report.html.scales import Axis, class_axis, count_axis, linear_axis, log_axis
 from editgate.report.trajectory_summary import rows_of
-from editgate.verdict.outcome import Cell
+from editgate.verdict.outcome import Cell, Outcome
 
 EDITS = "edits applied (N, log scale)"
 RETENTION = "retention (1: all, 0: guessing)"
@@ -164,7 +164,7 @@ def _point(cell: Cell, y: float, *, banded: bool) -> Point:
     if cell.low is not None and cell.high is not None:
         note += f" ({cell.low:.2f} to {cell.high:.2f})"
     note += f", {'collapse' if cell.collapse else cell.outcome}"
-    return Point(cell.edits, y, cell.low, cell.high, passed=cell.outcome == "pass", note=note)
+    return Point(cell.edits, y, cell.low, cell.high, passed=cell.outcome is Outcome.PASS, note=note)
 
 
 def _one_each(cells: Sequence[Cell]) -> list[Cell]:

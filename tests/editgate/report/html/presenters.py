@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from editgate.report.collector import RULE_BROKEN
 from editgate.report.run_report import RunReport
 from editgate.report.trajectory_summary import rows_of
-from editgate.verdict.bisection import told
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
+from editgate.verdict.bisection import describe
+from editgate.verdict.outcome import Cell, Outcome
 
 AREAS = ("safety", "capability", "quality")
 BUDGET = "budget"
-MARKS = {"regression": "✗", "inconclusive": "?", NOT_EVALUATED: "!", RULE_BROKEN: "!"}
+MARKS = {Outcome.REGRESSION: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_EVALUATED: "!", Outcome.RULE_BROKEN: "!"}
 RESULTS = {
     "pass": "Every verdict passes.",
     "regression": "Something regressed that is no known limit.",
     "not evaluated": "Nothing regressed, but something could not be evaluated: this is no pass.",
     "inconclusive": "Nothing regressed, but some verdicts are inconclusive: too few items to say.",
-    "limit lifted": "A known limit is no longer reached: its file in thresholds/ is out of date.",
+    "unexpected pass": "A known limit is no longer reached: its file in thresholds/ is out of date.",
     "other failures": "Every verdict passes, but tests outside the gate failed.",
     "incomplete": "The run ended early: what ran passes, the rest is not known.",
     "nothing judged": "No benchmark was judged in this run.",
@@ -55,28 +54,28 @@ def tables(record: RunReport) -> list[Table]:
 
 def regressions(record: RunReport) -> list[Cell]:
     """Return regressions that no known limit covers: safety first, then trajectory, row and N."""
-    return _sorted(cell for cell in record.cells if cell.outcome == "regression" and not cell.known_failure)
+    return _sorted(cell for cell in record.cells if cell.outcome is Outcome.REGRESSION and not cell.known_failure)
 
 
 def known_failures(record: RunReport) -> list[Cell]:
     """Return what failed and was expected to."""
-    return _sorted(cell for cell in record.cells if cell.known_failure and cell.outcome != "pass")
+    return _sorted(cell for cell in record.cells if cell.known_failure and cell.outcome is not Outcome.PASS)
 
 
-def lifted(record: RunReport) -> list[Cell]:
+def unexpected_passes(record: RunReport) -> list[Cell]:
     """Return strict known limits that were not reached any more."""
     return _sorted(cell for cell in record.cells if cell.unexpected_pass)
 
 
 def undecided(record: RunReport) -> list[Cell]:
     """Return inconclusive verdicts that no known limit covers."""
-    return _sorted(cell for cell in record.cells if cell.outcome == "inconclusive" and not cell.known_failure)
+    return _sorted(cell for cell in record.cells if cell.outcome is Outcome.INCONCLUSIVE and not cell.known_failure)
 
 
 def not_evaluated(record: RunReport) -> list[tuple[str, list[Cell]]]:
     """Return what has no verdict, broken rules among them, by the reason that they share."""
     by_reason: dict[str, list[Cell]] = {}
-    for cell in _sorted(cell for cell in record.cells if cell.outcome in {NOT_EVALUATED, RULE_BROKEN}):
+    for cell in _sorted(cell for cell in record.cells if cell.outcome in {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}):
         by_reason.setdefault(cell.reason, []).append(cell)
     return list(by_reason.items())
 
@@ -93,7 +92,7 @@ def name_of(cell: Cell) -> str:
 
 def value_of(cell: Cell | None) -> str:
     """Return a cell's value with its mark; a dash where nothing was asked."""
-    if cell is None or cell.outcome == "skipped":
+    if cell is None or cell.outcome is Outcome.SKIPPED:
         return "–"
     if cell.collapse:
         return "collapse ✗"
@@ -117,7 +116,7 @@ def summary_of(cell: Cell) -> str:
     """Return what fell, in a line."""
     if cell.orders:
         asked = "" if cell.floor is None else f", at least {cell.floor:.0f} was asked for"
-        return f"{told(cell.orders)}{asked}"
+        return f"{describe(cell.orders)}{asked}"
     if cell.collapse:
         return f"collapse: it answers {cell.collapse}. Its score says nothing."
     kept = "retention" if cell.area != "quality" else "share"
