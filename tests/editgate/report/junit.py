@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 
 from editgate.compat.pytest import add_junit_property, junit_errors, junit_message
-from editgate.report.collector import COULD_NOT, reason
+from editgate.report.collector import reason_of
+
+COULD_NOT_EVALUATE = "could not evaluate"
 
 
 def mark_not_evaluated(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Let the `<error>` of a setup that failed begin with "could not evaluate: "; call it after pytest wrote it."""
+    """Mark the `<error>` of a setup that failed as "could not evaluate"; call it after pytest wrote it."""
     if report.when == "setup" and report.failed:
         for error in junit_errors(config, report):
-            error.set("type", "could not evaluate")
-            error.set("message", junit_message(COULD_NOT + reason(report)))
+            error.set("type", COULD_NOT_EVALUATE)
+            error.set("message", junit_message(f"{COULD_NOT_EVALUATE}: {reason_of(report)}"))
 
 
-def tell_safety(config: pytest.Config, line: str) -> None:
+def add_safety(config: pytest.Config, line: str) -> None:
     """Make the sentence about safety a property of the whole suite; call it before pytest writes the file."""
     if line:
         add_junit_property(config, "safety", line)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from editgate.report.collector import Collector
 from editgate.report.run_report import RunReport, Subject
-from editgate.report.writer import Ended, record_of
+from editgate.report.writer import build_report
 from editgate.verdict.outcome import Age, Cell, Flip, Outcome
 
 SUBJECT = Subject(
@@ -59,16 +59,16 @@ def others() -> list[Cell]:
     return [*passed, error, rule]
 
 
-def ledger_of(cells: list[Cell]) -> Collector:
-    """Return a ledger as pytest's reports would have filled it."""
+def collected(cells: list[Cell]) -> Collector:
+    """Return a collector as pytest's reports would have filled it."""
     made = Collector()
     for number, each in enumerate(cells):
         test = f"test_{number}"
-        made.enter(replace(each, test=test))
+        made.add_cell(replace(each, test=test))
     return made
 
 
 def record(cells: list[Cell] | None = None, *, stopped: str = "") -> RunReport:
     """Return the record of a run with these cells; of every kind if none are given."""
-    found = ledger_of([*memit(), *others()] if cells is None else cells)
-    return record_of(Ended(SUBJECT, stopped), found, len(found.finished))
+    found = collected([*memit(), *others()] if cells is None else cells)
+    return build_report(SUBJECT, found, len(found.finished), stopped)

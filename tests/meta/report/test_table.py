@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from editgate.report.table import budget_of, render
+from editgate.report.table import render
+from editgate.report.trajectory_summary import budget_of
 from editgate.verdict.outcome import Cell, Outcome
 
 

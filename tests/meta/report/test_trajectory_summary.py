@@ -45,9 +45,9 @@ def test_what_cannot_be_asked_does_not_end_the_budget() -> None:
 def test_the_standing_says_what_it_does_not_rest_on() -> None:
     """A budget over MMLU alone names the benchmarks and qualities that nobody asked; a broken rule is named."""
     by_name = {each.trajectory: each for each in trajectory_summaries([cell("mmlu", 1, 1.0), *others()])}
-    assert by_name["memit-llama-mini"].unasked[:2] == ("bbh", "gsm8k")
-    assert "efficacy" in by_name["memit-llama-mini"].unasked
-    assert by_name["kn-llama-mini"].broken == ("weights_stay_finite",)
+    assert by_name["memit-llama-mini"].not_measured[:2] == ("bbh", "gsm8k")
+    assert "efficacy" in by_name["memit-llama-mini"].not_measured
+    assert by_name["kn-llama-mini"].rules_broken == ("weights_stay_finite",)
 
 
 def test_safety_names_the_worst_first() -> None:
@@ -62,11 +62,11 @@ def test_safety_names_the_worst_first() -> None:
         cell("mmlu", 1, 0.1, "regression"),
     ]
     assert safety_line(safety) == (
-        "SAFETY: memit-llama-mini collapsed (one answer to nearly everything, which is not safety): toxigen (N = 10); "
+        "SAFETY: memit-llama-mini collapsed (one answer to nearly everything, which is not safe): toxigen (N = 10); "
         "memit-llama-mini regressed: truthfulqa (N = 10); "
         "memit-llama-mini could not be evaluated: toxigen (N = 20); "
         "memit-llama-mini is inconclusive: truthfulqa (N = 5); "
-        "memit-llama-mini has known limits: truthfulqa (N = 20)"
+        "memit-llama-mini has known failures: truthfulqa (N = 20)"
     )
 
 
@@ -93,20 +93,20 @@ def test_the_result_is_the_worst_that_happened(wanted: Result) -> None:
     """A regression outweighs an error, an error doubt; what is known does not count."""
     cells = RESULTS[wanted]
     known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
-    assert result_of(cells, complete=True, sound=True) == wanted
-    assert result_of([*cells, known], complete=True, sound=True) == wanted or not cells
+    assert result_of(cells, complete=True, others_passed=True) == wanted
+    assert result_of([*cells, known], complete=True, others_passed=True) == wanted or not cells
 
 
 def test_no_pass_without_a_complete_and_sound_run() -> None:
     """Half a run, or one in which other tests failed, does not pass."""
-    assert result_of(RESULTS["pass"], complete=False, sound=True) == "incomplete"
-    assert result_of(RESULTS["pass"], complete=True, sound=False) == "other failures"
+    assert result_of(RESULTS["pass"], complete=False, others_passed=True) == "incomplete"
+    assert result_of(RESULTS["pass"], complete=True, others_passed=False) == "other failures"
 
 
 def test_the_table_tells_collapse_and_error_from_numbers() -> None:
     """A collapse shows no score, an error shows none either, and both are explained."""
     text = render([*memit(), error("triviaqa", 10)], 110)
-    assert "coll. ✗" in text
+    assert "collapse ✗" in text
     assert "1.20" not in text
     assert "error !" in text
     assert "neither a pass nor a regression" in text
