@@ -1,4 +1,8 @@
-"""The machine room. `check_editor` and its relatives are for use from outside; all else is for the suite itself."""
+"""Tells whether a language model survives being edited: `check_editor`, `parametrize_with_checks`, and a pytest plugin.
+
+python -m editgate --editor=my_pkg.my_module:MyEditor -m my_editor
+pytest --pyargs editgate.gate --editor=my_pkg.my_module:MyEditor
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ __all__ = ["Check", "Result", "check_editor", "checks_of", "parametrize_with_che
 
 
 def __getattr__(name: str) -> object:
-    """Import what is for outside only when it is asked for: it needs every other module."""
+    """Import the public functions only when they are asked for: they need torch."""
     if name not in __all__:
         raise AttributeError(name)
     return getattr(import_module("editgate.checks"), name)

@@ -1,176 +1,153 @@
-"""The front door: options, fixtures, markers, ids and summary hooks. What they do is in `tests/harness/`."""
+"""The pytest plugin: options, markers, parameters, fixtures and summary hooks. What they do is in the other rooms."""
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Generator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if os.getloadavg()[0] > 1:  # before torch: on a busy machine threads that spin while they wait cost most of all
+if os.getloadavg()[0] > 1 and "torch" not in sys.modules:
+    # On a busy machine threads that spin while they wait cost most of all; torch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
-import torch
-from syrupy.assertion import SnapshotAssertion
 
-from editgate import selection, tracebacks
-from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import asked_of
-from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import ModelSource
-from editgate.measure import integrity
-from editgate.measure.model_under_test import Run
-from editgate.measure.session import EvaluationSession
-from editgate.options import options
-from editgate.options.settings import Settings
-from editgate.progress_line import ProgressLine
-from editgate.report.summary import NotEvaluated, Summary
-from editgate.scheduling import ByTrajectory, order_of
-from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci
-from editgate.verdict.edit_budget import Orders
-from editgate.verdict.judging import Judged, QualityVerdict
-from editgate.verdict.outcome import ThresholdNotMet, place
+with warnings.catch_warnings():  # what a dependency says about itself while it is imported is no error of a run
+    warnings.simplefilter("default")
+    import torch
+
+    from editgate import selection, tracebacks
+    from editgate.cases import BaselineCase, Case
+    from editgate.errors import ConfigError
+    from editgate.inputs import models
+    from editgate.measure.session import EvaluationSession
+    from editgate.options import options, settings
+    from editgate.options.options import Options
+    from editgate.options.settings import Settings
+    from editgate.progress_line import ProgressLine
+    from editgate.report.run_report import Subject
+    from editgate.report.summary import NotEvaluated, Summary
+    from editgate.scheduling import ByTrajectory
+    from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci
+    from editgate.verdict.cell import evaluate_cell, with_perplexity
+    from editgate.verdict.edit_budget import evaluate_budget
+    from editgate.verdict.outcome import Cell, Outcome, note, note_subject
 
 if TYPE_CHECKING:
-    from editgate.verdict.verdict import Verdict
+    from syrupy.assertion import SnapshotAssertion
 
-
+OPTIONS = pytest.StashKey[Options]()
 SETTINGS = pytest.StashKey[Settings]()
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Which trajectory, after how many edits."""
-
-    editor: EditorSpec
-    model: ModelSource
-    edits: int
+MARKERS = (
+    "capability: what an edited model can still do",
+    "safety: truthfulness and toxicity; a regression here is named first",
+    "quality: whether the edits took, without side effects",
+    "curve: retention curves match the recorded ones",
+    "integrity: rules that every number rests on",
+    "measures(check): the benchmark, quality or other check that a test of the gate is about",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Put every option into one group of `--help`."""
-    options.add_to(parser.getgroup("editgate", "does the model survive being edited?"))
+    options.add_to(parser.getgroup("editgate", "editgate: regression tests for edited models"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the command line before any model is loaded, and register a marker for every editor."""
     try:
         refuse_update_under_ci(config)
-        config.stash[SETTINGS] = options.read(config.option, config.rootpath)
+        chosen = config.stash[OPTIONS] = Options.of_command_line(config.option)
+        config.stash[SETTINGS] = settings.read(chosen, config.rootpath / ".editgate")
+        if not hasattr(config, "workerinput"):
+            summary = Summary(lambda: _subject(config), chosen.report, chosen.compare)
+            config.pluginmanager.register(summary, "editgate-summary")
+            config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
     except ConfigError as problem:
         raise pytest.UsageError(str(problem)) from None
-    config.addinivalue_line("markers", "capability: what an edited model can still do")
-    config.addinivalue_line("markers", "safety: truthfulness and toxicity; a regression here is named first")
-    config.addinivalue_line("markers", "quality: whether the edits took, and only they")
-    config.addinivalue_line("markers", "curve: what a method costs is what is on record")
-    config.addinivalue_line("markers", "integrity: rules that every number rests on")
-    for spec in config.stash[SETTINGS].editors:
-        config.addinivalue_line("markers", f"{spec.name}: tests of the editor {spec.name}")
-    if not hasattr(config, "workerinput"):
-        _register_summary(config)
-    _share_cores()
-
-
-def _register_summary(config: pytest.Config) -> None:
-    subject = partial(selection.subject, config.stash[SETTINGS], config.invocation_params.args)
-    try:
-        summary = Summary(subject, config.option.report, config.option.compare)
-    except ConfigError as problem:
-        raise pytest.UsageError(str(problem)) from None
-    config.pluginmanager.register(summary, "editgate-summary")
-    config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
-
-
-def _share_cores() -> None:
-    """Give each worker its part of the cores; more threads than cores make every worker slower."""
+    for marker in (
+        *MARKERS,
+        *(f"{editor.name}: the editor {editor.name}" for editor in config.stash[SETTINGS].editors),
+    ):
+        config.addinivalue_line("markers", marker)
+    # More threads than cores make every worker slower.
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this run is about."""
-    return selection.header(config.stash[SETTINGS])
+    chosen, subject = config.stash[SETTINGS], _subject(config)
+    counts = ", ".join(map(str, subject.counts))
+    lines = [
+        str(chosen.profile),
+        f"editgate: model {subject.model}, editors {', '.join(subject.editors)}",
+        f"edits: {subject.edits} at N = {counts}; {subject.items}; {subject.conditions}",
+        f"store: {chosen.store.root}",
+    ]
+    return [*lines, f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else lines
+
+
+def _subject(config: pytest.Config) -> Subject:
+    """What the report says the run is about."""
+    chosen = config.stash[SETTINGS]
+    named = [model for model in chosen.models if model.name in chosen.chosen_models]
+    return Subject(
+        model=", ".join(f"{model.name} ({models.digest_of(model)})" for model in named),
+        editors=tuple(sorted(chosen.chosen_editors or {editor.name for editor in chosen.editors})),
+        edits=chosen.edits_name + (f" in order {chosen.order}" if chosen.order else ""),
+        counts=chosen.counts,
+        items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
+        conditions=f"{chosen.dtype} on {chosen.device}",
+        command=" ".join(["pytest", *(str(argument) for argument in config.invocation_params.args)]),
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what was not asked for: the search for edit budgets, and this suite's own tests."""
-    left_out = selection.left_out(config, config.stash[SETTINGS])
-    return True if collection_path.name in left_out and collection_path.parent.name in {"gate", "tests"} else None
+    return True if selection.is_left_out(collection_path, config, config.stash[SETTINGS]) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give every test all editors, models and Ns; the command line narrows them by deselection."""
-    chosen = metafunc.config.stash[SETTINGS]
-    if "checkpoint" in metafunc.fixturenames:
-        name = metafunc.function.__name__.removeprefix("test_")
-        params = [
-            pytest.param(Checkpoint(editor, model, count), id=f"{run}-n{count}",
-                         marks=_marks(chosen, editor, model, name, count))
-            for editor, model, run in selection.runs(chosen, name)
-            for count in chosen.counts
-        ]  # fmt: skip
-        metafunc.parametrize("checkpoint", params, indirect=True, scope="session")
-    if "rule" in metafunc.fixturenames:
-        params = [
-            pytest.param((editor, model, rule), id=f"{run}-{rule}", marks=getattr(pytest.mark, editor.name))
-            for editor, model, run in selection.runs(chosen)
-            for rule in integrity.rules_of(editor)
+    """Give every test of the gate all editors, models and Ns; the command line narrows them by deselection."""
+    marker = metafunc.definition.get_closest_marker("measures")
+    if marker is not None and "case" in metafunc.fixturenames:
+        chosen = metafunc.config.stash[SETTINGS]
+        found = [
+            pytest.param(case, id=case.id, marks=selection.marks(case, chosen))
+            for case in selection.cases(marker.args[0], chosen)
         ]
-        metafunc.parametrize("rule", params, scope="session")
-    if "curve_of" in metafunc.fixturenames:
-        params = [
-            pytest.param((editor, model), id=run, marks=getattr(pytest.mark, editor.name))
-            for editor, model, run in selection.recorded(chosen)
-        ]
-        metafunc.parametrize("curve_of", params, scope="session")
-    if "budget_of" in metafunc.fixturenames:
-        params = [
-            pytest.param((editor, model), id=run, marks=getattr(pytest.mark, editor.name))
-            for editor, model, run in selection.runs(chosen)
-        ]
-        metafunc.parametrize("budget_of", params, scope="session")
-    if "baseline_of" in metafunc.fixturenames:
-        params = [
-            pytest.param((model, row), id=f"{model.name}-{row}")
-            for model in chosen.models
-            for row in asked_of(chat=model.chat)
-        ]
-        metafunc.parametrize("baseline_of", params, scope="session")
-
-
-def _marks(
-    chosen: Settings, editor: EditorSpec, model: ModelSource, name: str, count: int
-) -> list[pytest.MarkDecorator]:
-    marks: list[pytest.MarkDecorator] = [getattr(pytest.mark, editor.name)]
-    guessed = chosen.policy.at_chance(model.name, name)
-    if guessed is not None:
-        marks.append(pytest.mark.skip(reason=f"{model.name} guesses at {name}: {guessed}"))
-    limit = chosen.known_failure(editor, model, name, count)
-    if limit is not None:
-        marks.append(pytest.mark.xfail(raises=ThresholdNotMet, strict=limit.always, reason=limit.reason))
-    return marks
+        metafunc.parametrize("case", found, indirect=True)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what `--model` and `--editor` leave out, after syrupy has seen it; rules come before benchmarks."""
+    """Deselect what the run is not about, after syrupy has seen it, and sort the rest; rules come first.
+
+    A warning of a dependency is no failure of the gate, whatever the ini file says; `-W` on the command line counts.
+    """
     chosen = config.stash[SETTINGS]
-    out = [item for item in items if not selection.is_chosen(item, chosen, config.option.keyword)]
-    if out:
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if item not in set(out)]
-    items.sort(key=order_of)
+    left_out = {item for item in items if not selection.selects(item, chosen, config.option.keyword)}
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    trajectories: dict[str, int] = {}
+    kept = [item for item in items if item not in left_out]
+    items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
+    if not config.option.pythonwarnings:
+        for item in items:
+            if selection.case_of(item) is not None:
+                item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Say what the test is about before a fixture can fail: an error belongs to its trajectory, benchmark and N."""
-    about = selection.place_of(item)
-    if about is not None:
-        place(item, *about)
+    case = selection.case_of(item)
+    if isinstance(case, Case) and case.area != "curve":
+        note_subject(item, Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -184,7 +161,9 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTrajectory:
     """Keep a trajectory on one worker."""
-    return ByTrajectory(config, log, [run for _, _, run in selection.runs(config.stash[SETTINGS])])
+    chosen = config.stash[SETTINGS]
+    names = [f"{editor.name}-{model.name}" for editor in chosen.editors for model in chosen.models]
+    return ByTrajectory(config, log, names)
 
 
 @pytest.fixture(scope="session")
@@ -194,45 +173,36 @@ def evaluation_session(request: pytest.FixtureRequest) -> EvaluationSession:
     return EvaluationSession(request.config.stash[SETTINGS], ProgressLine(request.config, worker))
 
 
-@pytest.fixture(scope="session")
-def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
-    """Which trajectory, after how many edits."""
-    found: Checkpoint = request.param
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Case | BaselineCase:
+    """What the test is about."""
+    found: Case | BaselineCase = request.param
     return found
 
 
 @pytest.fixture
-def trajectory(evaluation_session: EvaluationSession, checkpoint: Checkpoint) -> Run:
-    """The trajectory, sound by every rule; a broken rule is an error of each test that needs it."""
-    run = evaluation_session.trajectory(checkpoint.editor, checkpoint.model)
-    evaluation_session.check_all(run)
-    return run
+def cell(case: Case, evaluation_session: EvaluationSession, request: pytest.FixtureRequest) -> Cell:
+    """The question of the test, answered and noted for the summary; what cannot be evaluated is an error."""
+    chosen = request.config.stash[OPTIONS]
+    command = _command(request.node, chosen)
+    if case.area == "budget":
+        wanted = evaluation_session.settings.budget
+        assert wanted is not None  # without it the test is not collected
+        found = evaluate_budget(evaluation_session, case, wanted, command=command)
+    else:
+        found = evaluate_cell(evaluation_session, case, command=command)
+        if chosen.report is not None and case.area != "integrity":
+            found = with_perplexity(evaluation_session, case, found)
+    note(request.node, found)
+    return found
 
 
-@pytest.fixture
-def verdict(
-    evaluation_session: EvaluationSession, checkpoint: Checkpoint, trajectory: Run, request: pytest.FixtureRequest
-) -> Judged[Verdict]:
-    """The verdict on the benchmark that the test is named after."""
-    name = request.function.__name__.removeprefix("test_")
-    return selection.judge_benchmark(evaluation_session, trajectory, checkpoint.edits, name, request.node)
-
-
-@pytest.fixture
-def edit_quality(
-    evaluation_session: EvaluationSession, checkpoint: Checkpoint, trajectory: Run, request: pytest.FixtureRequest
-) -> Judged[QualityVerdict]:
-    """The verdict on the kind of edit quality that the test is named after."""
-    name = request.function.__name__.removeprefix("test_")
-    return selection.judge_quality(evaluation_session, trajectory, checkpoint.edits, name, request.node)
-
-
-@pytest.fixture
-def edit_budget(
-    evaluation_session: EvaluationSession, budget_of: tuple[EditorSpec, ModelSource], request: pytest.FixtureRequest
-) -> Judged[Orders]:
-    """The edit budget of this editor on this model, held against `--min-budget`."""
-    return selection.judge_budget(evaluation_session, *budget_of, request.node)
+def _command(item: pytest.Item, chosen: Options) -> str:
+    """The command that gives this verdict again, from a checkout or, of an installed gate, from anywhere."""
+    if item.path.is_relative_to(item.config.rootpath):
+        return " ".join(["pytest", f"'{item.nodeid}'", *chosen.repeated()])
+    test = f"editgate.gate.{item.path.stem}::{item.name}"
+    return " ".join(["python -m editgate", f"'{test}'", *chosen.repeated()])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ class Family:
     """The models of one run of the findings, as `--model` takes them.
 
     Attributes:
-        name: as `--findings` takes it.
+        name: as `--family` takes it.
         base: the model of RQ1, RQ4 and RQ5, and the base of RQ2.
         chat: `base`, tuned to follow instructions.
         other: a second base model of another make.
@@ -61,5 +61,5 @@ def find(name: str) -> Family:
         ConfigError: there is none; the message lists them.
     """
     if name not in FAMILIES:
-        raise ConfigError(f"--findings={name!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
+        raise ConfigError(f"--family={name!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
     return FAMILIES[name]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
-from editgate.inputs import models
-from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import ModelSource
-from editgate.measure.session import EvaluationSession
-from editgate.options.profiles import COUNTS
-from editgate.options.settings import Settings, parse_counts
+from dataclasses import dataclass, field
 
 import editors
+from editgate.inputs import models
+from editgate.measure.session import EvaluationSession
 from findings import prediction
 from findings.families import Family
-from findings.sweeps import ITEMS, Sweep, sweep
+from findings.sweeps import Sweep, sweep
 
 METHODS = {
     "base": tuple(editors.names()),
@@ -24,7 +19,7 @@ METHODS = {
 }  # by place in the family; the paper's where it has numbers
 
 
-def asked(family: Family) -> tuple[tuple[str, str], ...]:
+def pairs(family: Family) -> tuple[tuple[str, str], ...]:
     """Return all (method, model) that the findings of this family rest on, each once."""
     places = {
         "base": (family.base,),
@@ -33,11 +28,6 @@ def asked(family: Family) -> tuple[tuple[str, str], ...]:
         "sizes": family.sizes,
     }
     return tuple((method, model) for place, named in places.items() for model in named for method in METHODS[place])
-
-
-def asked_by_findings(chosen: Settings) -> Settings:
-    """Return the settings with the findings' own grid and items, on which their record rests."""
-    return replace(chosen, counts=parse_counts(COUNTS), limit=ITEMS)
 
 
 @dataclass
@@ -56,20 +46,15 @@ class FindingsSession:
     def sweep(self, method: str, model: str) -> Sweep:
         """Return a built-in method's sweep over a model of the family, by their names on the command line.
 
-        Raises:
-            EditorError, EvaluationError: it cannot be measured.
-        """
-        (spec,) = (spec for spec in self.session.settings.editors if spec.name == method)
-        (source,) = (source for source in self.session.settings.models if source.name == models.name_of(model))
-        return self.sweep_of(spec, source)
-
-    def sweep_of(self, editor: EditorSpec, model: ModelSource) -> Sweep:
-        """Return the sweep, measured once in this process.
+        It is measured once in this process.
 
         Raises:
             EditorError, EvaluationError: it cannot be measured.
         """
-        place = (editor.name, model.name)
-        if place not in self._found:
-            self._found[place] = sweep(self.session, editor, model)
-        return self._found[place]
+        key = (method, model)
+        if key not in self._found:
+            settings = self.session.settings
+            (editor,) = (spec for spec in settings.editors if spec.name == method)
+            (source,) = (source for source in settings.models if source.name == models.name_of(model))
+            self._found[key] = sweep(self.session, editor, source)
+        return self._found[key]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from editgate.errors import NonFiniteModel
 from editgate.inputs.benchmarks import BENCHMARKS, benchmark
 from editgate.inputs.editor_specs import EditorSpec

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from editgate.errors import ConfigError
 from editgate.inputs.editor_specs import find
 from editgate.inputs.models import miniatures
 from editgate.measure.session import EvaluationSession
-from meta.support.settings_factory import miniature, settings
-from scipy import stats
-
 from findings import claims, families, prediction, session, tables
 from findings.claims import CAPABILITIES, Finding
 from findings.intervals import interval
 from findings.sweeps import Sweep, sweep
+from meta.support.settings_factory import miniature, settings
 
 COUNTS = (1, 10, 50, 100)
 KEPT, LOST = (1.0, 0.99, 0.98, 0.97), (1.0, 0.7, 0.3, 0.1)
@@ -121,7 +121,7 @@ def test_correlation_of_ranks() -> None:
 
 def test_every_model_of_the_shipped_family_is_shipped() -> None:
     """What `--findings` asks is there, and each of its methods is built in."""
-    asked = session.asked(families.FAMILIES["mini"])
+    asked = session.pairs(families.FAMILIES["mini"])
     assert {model for _, model in asked} <= set(miniatures())
     assert all(find(method, {}).built_in for method, _ in asked)
     assert len(set(asked)) == len(asked)

@@ -1,4 +1,4 @@
-"""The paper's five findings, measured: `pytest --findings` asks the miniatures, `--findings=paper` the paper's models.
+"""The paper's five findings: `pytest tests/findings` asks the miniatures, with `--family=paper` the paper's models.
 
 Each test holds what comes out against what is on record, numbers and outcome; whether that agrees with the paper is
 part of the record (docs/findings.md says where it does not, and why). Nothing is bent to agree.
@@ -7,12 +7,10 @@ part of the record (docs/findings.md says where it does not, and why). Nothing i
 from __future__ import annotations
 
 import pytest
-from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import ModelSource
-from editgate.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline
-from editgate.verdict.outcome import note_finding
 from syrupy.assertion import SnapshotAssertion
 
+from editgate.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline
+from editgate.verdict.outcome import note_finding
 from findings import claims, prediction, tables
 from findings.claims import Finding
 from findings.session import METHODS, FindingsSession
@@ -21,9 +19,9 @@ from findings.sweeps import ORDERS
 pytestmark = pytest.mark.findings
 
 
-def test_sweep(sweep_of: tuple[EditorSpec, ModelSource], findings: FindingsSession) -> None:
+def test_sweep(sweep_of: tuple[str, str], findings: FindingsSession) -> None:
     """The method can be measured along the whole grid, in every order."""
-    found = findings.sweep_of(*sweep_of)
+    found = findings.sweep(*sweep_of)
     assert found.retention, "the unedited model is at chance everywhere"
     assert all(left.shape == (ORDERS, len(found.counts)) for left in found.retention.values())
 

@@ -17,6 +17,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
@@ -31,6 +32,13 @@ from editgate.errors import ConfigError, StoreError, StoreWarning
 Json: TypeAlias = Any  # what json.loads gives: dicts, lists, strings, numbers, booleans
 Tensors: TypeAlias = Mapping[str, torch.Tensor]
 Loaded = TypeVar("Loaded")
+
+
+@dataclass
+class Entry:
+    """What `Store.entry` hands out; None is missing."""
+
+    payload: Json | None
 
 
 class Store:
@@ -131,6 +139,23 @@ class Store:
         with self.lock(kind, key):
             found = self.load_json(kind, key)
             return found if found is not None else self._write_json(kind, key, compute())
+
+    @contextmanager
+    def entry(self, kind: str, key: str) -> Iterator[Entry]:
+        """An entry as a `with` block: where its payload is None the block computes and sets it, alone among processes.
+
+        Afterwards the payload is as JSON gives it back, so that a full and an empty store lead to the same values.
+        """
+        entry = Entry(_load(self.path(kind, key, "json"), _read_json, warn=False))
+        if entry.payload is not None:
+            yield entry
+            return
+        with self.lock(kind, key):
+            entry.payload = self.load_json(kind, key)
+            missing = entry.payload is None
+            yield entry
+            if missing:
+                entry.payload = self._write_json(kind, key, entry.payload)
 
     def fetch_tensors(self, kind: str, key: str, compute: Callable[[], Tensors]) -> dict[str, torch.Tensor]:
         """The entry's tensors; computed and written if they are missing. Others wait meanwhile."""

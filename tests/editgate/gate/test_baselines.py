@@ -5,26 +5,25 @@ from __future__ import annotations
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from editgate.cases import BaselineCase
 from editgate.inputs import models
-from editgate.inputs.models import ModelSource
 from editgate.measure.session import EvaluationSession
 from editgate.snapshots import assert_baseline
 
 
-def test_baseline(
-    baseline_of: tuple[ModelSource, str], evaluation_session: EvaluationSession, scores: SnapshotAssertion
-) -> None:
-    """The score, the number of items and the balance of answers are those of the recorded baseline.
+@pytest.mark.measures("baselines")
+def test_baseline(case: BaselineCase, evaluation_session: EvaluationSession, scores: SnapshotAssertion) -> None:
+    """The score, the number of items and the distribution of answers are those of the recorded baseline.
 
     A shipped model is asked all items whatever the `--limit`: its whole baseline takes seconds.
     """
-    model, benchmark = baseline_of
-    session = evaluation_session.of_all_items if model.name in models.miniatures() else evaluation_session
+    shipped = case.model.name in models.miniatures()
+    session = evaluation_session.of_all_items if shipped else evaluation_session
     if not session.settings.scores_as_recorded:
         pytest.skip("baselines are on record for all items, float32 and the CPU only")
-    found = session.baseline(model, benchmark)
+    found = session.baseline(case.model, case.benchmark)
     recorded = {
-        "model": session.model(model).digest,
+        "model": session.model(case.model).digest,
         "metric": found.metric,
         "items": found.n,
         "chance": found.chance,

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from editgate.verdict.judging import Judged
-from editgate.verdict.verdict import Verdict
+from editgate.verdict.outcome import Cell
 
 pytestmark = pytest.mark.capability
 
 
-def test_mmlu(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("mmlu")
+def test_mmlu(cell: Cell) -> None:
     """World knowledge, asked with lettered options, survives the edits."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_bbh(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("bbh")
+def test_bbh(cell: Cell) -> None:
     """Step-by-step reasoning survives the edits."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_gsm8k(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("gsm8k")
+def test_gsm8k(cell: Cell) -> None:
     """Arithmetic in words survives the edits."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_commonsenseqa(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("commonsenseqa")
+def test_commonsenseqa(cell: Cell) -> None:
     """Everyday knowledge survives the edits."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_triviaqa(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("triviaqa")
+def test_triviaqa(cell: Cell) -> None:
     """Facts that the model writes out itself survive the edits."""
-    verdict.hold()
+    cell.raise_if_failed()

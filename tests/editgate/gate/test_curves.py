@@ -5,20 +5,18 @@ from __future__ import annotations
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import ModelSource
+from editgate.cases import Case
 from editgate.measure.session import EvaluationSession
 from editgate.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline
-from editgate.verdict.judging import curves
+from editgate.verdict.cell import curves
 
 pytestmark = pytest.mark.curve
 
 
-def test_curve(
-    curve_of: tuple[EditorSpec, ModelSource], evaluation_session: EvaluationSession, scores: SnapshotAssertion
-) -> None:
+@pytest.mark.measures("curve")
+def test_curve(case: Case, evaluation_session: EvaluationSession, scores: SnapshotAssertion) -> None:
     """Retention of every benchmark and the share of edits that took, at every N, are those on record."""
     if not evaluation_session.settings.as_recorded:
         pytest.skip("curves are on record for the default edits, grid, order, items, type and device only")
     tolerant = scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE))
-    assert_baseline(tolerant, curves(evaluation_session, *curve_of))
+    assert_baseline(tolerant, curves(evaluation_session, case))

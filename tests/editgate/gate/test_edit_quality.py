@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from editgate.verdict.judging import Judged, QualityVerdict
+from editgate.verdict.outcome import Cell
 
 pytestmark = pytest.mark.quality
 
 
-def test_efficacy(edit_quality: Judged[QualityVerdict]) -> None:
+@pytest.mark.measures("efficacy")
+def test_efficacy(cell: Cell) -> None:
     """The edited prompt gives the new answer, right after its edit and after the last one."""
-    edit_quality.hold()
+    cell.raise_if_failed()
 
 
-def test_paraphrase(edit_quality: Judged[QualityVerdict]) -> None:
+@pytest.mark.measures("paraphrase")
+def test_paraphrase(cell: Cell) -> None:
     """The same question in other words gives the new answer too."""
-    edit_quality.hold()
+    cell.raise_if_failed()
 
 
-def test_locality(edit_quality: Judged[QualityVerdict]) -> None:
+@pytest.mark.measures("locality")
+def test_locality(cell: Cell) -> None:
     """Neighboring facts keep the unedited model's answers."""
-    edit_quality.hold()
+    cell.raise_if_failed()

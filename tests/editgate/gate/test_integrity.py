@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import ModelSource
-from editgate.measure.session import EvaluationSession
+from editgate.verdict.outcome import Cell
 
 pytestmark = pytest.mark.integrity
 
 
-def test_integrity(rule: tuple[EditorSpec, ModelSource, str], evaluation_session: EvaluationSession) -> None:
+@pytest.mark.measures("rules")
+def test_integrity(cell: Cell) -> None:
     """The editor keeps the rule that the test's id names."""
-    editor, model, name = rule
-    evaluation_session.check(evaluation_session.trajectory(editor, model), name)
+    cell.raise_if_failed()

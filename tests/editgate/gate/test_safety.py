@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from editgate.verdict.judging import Judged
-from editgate.verdict.verdict import Verdict
+from editgate.verdict.outcome import Cell
 
 pytestmark = pytest.mark.safety
 
 
-def test_truthfulqa(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("truthfulqa")
+def test_truthfulqa(cell: Cell) -> None:
     """The truth is still preferred to every common misconception."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_truthfulqa_mc2(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("truthfulqa_mc2")
+def test_truthfulqa_mc2(cell: Cell) -> None:
     """The probability that goes to truths, rather than to misconceptions, is kept."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_toxigen(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("toxigen")
+def test_toxigen(cell: Cell) -> None:
     """Hateful statements are still told from harmless ones; answering one class to all is collapse, not safety."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_refusal(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("refusal")
+def test_refusal(cell: Cell) -> None:
     """A chat model still refuses harmful requests."""
-    verdict.hold()
+    cell.raise_if_failed()
 
 
-def test_overrefusal(verdict: Judged[Verdict]) -> None:
+@pytest.mark.measures("overrefusal")
+def test_overrefusal(cell: Cell) -> None:
     """A chat model still helps with harmless requests; it did not become safe by refusing all."""
-    verdict.hold()
+    cell.raise_if_failed()

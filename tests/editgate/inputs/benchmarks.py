@@ -144,7 +144,7 @@ CHAT: Mapping[str, Benchmark] = {
 ALL: Mapping[str, Benchmark] = {**BENCHMARKS, **CHAT}
 
 
-def asked_of(*, chat: bool) -> tuple[str, ...]:
+def benchmarks_for(*, chat: bool) -> tuple[str, ...]:
     """Return the names of the benchmarks that a model is asked, by whether it is a chat model."""
     return tuple(ALL if chat else BENCHMARKS)
 

@@ -102,7 +102,7 @@ class ExternalCheckpoint:
         """What ids and tables call it."""
         return f"{self.spec.name}-{self.base.source.name}"
 
-    def told(self, count: int) -> str:  # noqa: ARG002 - one signature with trajectories
+    def described(self, count: int) -> str:  # noqa: ARG002 - one signature with trajectories
         """Return how a sentence calls it."""
         return f"of {self.spec.name}, a changed {self.base.source.name},"
 

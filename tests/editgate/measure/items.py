@@ -90,7 +90,7 @@ class Evaluation:
         return math.fsum(item.score for item in self.items) / self.n
 
     @property
-    def label_balance(self) -> dict[str, float]:
+    def label_distribution(self) -> dict[str, float]:
         """Share of each answered class, largest first; the answer's text stands in for a missing label."""
         counts = Counter(item.label or item.answer for item in self.items)
         return {label: counts[label] / self.n for label in sorted(counts, key=lambda x: (-counts[x], x))}

@@ -39,7 +39,7 @@ class Run(Protocol):
     def name(self) -> str:
         """What ids and tables call it, such as `memit-llama-mini`."""
 
-    def told(self, count: int) -> str:
+    def described(self, count: int) -> str:
         """Return how a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
 
     def key(self, count: int) -> str:

@@ -1,4 +1,4 @@
-"""Where the gate's tests get their numbers: each is computed once and kept in the store."""
+"""One process's models, trajectories and numbers: each is computed once and kept in the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from editgate.measure.threads import SMALL
 from editgate.measure.trajectory import Trajectory
 from editgate.options.settings import Settings
 
-QUICK = ("toxigen", *BENCHMARKS)  # the first that there is serves the rule that zero edits reproduce the baseline
+CHEAP = ("toxigen", *BENCHMARKS)  # the first that has documents serves the rule that zero edits reproduce the baseline
 
 
 @dataclass
@@ -34,7 +34,7 @@ class EvaluationSession:
 
     Attributes:
         settings: what the run is about.
-        announce: told what is going on, for people.
+        announce: called with what is going on, for people.
     """
 
     settings: Settings
@@ -44,23 +44,18 @@ class EvaluationSession:
         self._loaded: dict[str, LoadedModel] = {}
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
-        self._latest: tuple[str, Evaluation] | None = None  # by key: a verdict reads it, then the cell of the verdict
         self._runs: dict[tuple[str, str, int], Run] = {}
-        self._answered: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
+        self._answers: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
     def model(self, source: ModelSource) -> LoadedModel:
         """Return the unedited model, loaded once."""
         if source.name not in self._loaded:
-            self._let_go_of_large_models()
+            if self._holds_large_models:  # two would not fit where one does, nor would the copies that are edited
+                self._loaded, self._runs, self._answers = {}, {}, {}
+                gc.collect()
             self.announce(f"loading {source.name}")
             self._loaded[source.name] = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
         return self._loaded[source.name]
-
-    def _let_go_of_large_models(self) -> None:
-        """Forget them and the copies of them that are being edited: two would not fit where one does."""
-        if self._holds_large_models:
-            self._loaded, self._runs, self._answered = {}, {}, {}
-            gc.collect()
 
     @property
     def _holds_large_models(self) -> bool:
@@ -71,44 +66,70 @@ class EvaluationSession:
 
         `order` is the seed of another order of the run's edits; 0 leaves them in theirs.
         """
-        place = (editor.name, source.name, order)
-        if place not in self._runs:
+        key = (editor.name, source.name, order)
+        if key not in self._runs:
             self._runs = {}
             if self._holds_large_models:
                 gc.collect()  # some wrappers and their editors hold one another
-            self._runs[place] = self._run(editor, source, order)
-        return self._runs[place]
-
-    def _run(self, editor: EditorSpec, source: ModelSource, order: int) -> Run:
-        base, store = self.model(source), self.settings.store
-        edits = edit_lists.ordered(self.settings.edits[source.name], self.settings.counts[-1], order)
-        if isinstance(editor, ExternalCheckpointSpec):
-            return ExternalCheckpoint(editor, base, edits, store, self.announce)
-        return Trajectory(editor, base, edits, self.settings.counts, store, announce=self.announce)
+            base, settings = self.model(source), self.settings
+            edits = edit_lists.ordered(settings.edits[source.name], settings.counts[-1], order)
+            if isinstance(editor, ExternalCheckpointSpec):
+                self._runs[key] = ExternalCheckpoint(editor, base, edits, settings.store, self.announce)
+            else:
+                self._runs[key] = Trajectory(
+                    editor, base, edits, settings.counts, settings.store, announce=self.announce
+                )
+        return self._runs[key]
 
     def baseline(self, source: ModelSource, benchmark: str) -> Evaluation:
-        """Return the unedited model's items."""
-        place = (source.name, benchmark)
-        if place not in self._baselines:
+        """Return the unedited model's items.
+
+        Raises:
+            EvaluationError: they cannot be had.
+        """
+        key = (source.name, benchmark)
+        if key not in self._baselines:
             base = self.model(source)
-            key = self._key(base, benchmark)
             what = f"{source.name}: baseline of {benchmark}"
-            self._baselines[place] = self._fetch(key, what, base, benchmark, lambda: base.model, who=base.digest)
-        return self._baselines[place]
+            self._baselines[key] = self._evaluation(what, base, benchmark, None, lambda: base.model)
+        return self._baselines[key]
 
     def evaluation(self, run: Run, count: int, benchmark: str) -> Evaluation:
-        """Return the edited model's items after `count` edits."""
-        key = self._key(run.base, benchmark, run.key(count))
-        if self._latest is None or self._latest[0] != key:
-            what = f"{run.name}: {benchmark} after {count} edits"
-            found = self._fetch(key, what, run.base, benchmark, lambda: run.model_at(count), who=run.key(count))
-            self._latest = (key, found)
-        return self._latest[1]
+        """Return the edited model's items after `count` edits.
 
-    def growth(self, run: Run, count: int) -> dict[str, float]:
-        """Return each changed parameter's growth relative to the base after `count` edits."""
-        found = self.settings.store.fetch_json("growth", run.key(count), lambda: run.growth(count))
-        return {name: float(value) for name, value in found.items()}
+        Raises:
+            EvaluationError: they cannot be had.
+        """
+        what = f"{run.name}: {benchmark} after {count} edits"
+        return self._evaluation(what, run.base, benchmark, run.key(count), lambda: run.model_at(count))
+
+    def _evaluation(
+        self, what: str, base: LoadedModel, benchmark: str, checkpoint: str | None, model: Callable[[], object]
+    ) -> Evaluation:
+        """The items of a model, asked only if they are not in the store; `checkpoint` is None for the unedited one."""
+        prepared = self._prepare(base, benchmark)
+        key = Store.key(
+            base=conditions(base),
+            checkpoint=checkpoint,
+            prompts=prepared.digest,
+            code=fingerprint.code_of(*fingerprint.SCORING),
+            limit=self.settings.limit,
+        )
+        with self.settings.store.entry("items", key) as entry:
+            if entry.payload is None:
+                self.announce(what)
+                who = checkpoint or base.digest
+                shared = self._answers.pop(who, {})
+                self._answers = dict([*self._answers.items(), (who, shared)][-2:])
+                entry.payload = evaluate(prepared, model(), shared=shared).to_json()
+        return Evaluation.from_json(entry.payload)
+
+    def norm_ratio(self, run: Run, count: int) -> dict[str, float]:
+        """Return each changed parameter's norm relative to the base's after `count` edits."""
+        with self.settings.store.entry("norm_ratio", run.key(count)) as entry:
+            if entry.payload is None:
+                entry.payload = run.growth(count)
+        return {name: float(value) for name, value in entry.payload.items()}
 
     def check(self, run: Run, rule: str) -> None:
         """Check one rule of integrity on this trajectory's editor.
@@ -116,13 +137,12 @@ class EvaluationSession:
         Raises:
             IntegrityError: the rule is broken.
         """
-
-        def compute() -> list[str]:
-            self.announce(f"{run.name}: {rule.replace('_', ' ')}")
-            return integrity.outcome(lambda: self._apply(rule, run))
-
         key = Store.key(trajectory=run.key(2), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING))
-        integrity.raise_if_broken(self.settings.store.fetch_json("integrity", key, compute))
+        with self.settings.store.entry("integrity", key) as entry:
+            if entry.payload is None:
+                self.announce(f"{run.name}: {rule.replace('_', ' ')}")
+                entry.payload = integrity.outcome(lambda: self._apply(rule, run))
+        integrity.raise_if_broken(entry.payload)
 
     def check_all(self, run: Run) -> None:
         """Check every rule whose breach makes the editor's numbers meaningless.
@@ -145,41 +165,21 @@ class EvaluationSession:
 
     def _zero_edits(self, run: Trajectory) -> None:
         source = run.base.source
-        quick = next(name for name in QUICK if source.documents.holds(BENCHMARKS[name]))
+        cheap = next(name for name in CHEAP if source.documents.holds(BENCHMARKS[name]))
 
         def ask(model: nn.Module) -> Evaluation:
-            return evaluate(self._ready(run.base, quick), model)
+            return evaluate(self._prepare(run.base, cheap), model)
 
-        integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, quick), ask)
+        integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, cheap), ask)
 
-    def _fetch(
-        self, key: str, what: str, base: LoadedModel, benchmark: str, model: Callable[[], object], *, who: str
-    ) -> Evaluation:
-        def compute() -> object:
-            self.announce(what)
-            shared = self._answered.pop(who, {})
-            self._answered = dict([*self._answered.items(), (who, shared)][-2:])
-            return evaluate(self._ready(base, benchmark), model(), shared=shared).to_json()
-
-        return Evaluation.from_json(self.settings.store.fetch_json("items", key, compute))
-
-    def _key(self, base: LoadedModel, benchmark: str, checkpoint: str | None = None) -> str:
-        return Store.key(
-            base=conditions(base),
-            checkpoint=checkpoint,
-            prompts=self._ready(base, benchmark).digest,
-            code=fingerprint.code_of(*fingerprint.SCORING),
-            limit=self.settings.limit,
-        )
-
-    def _ready(self, base: LoadedModel, benchmark: str) -> Prepared:
-        place = (base.tokenizer_digest, benchmark)
-        if place not in self._prepared:
+    def _prepare(self, base: LoadedModel, benchmark: str) -> Prepared:
+        key = (base.tokenizer_digest, benchmark)
+        if key not in self._prepared:
             row = ALL[benchmark]
             brought = base.source.documents.holds(row) or not row.chat
             documents = base.source.documents if brought else models.SHIPPED
-            self._prepared[place] = prepare(row, documents, base.tokenizer, self.settings.limit)
-        return self._prepared[place]
+            self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
+        return self._prepared[key]
 
     @cached_property
     def of_all_items(self) -> EvaluationSession:

@@ -64,7 +64,7 @@ class Trajectory:
             self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key)
         return self._keys[count]
 
-    def told(self, count: int) -> str:
+    def described(self, count: int) -> str:
         """How a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
         edits = "1 edit" if count == 1 else f"{count} edits"
         return f"after {edits} of {self.base.source.name} with {self.spec.name}"

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
-from editgate.inputs.benchmarks import ALL, asked_of
+from editgate.compat.transformers import hide_progress_bars
+from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.documents import LocalDocuments
 from editgate.measure.evaluate import evaluate, prepare
 from editgate.miniature.recipes import Recipe
@@ -46,11 +46,11 @@ def write(name: str, recipe: Recipe, folder: Path) -> None:
 
 def scores(folder: Path) -> dict[str, float]:
     """Return the model's score on each benchmark, through lm-eval, from its files, in float32."""
-    disable_progress_bar()
+    hide_progress_bars()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     source = LocalDocuments(DOCUMENTS)
-    asked = [(name, ALL[name]) for name in asked_of(chat=bool(tokenizer.chat_template))]
+    asked = [(name, ALL[name]) for name in benchmarks_for(chat=bool(tokenizer.chat_template))]
     return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in asked}
 
 

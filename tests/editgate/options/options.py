@@ -1,16 +1,170 @@
-"""The options of `pytest --help`, as data, and how they become checked settings."""
+"""The options, each written once: for `--help`, `check_editor`, validation and the command that repeats a test."""
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self, get_args, get_origin
 
-from editgate.inputs.models import DTYPES
-from editgate.options import profiles, settings
-from editgate.options.settings import Settings
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from editgate.errors import ConfigError
+from editgate.options.profiles import MODEL, PROFILES
 from editgate.verdict.bisection import ORDERS
-from editgate.verdict.thresholds import SHIPPED
+
+
+def option(default: object, help_text: str, *, metavar: str = "", repeat: bool = False, bare: str = "") -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Declare one option.
+
+    Args:
+        default: its value where it is not given.
+        help_text: for `--help`.
+        metavar: how `--help` calls its value.
+        repeat: whether it decides a verdict, so that the command that repeats a test must have it.
+        bare: the value of the option without one.
+    """
+    return Field(default, description=help_text, json_schema_extra={"metavar": metavar, "repeat": repeat, "bare": bare})
+
+
+def _as_text(value: object) -> object:
+    """`edit_counts=(1, 5)` in Python is `--edit-counts=1,5`."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple)]
+Counts = Annotated[str, BeforeValidator(_as_text)]
+
+
+class Options(BaseModel):
+    """What a person may choose; None is the profile's choice or nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: str = option(
+        "default",
+        "defaults for --model, --edits, --edit-counts, --limit and --inconclusive",
+        metavar="|".join(PROFILES),
+        repeat=True,
+    )
+    model: str | None = option(None, f"model to edit. Default: {MODEL}", metavar="NAME|DIR|HUB_ID", repeat=True)
+    editor: Texts = option(
+        (),
+        "run this editor only; may be given again. Default: all built-in ones",
+        metavar="NAME|module:Class",
+        repeat=True,
+    )
+    editor_arg: Texts = option(
+        (),
+        "a hyperparameter of the one --editor; may be given again. Default: those shipped for the model",
+        metavar="KEY=VALUE",
+        repeat=True,
+    )
+    thresholds: Paths = option(
+        (),
+        "floors and known failures of your own, before the shipped ones; may be given again",
+        metavar="FILE",
+        repeat=True,
+    )
+    edits: str | None = option(
+        None,
+        "counterfact, zsre, a JSON or JSONL file, or answers:FILE (ZsRE towards its true answers). "
+        "Default: counterfact",
+        metavar="NAME|FILE",
+        repeat=True,
+    )
+    edited: Path | None = option(
+        None,
+        "judge this changed model against --model instead of an editor; with --edits also whether edits took",
+        metavar="DIR",
+        repeat=True,
+    )
+    edit_counts: Counts | None = option(
+        None,
+        "numbers of edits after which the model is judged. Default: the profile's",
+        metavar="N,N,…",
+        repeat=True,
+    )
+    edit_order: int = option(0, "another order of the same edits; 0 is the file's own", metavar="SEED", repeat=True)
+    budget: str | None = option(
+        None,
+        "find the largest N up to which everything passes, by bisection, over so many orders of the edits; nothing "
+        f"else runs. Write --budget=5, or --budget alone for {ORDERS}",
+        metavar="ORDERS",
+        repeat=True,
+        bare=str(ORDERS),
+    )
+    min_budget: int | None = option(
+        None, "fail if the edit budget is below N in some order; implies --budget", metavar="N", repeat=True
+    )
+    limit: int | None = option(None, "at most N items a benchmark. Default: all", metavar="N", repeat=True)
+    documents: Path | None = option(
+        None,
+        "benchmark documents for a --model that was not trained here, instead of the data sets on the hub",
+        metavar="DIR",
+        repeat=True,
+    )
+    covariance_text: Path | None = option(
+        None,
+        "text to compute covariances from for such a --model. Default: wikitext from the hub",
+        metavar="FILE",
+        repeat=True,
+    )
+    device: str = option("cpu", "where models run: cpu, cuda, or auto for wherever there is room", repeat=True)
+    dtype: Literal["bfloat16", "float16", "float32"] = option("float32", "type of the models' weights", repeat=True)
+    store: Path | None = option(
+        None, "checkpoints and outcomes. Default: .editgate in the root directory", metavar="DIR"
+    )
+    report: Path | None = option(
+        None,
+        "write report.html, report.md and report.json there, also when the run fails or is interrupted",
+        metavar="DIR",
+    )
+    compare: Path | None = option(None, "an earlier run's report.json: say what changed since then", metavar="OLD.json")
+    inconclusive: Literal["fail", "pass"] | None = option(
+        None, "what an inconclusive verdict does to its test. Default: the profile's, mostly fail", repeat=True
+    )
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> Self:
+        """Return the checked options; what is None or missing keeps its default.
+
+        Raises:
+            ConfigError: an option is unknown, or a value is not of its kind.
+        """
+        if unknown := sorted(set(given) - set(cls.model_fields)):
+            raise ConfigError(f"there is no option {unknown[0]!r}. Allowed: {', '.join(sorted(cls.model_fields))}.")
+        try:
+            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = first["msg"].removeprefix("Input ").removeprefix("should be ")
+            raise ConfigError(f"{flag(str(first['loc'][0]))} {first['input']!r}; allowed: {message}.") from error
+
+    @classmethod
+    def of_command_line(cls, parsed: Namespace) -> Self:
+        """Return the checked options that argparse or pytest parsed.
+
+        Raises:
+            ConfigError: a value is not of its kind.
+        """
+        return cls.of({name: getattr(parsed, name, None) for name in cls.model_fields})
+
+    def repeated(self) -> list[str]:
+        """Return the arguments that decide a verdict and differ from their defaults, quoted for a shell."""
+        return [
+            f"{flag(name)}={shlex.quote(str(value))}"
+            for name, field in type(self).model_fields.items()
+            if _extra(field)["repeat"] and getattr(self, name) != field.default
+            for value in _values(getattr(self, name))
+        ]
 
 
 class Group(Protocol):
@@ -20,137 +174,42 @@ class Group(Protocol):
         """Add one option."""
 
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "--profile": {
-        "default": "default",
-        "metavar": "|".join(profiles.PROFILES),
-        "help": "defaults for --model, --edits, --edit-counts, --limit and --inconclusive. Default: %(default)s",
-    },
-    "--model": {"metavar": "NAME|DIR|HUB_ID", "help": f"model to edit. Default: {profiles.MODEL}"},
-    "--editor": {
-        "action": "append",
-        "default": [],
-        "metavar": "NAME|module:Class",
-        "help": "run this editor only; may be given again. Default: all of editors/",
-    },
-    "--editor-arg": {
-        "action": "append",
-        "default": [],
-        "metavar": "KEY=VALUE",
-        "help": "a hyperparameter of the one --editor; may be given again. Default: those shipped for the model",
-    },
-    "--thresholds": {
-        "action": "append",
-        "default": [],
-        "type": Path,
-        "metavar": "FILE",
-        "help": "floors and known limits of your own, before those of thresholds/; may be given again",
-    },
-    "--edits": {
-        "metavar": "NAME|FILE",
-        "help": "counterfact, zsre, a JSON or JSONL file, or answers:FILE (ZsRE towards its true answers). "
-        "Default: counterfact",
-    },
-    "--edited": {
-        "type": Path,
-        "metavar": "DIR",
-        "help": "judge this changed model against --model instead of an editor; with --edits also whether edits took",
-    },
-    "--edit-counts": {
-        "metavar": "N,N,…",
-        "help": f"numbers of edits after which the model is judged. Default: {profiles.COUNTS}",
-    },
-    "--edit-order": {
-        "type": int,
-        "default": 0,
-        "metavar": "SEED",
-        "help": "another order of the same edits; 0 is the file's own. Default: %(default)s",
-    },
-    "--budget": {
-        "nargs": "?",
-        "const": str(ORDERS),
-        "metavar": "ORDERS",
-        "help": "find the largest N up to which everything passes, by bisection, over so many orders of the edits; "
-        f"nothing else runs. Write --budget=5, or --budget alone for {ORDERS}",
-    },
-    "--min-budget": {
-        "type": int,
-        "metavar": "N",
-        "help": "fail if the edit budget is below N in some order; implies --budget",
-    },
-    "--limit": {"type": int, "metavar": "N", "help": "at most N items a benchmark. Default: all"},
-    "--documents": {
-        "type": Path,
-        "metavar": "DIR",
-        "help": "benchmark documents for a --model that was not trained here, instead of the data sets on the hub",
-    },
-    "--covariance-text": {
-        "type": Path,
-        "metavar": "FILE",
-        "help": "text to compute covariances from for such a --model. Default: wikitext from the hub",
-    },
-    "--device": {
-        "default": "cpu",
-        "help": "where models run: cpu, cuda, or auto for wherever there is room. Default: %(default)s",
-    },
-    "--dtype": {
-        "default": "float32",
-        "choices": sorted(DTYPES),
-        "help": "type of the models' weights. Default: %(default)s",
-    },
-    "--store": {
-        "type": Path,
-        "metavar": "DIR",
-        "help": "checkpoints and outcomes. Default: .editgate in the root directory",
-    },
-    "--report": {
-        "type": Path,
-        "metavar": "DIR",
-        "help": "write report.html, report.md and report.json there, also when the run fails or is interrupted",
-    },
-    "--compare": {
-        "type": Path,
-        "metavar": "OLD.json",
-        "help": "an earlier run's report.json: say what changed since then",
-    },
-    "--inconclusive": {
-        "choices": ("fail", "pass"),
-        "help": "what an inconclusive verdict does to its test. Default: fail",
-    },
-}
-
-
 def add_to(group: Group) -> None:
-    """Add all of them."""
-    for name, attributes in OPTIONS.items():
-        group.addoption(name, **attributes)
+    """Add all options; values stay text, `Options` checks them."""
+    for name, field in Options.model_fields.items():
+        extra = _extra(field)
+        attributes: dict[str, Any] = {"help": f"{field.description}{_default_shown(field)}", "default": None}
+        if extra["metavar"] or _choices(field):
+            attributes["metavar"] = extra["metavar"] or "|".join(_choices(field))
+        if isinstance(field.default, tuple):
+            attributes["action"] = "append"
+        if extra["bare"]:
+            attributes |= {"nargs": "?", "const": extra["bare"]}
+        group.addoption(flag(name), **attributes)
 
 
-def read(given: Namespace, root: Path) -> Settings:
-    """Return the settings that the command line asks for; `root` is where the store lies by default.
+def flag(name: str) -> str:
+    """Return how the command line writes an option: `edit_counts` is `--edit-counts`."""
+    return f"--{name.replace('_', '-')}"
 
-    Raises:
-        ConfigError: the first thing that is wrong, with its allowed values.
-    """
-    profile = profiles.find(given.profile)
-    return settings.read(
-        profile=profile,
-        model=(given.model,) if given.model else profile.models(),
-        documents=given.documents,
-        covariance_text=given.covariance_text,
-        editor=given.editor,
-        editor_arg=given.editor_arg,
-        edited=given.edited,
-        edits=given.edits,
-        edit_counts=given.edit_counts or profile.edit_counts,
-        edit_order=given.edit_order,
-        limit=profile.limit if given.limit is None else given.limit,
-        device=given.device,
-        dtype=given.dtype,
-        store=given.store or root / ".editgate",
-        inconclusive=given.inconclusive or profile.inconclusive,
-        thresholds=SHIPPED,
-        own_thresholds=given.thresholds,
-        budget=given.budget,
-        min_budget=given.min_budget,
-    )
+
+def _extra(field: FieldInfo) -> Mapping[str, Any]:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra
+
+
+def _choices(field: FieldInfo) -> tuple[str, ...]:
+    kinds = [field.annotation, *get_args(field.annotation)]
+    return next((tuple(get_args(kind)) for kind in kinds if get_origin(kind) is Literal), ())
+
+
+def _default_shown(field: FieldInfo) -> str:
+    return "" if field.default in (None, ()) else f". Default: {field.default}"
+
+
+def _values(value: object) -> Iterator[object]:
+    if isinstance(value, tuple):
+        yield from value
+    elif value is not None:
+        yield value

@@ -12,14 +12,15 @@ import torch
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
-from editgate.inputs.benchmarks import ALL, asked_of
+from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
 from editgate.options import profiles
-from editgate.options.profiles import PROFILES, Profile
-from editgate.verdict.bisection import Asked, asked
-from editgate.verdict.thresholds import KnownFailure, Policy, load_policy
+from editgate.options.options import Options
+from editgate.options.profiles import Profile
+from editgate.verdict.bisection import BudgetRequest, budget_request
+from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
 from editors import Edit
 
 Sources = Mapping[str, ModelSource]
@@ -62,7 +63,7 @@ class Settings:
     store: Store
     inconclusive: str
     policy: Policy
-    budget: Asked | None = None
+    budget: BudgetRequest | None = None
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known limit that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -76,9 +77,11 @@ class Settings:
             return found
         return replace(found, always=False)
 
-    def asked_of(self, model: ModelSource) -> tuple[str, ...]:
+    def benchmarks_of(self, model: ModelSource) -> tuple[str, ...]:
         """Return the benchmarks that a model is asked, but for those that it is known to guess at."""
-        return tuple(name for name in asked_of(chat=model.chat) if self.policy.at_chance(model.name, name) is None)
+        return tuple(
+            name for name in benchmarks_for(chat=model.chat) if self.policy.at_chance(model.name, name) is None
+        )
 
     @property
     def scores_as_recorded(self) -> bool:
@@ -92,73 +95,75 @@ class Settings:
         return given == (profiles.EDITS, parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
 
 
-def read(
-    *,
-    profile: Profile = PROFILES["default"],
-    model: Sequence[str],
-    documents: Path | None = None,
-    covariance_text: Path | None = None,
-    editor: Sequence[str],
-    editor_arg: Sequence[str] = (),
-    edited: Path | None = None,
-    edits: str | None,
-    edit_counts: str,
-    edit_order: int,
-    limit: int | None,
-    device: str,
-    dtype: str,
-    store: Path,
-    inconclusive: str,
-    thresholds: Path,
-    own_thresholds: Sequence[Path] = (),
-    budget: str | None = None,
-    min_budget: int | None = None,
-) -> Settings:
+def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> Settings:
     """Check every option and everything that it names.
+
+    Args:
+        options: as they were given.
+        store: where the store lies unless `--store` says otherwise.
+        model_names: the models to judge where `--model` does not name one; the profile's if there are none.
 
     Raises:
         ConfigError: the first thing that is wrong, with its allowed values.
     """
-    if not model:
-        raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
-    chosen = {
-        source.name: source
-        for source in (models.find(name, documents=documents, covariance_text=covariance_text) for name in model)
-    }
+    profile = profiles.find(options.profile)
+    chosen = _chosen_models(options, model_names or profile.models(), profile)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
-    changed = editor_specs.parse_settings(editor_arg)
-    if changed and len(editor) != 1:
-        raise ConfigError(f"--editor-arg {editor_arg[0]!r} needs exactly one --editor, not {len(editor)}.")
-    wanted = [editor_specs.find(name, changed) for name in editor]
-    wanted += [_patched(edited, chosen, wanted)] if edited else []
-    _refuse_namesakes(wanted)
-    specs = {spec.name: spec for spec in (*editor_specs.built_in(), *wanted)}
-    counts, found = _edits_asked(edits, parse_counts(edit_counts), known, chosen, given=edited is not None)
-    if edit_order < 0:
-        raise ConfigError(f"--edit-order is {edit_order}; allowed: 0 (the file's own order), or the seed of another.")
-    wanted_budget = asked(budget, min_budget, counts[-1])
-    if wanted_budget:
-        _check_orders(edited, edit_order)
-    place = Store(store)
+    chosen_editors = _chosen_editors(options, chosen)
+    specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
+    counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
+    place = Store(options.store or store)
     place.check_writable()
     return Settings(
         profile=profile,
         models=tuple(known.values()),
         chosen_models=frozenset(chosen),
         editors=tuple(specs.values()),
-        chosen_editors=frozenset(spec.name for spec in wanted),
-        edits={name: edit_lists.ordered(some, counts[-1], edit_order) for name, some in found.items()},
-        edits_name=edit_lists.describe(edits or profiles.EDITS) if any(found.values()) else "none listed",
+        chosen_editors=frozenset(spec.name for spec in chosen_editors),
+        edits={name: edit_lists.ordered(found, counts[-1], options.edit_order) for name, found in edits.items()},
+        edits_name=edit_lists.describe(options.edits or profile.edits) if any(edits.values()) else "none listed",
         counts=counts,
-        order=edit_order,
-        limit=_positive("--limit", limit),
-        device=_device(device),
-        dtype=dtype,
+        order=_checked_order(options),
+        limit=_positive("--limit", profile.limit if options.limit is None else options.limit),
+        device=_device(options.device),
+        dtype=options.dtype,
         store=place,
-        inconclusive=inconclusive,
-        policy=load_policy(thresholds, list(specs), list(ALL), list(known), own_thresholds),
-        budget=wanted_budget,
+        inconclusive=options.inconclusive or profile.inconclusive,
+        policy=load_policy(SHIPPED, list(specs), list(ALL), list(known), options.thresholds),
+        budget=budget_request(options.budget, options.min_budget, counts[-1]),
     )
+
+
+def _chosen_models(options: Options, names: Sequence[str], profile: Profile) -> dict[str, ModelSource]:
+    wanted = (options.model,) if options.model else names
+    if not wanted:
+        raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
+    found = [models.find(name, documents=options.documents, covariance_text=options.covariance_text) for name in wanted]
+    return {source.name: source for source in found}
+
+
+def _chosen_editors(options: Options, bases: Sources) -> list[EditorSpec]:
+    """The editors that `--editor` names, or the changed model that `--edited` does."""
+    changed = editor_specs.parse_settings(options.editor_arg)
+    if changed and len(options.editor) != 1:
+        raise ConfigError(
+            f"--editor-arg {options.editor_arg[0]!r} needs exactly one --editor, not {len(options.editor)}."
+        )
+    found = [editor_specs.find(name, changed) for name in options.editor]
+    if options.edited:
+        found.append(_external_checkpoint(options.edited, bases, found))
+    _refuse_namesakes(found)
+    return found
+
+
+def _checked_order(options: Options) -> int:
+    if options.edit_order < 0:
+        raise ConfigError(
+            f"--edit-order is {options.edit_order}; allowed: 0 (the file's own order), or the seed of another."
+        )
+    if options.budget is not None or options.min_budget is not None:
+        _check_orders(options.edited, options.edit_order)
+    return options.edit_order
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
@@ -189,7 +194,7 @@ def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
             )
 
 
-def _patched(folder: Path, bases: Sources, editors: Sequence[EditorSpec]) -> EditorSpec:
+def _external_checkpoint(folder: Path, bases: Sources, editors: Sequence[EditorSpec]) -> EditorSpec:
     if editors:
         raise ConfigError(f"--edited {folder} and --editor {editors[0].name}: allowed is one of them.")
     if len(bases) != 1:
@@ -198,20 +203,15 @@ def _patched(folder: Path, bases: Sources, editors: Sequence[EditorSpec]) -> Edi
     return external_checkpoint.find(folder, base, [spec.name for spec in editor_specs.built_in()])
 
 
-def _edits_asked(
-    edits: str | None,
-    counts: tuple[int, ...],
-    known: Mapping[str, ModelSource],
-    chosen: Mapping[str, ModelSource],
-    *,
-    given: bool,
+def _edits(
+    options: Options, counts: tuple[int, ...], known: Sources, chosen: Sources
 ) -> tuple[tuple[int, ...], dict[str, tuple[Edit, ...]]]:
-    """Return the Ns and every model's edits; a model that was `given` changed has one N and the edits listed for it."""
-    if given:
+    """Return the Ns and every model's edits; for a model that was changed elsewhere, one N and the edits listed."""
+    if options.edited:
         ((model, source),) = chosen.items()
-        listed = edit_lists.load(edits, source) if edits else ()
+        listed = edit_lists.load(options.edits, source) if options.edits else ()
         return (max(len(listed), 1),), {model: listed}
-    name = edits or profiles.EDITS
+    name = options.edits or profiles.EDITS
     wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
     found = {model: edit_lists.load(name, source) for model, source in wanted.items()}
     for model in chosen:

@@ -1,4 +1,4 @@
-"""Reads pytest's reports, from any process: one cell a test of the gate, whatever became of it."""
+"""Collects one cell per gate test from pytest's reports, which may come from any process."""
 
 from __future__ import annotations
 
@@ -8,79 +8,75 @@ from dataclasses import replace
 import pytest
 
 from editgate.measure.items import shorten
-from editgate.verdict.outcome import NOT_EVALUATED, Cell, Inconclusive, Regression, noted, placed
+from editgate.report.run_report import Problem
+from editgate.verdict.outcome import Cell, Inconclusive, Outcome, Regression, RuleBroken, noted_cells
 
-COULD_NOT = "could not evaluate: "
-RULE_BROKEN = "rule broken"
-SHOWN = 600  # characters of a reason
-OUTCOME = re.compile(rf"^(?:{Regression.__name__}|{Inconclusive.__name__}): ")  # the message says it better
-MODULES = re.compile(r"^(?:\w+\.)+(?=\w+:)")
+MAX_REASON = 600  # characters of the reason why a test outside the gate failed
+MODULE_PATH = re.compile(r"^(?:\w+\.)+(?=\w+:)")
+VERDICT_NAME = re.compile(rf"^(?:{Regression.__name__}|{Inconclusive.__name__}|{RuleBroken.__name__}): ")
 
 
 class Collector:
-    """What is known so far.
+    """The results so far.
 
     Attributes:
-        cells: by the test's id, in the order in which they came.
-        finished: ids of tests that came to an end, of the gate or not.
-        problems: tests outside the gate that failed, and crashes: (id, first words of the reason).
+        finished: ids of the tests that ended, gate tests or not.
+        problems: tests outside the gate that failed, and crashes.
     """
 
     def __init__(self) -> None:
         self._cells: dict[str, Cell] = {}
         self.finished: set[str] = set()
-        self.problems: list[tuple[str, str]] = []
+        self.problems: list[Problem] = []
 
     @property
     def cells(self) -> list[Cell]:
-        """The cells, in the order in which they came."""
+        """One cell per gate test that ended, in the order in which they ended."""
         return list(self._cells.values())
 
     def add(self, report: pytest.TestReport) -> None:
-        """Take what a report says; every test gives up to three of them."""
-        known = [*noted(report), *placed(report)]
+        """Read one of the up to three reports (setup, call, teardown) of a test."""
+        noted = noted_cells(report)
         ended = report.when == "call" or (report.when == "setup" and not report.passed)
         if ended:
             self.finished.add(report.nodeid)
-        if ended and known:
-            self.enter(_finished(known[0], report))
+        if ended and noted:
+            self.add_cell(_with_outcome(noted[0], report))
         elif report.failed:
-            self.problems.append((report.nodeid, shorten(reason(report), SHOWN)))
+            self.problems.append(Problem(test=report.nodeid, reason=shorten(reason_of(report), MAX_REASON)))
 
-    def enter(self, cell: Cell) -> None:
-        """Keep the cell of a test that came to an end."""
+    def add_cell(self, cell: Cell) -> None:
+        """Add the cell of a test that ended."""
         self._cells[cell.test] = cell
         self.finished.add(cell.test)
 
 
-def reason(report: pytest.TestReport) -> str:
-    """Return why a test failed, without the traceback and without the exception's module."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    told = MODULES.sub("", crash.message if crash else report.longreprtext).strip()
-    return OUTCOME.sub("", told)
-
-
-def _finished(cell: Cell, report: pytest.TestReport) -> Cell:
-    """The cell with the test's outcome; a known limit (xfail) stays what it is, with its reason."""
-    known = str(getattr(report, "wasxfail", "")).removeprefix("reason: ")
-    strict = re.match(r"\[XPASS\(strict\)\] ?(.*)", report.longreprtext, re.DOTALL) if report.failed else None
-    known = strict[1] if strict else known
-    told = "" if strict or report.passed else _told(report)
-    status = _outcome(cell, report)
-    return replace(cell, test=report.nodeid, known_failure=known.strip(), unexpected_pass=strict is not None, outcome=status, reason=told)
-
-
-def _outcome(cell: Cell, report: pytest.TestReport) -> str:
-    if report.failed and report.when != "call":
-        return NOT_EVALUATED
-    if report.skipped and not hasattr(report, "wasxfail"):
-        return "skipped"
-    if cell.area == "integrity":
-        return RULE_BROKEN if report.failed else "pass"
-    return cell.outcome
-
-
-def _told(report: pytest.TestReport) -> str:
+def reason_of(report: pytest.TestReport) -> str:
+    """Return why a test failed or was skipped, without traceback and exception module; empty if it passed."""
     if isinstance(report.longrepr, tuple):  # a skip: file, line, reason
         return str(report.longrepr[2]).removeprefix("Skipped: ")
-    return reason(report)
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = MODULE_PATH.sub("", crash.message if crash else report.longreprtext).strip()
+    return VERDICT_NAME.sub("", message)
+
+
+def _with_outcome(cell: Cell, report: pytest.TestReport) -> Cell:
+    """Return the cell with its test's outcome; an expected failure keeps the outcome it would have had."""
+    xfail_reason = str(getattr(report, "wasxfail", "")).removeprefix("reason: ")
+    unexpected_pass = re.match(r"\[XPASS\(strict\)\] ?(.*)", report.longreprtext, re.DOTALL) if report.failed else None
+    outcome = cell.outcome
+    if report.failed and report.when != "call":
+        outcome = Outcome.NOT_EVALUATED
+    elif report.skipped and not hasattr(report, "wasxfail"):
+        outcome = Outcome.SKIPPED
+    elif cell.area == "integrity":
+        outcome = Outcome.RULE_BROKEN if report.failed else Outcome.PASS
+    return replace(
+        cell,
+        test=report.nodeid,
+        outcome=outcome,
+        reason="" if unexpected_pass or report.passed else reason_of(report),
+        known_failure=(unexpected_pass[1] if unexpected_pass else xfail_reason).strip(),
+        unexpected_pass=unexpected_pass is not None,
+        fails=report.failed,
+    )

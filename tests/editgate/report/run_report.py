@@ -1,7 +1,8 @@
-"""`report.json`: everything that the report shows, checked, versioned, and able to read itself back."""
+"""`report.json`: everything that the report shows, validated, versioned, and readable again."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,15 +10,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from editgate.errors import ConfigError
-from editgate.report.collector import RULE_BROKEN
-from editgate.verdict.outcome import NOT_EVALUATED, Cell, OrderBudget
+from editgate.report.trajectory_summary import TrajectorySummary
+from editgate.verdict.outcome import Cell, Outcome
 
+VERSION: Literal[2] = 2
 Result = Literal[
     "pass",
     "regression",
     "not evaluated",
     "inconclusive",
-    "limit lifted",
+    "unexpected pass",
     "other failures",
     "incomplete",
     "nothing judged",
@@ -29,12 +31,12 @@ class Subject(BaseModel):
 
     Attributes:
         model: name and digest of the weights.
-        editors: names, as given or all.
+        editors: their names.
         edits: name or file of the edits, and their order.
-        counts: the Ns asked for.
+        counts: the requested Ns.
         items: how many items a benchmark.
-        conditions: type and device.
-        command: what was typed.
+        conditions: dtype and device.
+        command: the command line.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,29 +50,12 @@ class Subject(BaseModel):
     command: str
 
     def differences(self, other: Subject) -> list[str]:
-        """Return what makes two runs incomparable, in words; the command and the methods do not."""
-        named = ("model", "edits", "items", "conditions")
+        """Return what makes two runs incomparable, in words; other commands and editors do not."""
         return [
             f"{name}: {getattr(other, name)} then, {getattr(self, name)} now"
-            for name in named
+            for name in ("model", "edits", "items", "conditions")
             if getattr(self, name) != getattr(other, name)
         ]
-
-
-class Budget(BaseModel):
-    """One trajectory's edit budget and the words for it; see `editgate.report.trajectory_summary.Standing`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    trajectory: str
-    counts: tuple[int, ...]
-    budget: int
-    failed_at: int | None
-    ended_by: str
-    headline: str
-    unasked: tuple[str, ...]
-    broken: tuple[str, ...]
-    orders: tuple[OrderBudget, ...] = ()
 
 
 class Problem(BaseModel):
@@ -86,15 +71,16 @@ class RunReport(BaseModel):
     """One run.
 
     Attributes:
-        version: of this form.
+        version: of this schema; 2 renamed fields of 1.
         created: when the report was written, UTC, ISO 8601.
         ended: "complete", or why the run ended early.
-        ran: tests of the run that came to an end, and `collected` how many there were.
-        collected: see there.
-        result: the worst that happened and is no known limit.
+        ran: number of tests that ended.
+        collected: number of tests that were to run.
+        result: the worst outcome that is not a known failure.
         safety: the sentence about safety.
-        budgets: one a trajectory.
-        cells: one a test of the gate.
+        subject: what the run was about.
+        budgets: one summary per trajectory.
+        cells: one per gate test.
         problems: other tests that failed.
         changes: what changed since the report of `--compare`, in words.
         findings: what `--findings` measured, each a text with a table.
@@ -102,7 +88,7 @@ class RunReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
-    version: Literal[1] = 1
+    version: Literal[2] = VERSION
     created: str
     ended: str
     ran: int
@@ -110,31 +96,31 @@ class RunReport(BaseModel):
     result: Result
     safety: str
     subject: Subject
-    budgets: tuple[Budget, ...]
+    budgets: tuple[TrajectorySummary, ...]
     cells: tuple[Cell, ...]
     problems: tuple[Problem, ...]
     changes: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
 
 
-def result_of(cells: Sequence[Cell], *, complete: bool, sound: bool) -> Result:
-    """Return the worst that happened and is no known limit; a pass only if the run is complete.
+def result_of(cells: Sequence[Cell], *, complete: bool, others_passed: bool) -> Result:
+    """Return the worst outcome that is not a known failure; a pass only if the run is complete.
 
     Args:
-        cells: one a test of the gate.
-        complete: every test that was collected came to an end.
-        sound: no test outside the gate failed.
+        cells: one per gate test.
+        complete: every test that was collected ended.
+        others_passed: no test outside the gate failed.
     """
-    found = {cell.outcome for cell in cells if not cell.known_failure}
-    if "regression" in found:
+    outcomes = {cell.outcome for cell in cells if not cell.known_failure}
+    if Outcome.REGRESSION in outcomes:
         return "regression"
-    if found & {NOT_EVALUATED, RULE_BROKEN}:
+    if outcomes & {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}:
         return "not evaluated"
-    if "inconclusive" in found:
+    if Outcome.INCONCLUSIVE in outcomes:
         return "inconclusive"
     if any(cell.unexpected_pass for cell in cells):
-        return "limit lifted"
-    if not complete or not sound:
+        return "unexpected pass"
+    if not complete or not others_passed:
         return "other failures" if complete else "incomplete"
     return "pass" if any(cell.area != "integrity" and cell.value is not None for cell in cells) else "nothing judged"
 
@@ -143,19 +129,33 @@ def read_report(path: Path) -> RunReport:
     """Read a `report.json`.
 
     Raises:
-        ConfigError: the file cannot be read, or is no report of this version.
+        ConfigError: the file cannot be read, or is not a report of this version.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"--compare {path}: cannot be read ({why}). Allowed: the report.json of --report.") from None
+        why = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise ConfigError(f"{path}: cannot be read ({why}). Allowed: the report.json of --report.") from None
     try:
         return RunReport.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+    version = _version_in(text)
+    if version is not None and version != VERSION:
         raise ConfigError(
-            f"--compare {path}: no report of version 1 ({where}: {first['msg']}). "
-            "Allowed: the report.json that --report DIR wrote."
-        ) from None
+            f"{path}: a report of version {version}, and this editgate reads version {VERSION}; write it again with "
+            "--report=DIR."
+        )
+    field = ".".join(map(str, first["loc"])) or "the file"
+    raise ConfigError(
+        f"{path}: not a report of version {VERSION} ({field}: {first['msg']}). Allowed: the report.json of --report."
+    )
+
+
+def _version_in(text: str) -> object:
+    """Return what a JSON text says its version is; None if it says nothing."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content.get("version") if isinstance(content, dict) else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
+from editgate.verdict.outcome import Cell, Outcome
 
-COLLAPSE = "collapsed (one answer to nearly everything, which is not safety)"
-KNOWN = "has known limits"
-KINDS = (COLLAPSE, "regressed", "could not be evaluated", "is inconclusive", KNOWN)  # the worst first
+COLLAPSED = "collapsed (one answer to nearly everything, which is not safe)"
+NOT_EVALUATED = "could not be evaluated"
+KNOWN_FAILURES = "has known failures"
+WORST_FIRST = (COLLAPSED, "regressed", NOT_EVALUATED, "is inconclusive", KNOWN_FAILURES)
 
 
 def safety_line(cells: Iterable[Cell]) -> str:
@@ -18,41 +19,37 @@ def safety_line(cells: Iterable[Cell]) -> str:
 
 
 def safety_phrases(cells: Iterable[Cell]) -> list[str]:
-    """Return a phrase for each trajectory and kind of trouble, the worst first, or one that says there is none.
+    """Return a phrase per trajectory and kind of failure, the worst first, or one that says there is none.
 
-    Known limits are told too, last: what is known to be unsafe is unsafe.
+    Known failures come last, but they come: a model that is known to be unsafe is unsafe.
     """
-    found = [cell for cell in cells if cell.area == "safety" and cell.outcome != "skipped"]
+    safety_cells = [cell for cell in cells if cell.area == "safety" and cell.outcome is not Outcome.SKIPPED]
     groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in found:
-        if cell.outcome != "pass":
-            groups.setdefault((_kind(cell), cell.trajectory), []).append(cell)
-    order = sorted(groups, key=lambda group: (KINDS.index(group[0]), group[1]))
-    phrases = [f"{name} {kind}: {_where(groups[kind, name])}" for kind, name in order]
-    if phrases or not found:
+    for cell in safety_cells:
+        if cell.outcome is not Outcome.PASS:
+            groups.setdefault((_failure(cell), cell.trajectory), []).append(cell)
+    order = sorted(groups, key=lambda group: (WORST_FIRST.index(group[0]), group[1]))
+    phrases = [f"{trajectory} {failure}: {_where(groups[failure, trajectory])}" for failure, trajectory in order]
+    if phrases or not safety_cells:
         return phrases
-    counts = ", ".join(map(str, sorted({cell.edits for cell in found})))
-    return [f"no regression ({', '.join(dict.fromkeys(cell.check for cell in found))} at N = {counts})"]
+    counts = ", ".join(map(str, sorted({cell.edits for cell in safety_cells})))
+    return [f"no regression ({', '.join(dict.fromkeys(cell.check for cell in safety_cells))} at N = {counts})"]
 
 
-def _kind(cell: Cell) -> str:
-    if cell.outcome == NOT_EVALUATED:
-        return "could not be evaluated"
+def _failure(cell: Cell) -> str:
+    if cell.outcome is Outcome.NOT_EVALUATED:
+        return NOT_EVALUATED
     if cell.known_failure:
-        return KNOWN
+        return KNOWN_FAILURES
     if cell.collapse:
-        return COLLAPSE
-    return "regressed" if cell.outcome == "regression" else "is inconclusive"
+        return COLLAPSED
+    return "regressed" if cell.outcome is Outcome.REGRESSION else "is inconclusive"
 
 
 def _where(cells: list[Cell]) -> str:
-    """Benchmarks with their Ns, those of a collapse marked."""
-    by_row: dict[str, list[Cell]] = {}
+    """Return the benchmarks with their Ns; among known failures the collapses are marked."""
+    counts: dict[str, list[str]] = {}
     for cell in sorted(cells, key=lambda cell: cell.edits):
-        by_row.setdefault(cell.check, []).append(cell)
-    return ", ".join(f"{row} ({_counts(found)})" for row, found in by_row.items())
-
-
-def _counts(cells: list[Cell]) -> str:
-    marked = any(cell.known_failure for cell in cells)
-    return "N = " + ", ".join(f"{c.edits}{' collapse' if marked and c.collapse else ''}" for c in cells)
+        mark = " collapse" if cell.known_failure and cell.collapse else ""
+        counts.setdefault(cell.check, []).append(f"{cell.edits}{mark}")
+    return ", ".join(f"{check} (N = {', '.join(found)})" for check, found in counts.items())

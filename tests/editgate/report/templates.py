@@ -1,4 +1,4 @@
-"""The report's templates: a value that is missing is an error, text is escaped in the page."""
+"""The jinja environment of both templates: a missing value is an error, and the page escapes all text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from editgate.report.html import presenters
+from editgate.report import presentation
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "html"
@@ -15,14 +15,14 @@ PAGE = FOLDER / "html"
 
 @cache
 def environment() -> Environment:
-    """Return the environment in which both forms are rendered."""
-    made = Environment(
+    """Return the environment in which the page and the Markdown are rendered."""
+    jinja = Environment(
         loader=FileSystemLoader([FOLDER, PAGE]),
         undefined=StrictUndefined,
         autoescape=select_autoescape(("html.j2",)),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (presenters.name_of, presenters.value_of, presenters.band_of, presenters.summary_of):
-        made.filters[each.__name__.removesuffix("_of")] = each
-    return made
+    jinja.filters |= {"name": presentation.name_of, "summary": presentation.summary_of}
+    jinja.globals["counted"] = presentation.counted
+    return jinja

@@ -1,23 +1,28 @@
-"""Where a trajectory stands: its edit budget, what ends it, and what the budget does not rest on."""
+"""One trajectory's summary: its edit budget, what ends it, and what the budget does not cover."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
 
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.measure.edit_quality import KINDS
-from editgate.verdict.bisection import budget, told
-from editgate.verdict.outcome import NOT_EVALUATED, Cell, OrderBudget
+from editgate.verdict.bisection import budget, describe
+from editgate.verdict.outcome import Cell, OrderBudget, Outcome
 
-HELD = frozenset({"pass", "skipped"})  # skipped: the edits have no prompt to ask
-WORDS = {"regression": "", "inconclusive": " inconclusive", NOT_EVALUATED: " could not be evaluated"}
-ORDER = (" collapsed", *WORDS.values(), " not run")
+PASSING = frozenset({Outcome.PASS, Outcome.SKIPPED})  # skipped: the edits have no such prompt
+COLLAPSED, NOT_RUN = " collapsed", " not run"
+SUFFIXES = {
+    Outcome.REGRESSION: "",
+    Outcome.INCONCLUSIVE: " inconclusive",
+    Outcome.NOT_EVALUATED: " could not be evaluated",
+}
+WORST_FIRST = (COLLAPSED, *SUFFIXES.values(), NOT_RUN)
 
 
-@dataclass(frozen=True)
-class TrajectorySummary:
-    """One trajectory's headline.
+class TrajectorySummary(BaseModel):
+    """The edit budget of one trajectory, as `report.json` has it and every output shows it.
 
     Attributes:
         trajectory: such as `memit-llama-mini`.
@@ -25,104 +30,101 @@ class TrajectorySummary:
         budget: the largest N up to which every verdict passes.
         failed_at: the next N; None if nothing failed.
         ended_by: what failed there, in words.
-        unasked: benchmarks and qualities that no verdict of this run is about.
-        broken: rules of integrity that the editor breaks.
-        orders: the budget in each order of the edits, if the run looked for that.
+        headline: the budget in one line, such as `1 (at 5: commonsenseqa)`.
+        not_measured: benchmarks and qualities that no verdict of this run is about.
+        rules_broken: rules of integrity that the editor breaks.
+        orders: the budget in each order of the edits, if the run searched for that.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     trajectory: str
     counts: tuple[int, ...]
     budget: int
     failed_at: int | None
     ended_by: str
-    unasked: tuple[str, ...]
-    broken: tuple[str, ...]
+    headline: str
+    not_measured: tuple[str, ...]
+    rules_broken: tuple[str, ...]
     orders: tuple[OrderBudget, ...] = ()
 
-    @property
-    def headline(self) -> str:
-        """The budget in one line, such as `1 (at 5: commonsenseqa)`."""
-        if self.orders:
-            return told(self.orders)
-        if not self.counts:
-            return "none (nothing was judged)"
-        if self.failed_at is None:
-            return f"at least {self.budget} (everything judged at N = {', '.join(map(str, self.counts))} passes)"
-        return f"{self.budget} (at {self.failed_at}: {self.ended_by})"
+
+def trajectory_summaries(cells: Iterable[Cell]) -> list[TrajectorySummary]:
+    """Return one summary per trajectory, by name."""
+    return [_summarize(trajectory, found) for trajectory, found in by_trajectory(cells).items()]
 
 
-def rows_of(cells: Iterable[Cell]) -> list[str]:
-    """Return the rows in the order of the table of benchmarks, whatever order the tests ran in."""
-    known = [*ALL, *KINDS]
-    return sorted({cell.check for cell in cells}, key=lambda row: (known.index(row) if row in known else len(known), row))
+def by_trajectory(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells of each trajectory, by name."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.trajectory, []).append(cell)
+    return dict(sorted(groups.items()))
 
 
-def judged(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells that are about a benchmark or a quality, not about a rule or a budget over orders."""
+def judged_cells(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells of benchmarks and qualities, without rules of integrity and budgets over several orders."""
     return [cell for cell in cells if cell.area not in {"integrity", "budget"}]
+
+
+def checks_in_order(cells: Iterable[Cell]) -> list[str]:
+    """Return the names of the checks in the order of the table of benchmarks, whatever order the tests ran in."""
+    position = {name: index for index, name in enumerate((*ALL, *KINDS))}
+    return sorted({cell.check for cell in cells}, key=lambda check: (position.get(check, len(position)), check))
 
 
 def budget_of(cells: Iterable[Cell]) -> int:
     """Return the largest N up to which every verdict passes; 0 if the smallest N fails.
 
-    What is missing at an N (never run, not evaluated) does not pass there.
+    A check that is missing at an N (not run, not evaluated) does not pass there.
     """
-    found = judged(cells)
-    return budget({count: not _short(found, count) for count in {cell.edits for cell in found}})
+    judged = judged_cells(cells)
+    return budget({count: not _failures(judged, count) for count in {cell.edits for cell in judged}})
 
 
-def trajectory_summaries(cells: Iterable[Cell]) -> list[TrajectorySummary]:
-    """Return one standing a trajectory, by name."""
-    by_run: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_run.setdefault(cell.trajectory, []).append(cell)
-    return [_standing(name, found) for name, found in sorted(by_run.items())]
-
-
-def _standing(name: str, cells: Sequence[Cell]) -> TrajectorySummary:
+def _summarize(trajectory: str, cells: Sequence[Cell]) -> TrajectorySummary:
     orders = next((cell.orders for cell in cells if cell.orders), ())
-    return _over_orders(name, cells, orders) if orders else _at_counts(name, cells)
-
-
-def _over_orders(name: str, cells: Sequence[Cell], orders: tuple[OrderBudget, ...]) -> TrajectorySummary:
-    """The standing of the worst order; in finding it everything was asked."""
-    worst = min(orders, key=lambda each: each.budget)
-    counts = tuple(sorted({count for each in orders for count in each.judged}))
-    return TrajectorySummary(name, counts, worst.budget, worst.failed_at, worst.end, (), _broken(cells), orders)
-
-
-def _at_counts(name: str, cells: Sequence[Cell]) -> TrajectorySummary:
-    found = judged(cells)
-    counts = tuple(sorted({cell.edits for cell in found}))
-    largest = budget_of(found)
-    failed = next((count for count in counts if count > largest), None)
-    asked = {cell.check for cell in found if cell.outcome != NOT_EVALUATED}
+    if orders:
+        worst = min(orders, key=lambda order: order.budget)
+        counts = tuple(sorted({count for order in orders for count in order.judged}))
+        largest, failed_at, ended_by = worst.budget, worst.failed_at, worst.end
+        headline = describe(orders)
+        not_measured: tuple[str, ...] = ()  # the search asks for every check
+    else:
+        judged = judged_cells(cells)
+        counts = tuple(sorted({cell.edits for cell in judged}))
+        largest = budget_of(judged)
+        failed_at = next((count for count in counts if count > largest), None)
+        ended_by = "" if failed_at is None else "; ".join(_failures(judged, failed_at))
+        if not counts:
+            headline = "none (nothing was judged)"
+        elif failed_at is None:
+            headline = f"at least {largest} (everything judged at N = {', '.join(map(str, counts))} passes)"
+        else:
+            headline = f"{largest} (at {failed_at}: {ended_by})"
+        measured = {cell.check for cell in judged if cell.outcome is not Outcome.NOT_EVALUATED}
+        not_measured = tuple(check for check in (*BENCHMARKS, *KINDS) if check not in measured)
     return TrajectorySummary(
-        trajectory=name,
+        trajectory=trajectory,
         counts=counts,
         budget=largest,
-        failed_at=failed,
-        ended_by="" if failed is None else "; ".join(_short(found, failed)),
-        unasked=tuple(row for row in (*BENCHMARKS, *KINDS) if row not in asked),
-        broken=_broken(cells),
+        failed_at=failed_at,
+        ended_by=ended_by,
+        headline=headline,
+        not_measured=not_measured,
+        rules_broken=tuple(c.check for c in cells if c.area == "integrity" and c.outcome is not Outcome.PASS),
+        orders=orders,
     )
 
 
-def _broken(cells: Iterable[Cell]) -> tuple[str, ...]:
-    return tuple(cell.check for cell in cells if cell.area == "integrity" and cell.outcome != "pass")
-
-
-def _short(cells: Sequence[Cell], count: int) -> list[str]:
-    """What does not pass at N, in phrases: benchmarks that share their trouble stand together."""
-    here = {cell.check: cell for cell in cells if cell.edits == count}
-    troubles: dict[str, list[str]] = {}
-    for row in rows_of(cells):
-        if row not in here or here[row].outcome not in HELD:
-            troubles.setdefault(_why(here.get(row)), []).append(row)
-    return [", ".join(rows) + why for why, rows in sorted(troubles.items(), key=lambda each: ORDER.index(each[0]))]
-
-
-def _why(cell: Cell | None) -> str:
-    if cell is None:
-        return " not run"
-    return " collapsed" if cell.collapse else WORDS[cell.outcome]
+def _failures(cells: Sequence[Cell], count: int) -> list[str]:
+    """Return what does not pass at N in phrases, the worst first; checks that fail alike share a phrase."""
+    at_count = {cell.check: cell for cell in cells if cell.edits == count}
+    checks: dict[str, list[str]] = {}
+    for check in checks_in_order(cells):
+        cell = at_count.get(check)
+        if cell is None:
+            checks.setdefault(NOT_RUN, []).append(check)
+        elif cell.outcome not in PASSING:
+            checks.setdefault(COLLAPSED if cell.collapse else SUFFIXES[cell.outcome], []).append(check)
+    return [", ".join(checks[suffix]) + suffix for suffix in WORST_FIRST if suffix in checks]

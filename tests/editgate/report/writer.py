@@ -1,9 +1,8 @@
-"""Puts the record together and writes its three forms, each at once under its name."""
+"""Puts the report together and writes its three files, each under its name only when it is whole."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,49 +10,47 @@ from editgate.errors import ConfigError
 from editgate.report.collector import Collector
 from editgate.report.html.page import page
 from editgate.report.markdown import markdown
-from editgate.report.run_report import Budget, Problem, RunReport, Subject, result_of
+from editgate.report.run_report import RunReport, Subject, result_of
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What the run was about, and why it ended early; empty if it did not."""
+def build_report(subject: Subject, collector: Collector, collected: int, stopped: str = "") -> RunReport:
+    """Return the report of a run that has ended.
 
-    subject: Subject
-    stopped: str
-
-
-def record_of(run: Ended, ledger: Collector, collected: int) -> RunReport:
-    """Return the record of a run that has ended, with the tests that were collected for it."""
-    ran = len(ledger.finished)
+    Args:
+        subject: what the run was about.
+        collector: its results.
+        collected: number of tests that were to run.
+        stopped: why the run ended early; empty if it did not.
+    """
+    cells, ran = tuple(collector.cells), len(collector.finished)
     missing = f"{ran} of {collected} tests ended" if ran < collected else ""
-    ended = "; ".join(each for each in (run.stopped, missing) if each)
-    cells = tuple(ledger.cells)
+    ended = "; ".join(why for why in (stopped, missing) if why)
     return RunReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         ended=ended or "complete",
         ran=ran,
         collected=collected,
-        result=result_of(cells, complete=not ended, sound=not ledger.problems),
+        result=result_of(cells, complete=not ended, others_passed=not collector.problems),
         safety=safety_line(cells),
-        subject=run.subject,
-        budgets=tuple(Budget(headline=each.headline, **asdict(each)) for each in trajectory_summaries(cells)),
+        subject=subject,
+        budgets=tuple(trajectory_summaries(cells)),
         cells=cells,
-        problems=tuple(Problem(test=test, reason=reason) for test, reason in ledger.problems),
+        problems=tuple(collector.problems),
     )
 
 
-def write(record: RunReport, folder: Path) -> Path:
+def write(report: RunReport, folder: Path) -> Path:
     """Write report.json, report.md and report.html; returns the page's path.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / "report.json", record.model_dump_json(indent=1, exclude_defaults=False) + "\n")
-    _put(folder / "report.md", markdown(record))
-    return _put(folder / "report.html", page(record))
+    _write_whole(folder / "report.json", report.model_dump_json(indent=1) + "\n")
+    _write_whole(folder / "report.md", markdown(report))
+    return _write_whole(folder / "report.html", page(report))
 
 
 def check_writable(folder: Path) -> None:
@@ -64,14 +61,14 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _put(folder / "report.probe", "").unlink()
+        _write_whole(folder / "report.probe", "").unlink()
     except OSError as error:
         raise ConfigError(
             f"--report {folder}: cannot be written ({error.strerror or error}). Name another folder."
         ) from None
 
 
-def _put(path: Path, text: str) -> Path:
+def _write_whole(path: Path, text: str) -> Path:
     """Write under a temporary name, then rename: nobody reads half a report."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

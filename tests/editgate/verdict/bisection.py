@@ -12,25 +12,25 @@ ORDERS = 3  # of a bare `--budget`
 
 
 @dataclass(frozen=True)
-class Asked:
+class BudgetRequest:
     """What `--budget` and `--min-budget` ask for.
 
     Attributes:
         orders: of the same edits; the budget is found in each.
-        least: how many edits every order must bear; 0 asks for nothing, the budget is only told.
+        least: how many edits every order must survive; 0 asks for nothing, the budget is only reported.
     """
 
     orders: int
     least: int = 0
 
-    def told(self, most: int) -> str:
+    def describe(self, most: int) -> str:
         """Return what is looked for, in words; `most` is the largest N tried."""
         orders = "1 order" if self.orders == 1 else f"{self.orders} orders"
         least = f", at least {self.least} asked for" if self.least else ""
         return f"by bisection over N = 1 to {most} in {orders} of the edits{least}"
 
 
-def asked(orders: str | None, least: int | None, most: int) -> Asked | None:
+def budget_request(orders: str | None, least: int | None, most: int) -> BudgetRequest | None:
     """Return what the two options ask for, None if neither is given; `most` is the largest N of `--edit-counts`.
 
     Raises:
@@ -41,15 +41,15 @@ def asked(orders: str | None, least: int | None, most: int) -> Asked | None:
     wanted = str(ORDERS) if orders is None else orders
     if not wanted.isdecimal() or int(wanted) < 1:
         raise ConfigError(
-            f"--budget {wanted!r} is no number of edit orders. Allowed: whole numbers of at least 1, with an equals "
-            f"sign (--budget=5), or --budget alone for {ORDERS}."
+            f"--budget {wanted!r} is not a valid number of orders. Allowed: whole numbers of at least 1, with an "
+            f"equals sign (--budget=5), or --budget alone for {ORDERS}."
         )
     if least is not None and not 1 <= least <= most:
         raise ConfigError(
             f"--min-budget is {least}; allowed: 1 to {most}, the largest N of --edit-counts. A larger budget needs "
             "a larger N there."
         )
-    return Asked(int(wanted), least or 0)
+    return BudgetRequest(int(wanted), least or 0)
 
 
 def budget(held: Mapping[int, bool]) -> int:
@@ -83,7 +83,7 @@ def bisect(holds: Callable[[int], bool], most: int) -> int:
     return holding
 
 
-def told(orders: Sequence[OrderBudget]) -> str:
+def describe(orders: Sequence[OrderBudget]) -> str:
     """Return budgets in one line: `1 to 5 (orders 0, 1: 1, 5); ended by commonsenseqa at 2, toxigen (safety) at 6`."""
     budgets = [each.budget for each in orders]
     low, high = min(budgets), max(budgets)

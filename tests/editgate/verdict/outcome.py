@@ -20,17 +20,17 @@ CHECKED = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 class Outcome(StrEnum):
     """What a check came to; only the first three are verdicts."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     REGRESSION = "regression"
     INCONCLUSIVE = "inconclusive"
     SKIPPED = "skipped"
     RULE_BROKEN = "rule broken"  # of integrity
     NOT_EVALUATED = "not evaluated"
     KNOWN_FAILURE = "known failure"  # a failure that thresholds/ has on record
-    UNEXPECTED_PASS = "unexpected pass"  # a failure on record that did not come, where it always came
+    UNEXPECTED_PASS = "unexpected pass"  # noqa: S105 - a failure on record that did not come, where it always came
 
 
-class ThresholdNotMet(pytest.fail.Exception):
+class ThresholdNotMet(pytest.fail.Exception):  # type: ignore[name-defined, misc]  # pytest gives its own type no name
     """A threshold is not met: the message is for a person, the traceback is not shown."""
 
 
@@ -200,7 +200,9 @@ def note(node: pytest.Item, cell: Cell) -> None:
     node.user_properties.append((CELL_PROPERTY, text))
     if cell.area == "safety" and cell.outcome is Outcome.REGRESSION:
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
-        node.user_properties.append((SAFETY_PROPERTY, f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}"))
+        node.user_properties.append(
+            (SAFETY_PROPERTY, f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}")
+        )
 
 
 def note_subject(node: pytest.Item, cell: Cell) -> None:

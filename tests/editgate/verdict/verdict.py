@@ -12,13 +12,11 @@ benchmark with one class in the majority, collapse looks like progress.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from editgate.errors import BaselineAtChance, TestCannotFail
 from editgate.measure.items import Evaluation, Item, pair
 from editgate.verdict import statistics
-
-Status = Literal["pass", "regression", "inconclusive"]
+from editgate.verdict.outcome import Outcome
 
 ONE_CLASS = 0.9  # one answer on this share of the items is a collapse, if the baseline was below it
 CLASS_RISE = 0.1  # and if the share rose by at least this much: 0.89 -> 0.91 is not a collapse
@@ -30,7 +28,7 @@ class Verdict:
     """What one checkpoint did to one benchmark.
 
     Attributes:
-        outcome: "pass", "regression" or "inconclusive".
+        outcome: pass, regression or inconclusive.
         benchmark: its name.
         metric: lm-eval's metric and filter.
         n: paired items.
@@ -57,7 +55,7 @@ class Verdict:
         unparsed_before: the same before them.
     """
 
-    outcome: Status
+    outcome: Outcome
     benchmark: str
     metric: str
     n: int
@@ -86,7 +84,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """True for "pass" alone."""
-        return self.outcome == "pass"
+        return self.outcome is Outcome.PASS
 
 
 def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: float = 0.05) -> Verdict:
@@ -114,9 +112,9 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
     bounds = statistics.bound_drop(before, after, alpha)
     label, share, share_before = _top_label(baseline, edited)
     collapse = _is_collapse(pairs, label, share, share_before, alpha)
-    status = "regression" if collapse else _outcome(bounds, allowed)
+    outcome = Outcome.REGRESSION if collapse else _outcome(bounds, allowed)
     return Verdict(
-        outcome=status,
+        outcome=outcome,
         benchmark=baseline.benchmark,
         metric=baseline.metric,
         n=len(pairs),
@@ -134,7 +132,9 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
         gained=bounds.gained,
         flips=_flips(pairs),
         detectable=statistics.detectable(len(pairs), allowed, bounds.gained, alpha=alpha),
-        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha) if status == "inconclusive" else None,
+        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha)
+        if outcome is Outcome.INCONCLUSIVE
+        else None,
         label=label,
         label_share=share,
         label_before=share_before,
@@ -144,10 +144,10 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
     )
 
 
-def _outcome(bounds: statistics.Bounds, allowed: float) -> Status:
+def _outcome(bounds: statistics.Bounds, allowed: float) -> Outcome:
     if bounds.upper <= allowed:
-        return "pass"
-    return "regression" if bounds.lower > allowed else "inconclusive"
+        return Outcome.PASS
+    return Outcome.REGRESSION if bounds.lower > allowed else Outcome.INCONCLUSIVE
 
 
 def _check_baseline(baseline: Evaluation, scores: list[float], alpha: float) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
+
 from editgate.cache import environment
 from editgate.cache.store import Store
 from editgate.inputs import models
 from editgate.inputs.models import LoadedModel
 from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalCheckpointSpec
 from editgate.measure.session import EvaluationSession
-from transformers import AutoTokenizer
-
 from editors import Edit
 from meta.support.settings_factory import miniature, settings
 

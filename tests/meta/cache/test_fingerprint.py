@@ -6,8 +6,9 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-import editgate
 import pytest
+
+import editgate
 from editgate.cache import fingerprint
 from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models

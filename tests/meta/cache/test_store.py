@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from editgate.cache import store as store_module
 from editgate.cache.store import Store, code_digest, digest_tensors
 from editgate.errors import ConfigError, StoreError, StoreWarning
-from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[3]
 

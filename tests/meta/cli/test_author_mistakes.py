@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
-GATE = tuple(str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("edit_quality", "integrity"))
+from meta.support.gate import run_gate
 
 UNUSABLE = {
     "Method": "must be a class with apply(edit) or a function edit(model, tokenizer, edits).",
@@ -65,10 +62,7 @@ SENTENCES = {
 
 def run(pytester: pytest.Pytester, target: str, *options: str) -> pytest.RunResult:
     """Gate somebody else's method, from another directory."""
-    return pytester.runpytest_inprocess(
-        *GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", f"--store={pytester.path / 'store'}", f"--editor={target}", *options,
-    )  # fmt: skip
+    return run_gate(pytester, f"--editor={target}", *options, files=("edit_quality", "integrity"))
 
 
 def told(result: pytest.RunResult) -> str:
@@ -112,4 +106,4 @@ def test_an_exception_shows_their_code_alone(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*KeyError: 'the seventh'", f"E *ForeignFailure: {sentence}"])
     frames = [line for line in result.outlines if ".py:" in line and not line.startswith("ERROR")]
     assert len(frames) == 2
-    assert all("mistakes.py:" in line for line in frames)
+    assert all("broken_methods.py:" in line for line in frames)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from editgate import Result, check_editor, checks_of
 from editgate.controls import KeepsLast, Vandal
 from editgate.errors import ConfigError
+from editgate.verdict.outcome import Outcome
 
 
 def made(editor: type | str, store: Path, counts: str, *names: str) -> dict[str, Result]:
@@ -18,14 +20,14 @@ def made(editor: type | str, store: Path, counts: str, *names: str) -> dict[str,
 def test_a_method_that_does_harm_is_told_with_numbers(store: Path) -> None:
     """Rules hold, a benchmark regresses with its scores before and after, and the message names the method."""
     found = made(Vandal, store, "2", "undo_gives_back_the_base", "gsm8k-n2")
-    assert found["undo_gives_back_the_base"] == Result("undo_gives_back_the_base", "pass")
+    assert found["undo_gives_back_the_base"] == Result("undo_gives_back_the_base", Outcome.PASS)
     lost = found["gsm8k-n2"]
     assert lost.outcome == "regression"
-    assert not lost.held
+    assert not lost.passed
     assert lost.numbers["after"] < 0.1
     assert lost.numbers["before"] > 0.9
     assert lost.reason.startswith("REGRESSION: gsm8k after 2 edits of llama-mini with vandal")
-    assert str(lost).startswith("regression    gsm8k-n2 ")
+    assert str(lost).startswith("regression      gsm8k-n2 ")
 
 
 def test_a_broken_rule_makes_numbers_not_evaluated(store: Path) -> None:
@@ -46,17 +48,17 @@ def test_results_come_one_by_one(store: Path) -> None:
     assert first.name == "edits_change_the_model"
 
 
-def test_known_limits_are_no_surprise(store: Path) -> None:
-    """What is on record as failing is told as such, with its reason, and holds."""
+def test_known_failures_are_expected(store: Path) -> None:
+    """What is on record as failing is named as such, with its reason, and passes."""
     found = made("kn", store, "1", "efficacy-n1")["efficacy-n1"]
-    assert found.outcome == "known limit"
+    assert found.outcome == "known failure"
     assert found.reason
-    assert found.held
+    assert found.passed
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"edit_count": "2"}, "has no option 'edit_count'"), ({"model": "lama"}, "--model 'lama' is not known")],
+    [({"edit_count": "2"}, "there is no option 'edit_count'"), ({"model": "lama"}, "--model 'lama' is not known")],
 )
 def test_a_wrong_option_is_told_at_once(given: dict[str, str], message: str) -> None:
     """Nothing is loaded for a misspelt option or model."""

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 import editors
 from meta.support import tiny_models as tiny
-
-REPOSITORY = Path(__file__).parents[3]
-GATE = str(REPOSITORY / "tests" / "test_capability.py")
+from meta.support.gate import ROOT, collected, run_gate
 
 
 def collect(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    """Collect the gate with these options, as a user would from the repository."""
-    return pytester.runpytest_inprocess(
-        GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", "--collect-only", "-q", *options,
-    )  # fmt: skip
+    """Collect one file of the gate with these options."""
+    return run_gate(pytester, "--collect-only", "-q", *options, files=("capability",))
 
 
 WRONG = {
@@ -44,18 +38,12 @@ WRONG = {
     "edit order": (["--edit-order", "-1"], "--edit-order is -1; allowed: 0"),
     "counts": (["--edit-counts", "0,-3,x"], "--edit-counts '0,-3,x': '0' is not a number of edits"),
     "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 320"),
-    "no such edits": (["--edits", "counterfakt"], "is no file and no shipped list. Allowed: counterfact, zsre, FILE"),
+    "no such edits": (["--edits", "counterfakt"], "Allowed: counterfact, zsre, FILE"),
     "limit": (["--limit", "0"], "--limit is 0; allowed: at least 1"),
     "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
     "profile": (["--profile", "weekly"], "--profile 'weekly' is unknown. Allowed: smoke, default, nightly, paper."),
     "paper without a model": (["--profile", "paper"], "--profile paper needs a --model"),
-    "unknown family": (["--findings=huge"], "--findings='huge' is unknown. Allowed: mini, paper."),
-    "findings of one editor": (
-        ["--findings", "--editor", "rome"],
-        "--findings=mini has its own models, methods, grid and items: leave out --editor.",
-    ),
-    "findings of the paper while offline": (["--findings=paper"], "meta-llama/Llama-2-7b-hf is not on this machine"),
-    "dtype": (["--dtype", "int3"], "invalid choice: 'int3'"),
+    "dtype": (["--dtype", "int3"], "--dtype 'int3'; allowed: 'bfloat16', 'float16' or 'float32'."),
 }
 
 
@@ -64,7 +52,7 @@ def test_wrong_option(case: str, pytester: pytest.Pytester, monkeypatch: pytest.
     """A wrong value names itself and what is allowed, and nothing runs."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     options, message = WRONG[case]
-    result = collect(pytester, "--store", str(pytester.path / "store"), *options)
+    result = collect(pytester, *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in " ".join(result.stderr.str().split())
     assert len(result.stderr.str().strip().splitlines()) <= 8  # argparse adds the file and the root directory
@@ -74,7 +62,7 @@ def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pyte
     """`-k rome` is ROME, though `rrome` contains it; a part of a name still means all editors that contain it."""
 
     def runs(keyword: str) -> set[str]:
-        lines = collect(pytester, "--store", str(pytester.path / "store"), "-k", keyword).outlines
+        lines = collect(pytester, "-k", keyword).outlines
         return {line.split("[")[1].split("-")[0] for line in lines if "::test_mmlu[" in line}
 
     assert runs("rome") == {"rome"}
@@ -85,7 +73,7 @@ def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pyte
 def test_a_model_from_elsewhere_needs_its_edits(pytester: pytest.Pytester) -> None:
     """Without --edits a model that was not trained here is told which edits it needs, before anything is loaded."""
     tiny.model().save_pretrained(pytester.path / "theirs")
-    result = collect(pytester, "--store", str(pytester.path / "store"), f"--model={pytester.path / 'theirs'}")
+    result = collect(pytester, f"--model={pytester.path / 'theirs'}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--edits" in result.stderr.str()
     assert "Traceback" not in result.stderr.str()
@@ -106,7 +94,7 @@ def test_two_methods_of_one_name_are_refused(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(one_author=AUTHOR, other_author=AUTHOR)
     pytester.syspathinsert()
     both = ("--editor", "one_author:Mine", "--editor", "other_author:Mine")
-    result = collect(pytester, "--store", str(pytester.path / "store"), *both)
+    result = collect(pytester, *both)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "are both called 'mine'" in result.stderr.str()
 
@@ -114,13 +102,11 @@ def test_two_methods_of_one_name_are_refused(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize("asked", [("-k", "rome"), ("-m", "rome"), ("--editor", "rome")])
 def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pytester: pytest.Pytester) -> None:
     """The suite's own tests stay out, unless their path is given; the whole gate of the editor is there."""
-    given = (
-        "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", "--collect-only", "-q", "--store", str(pytester.path / "store"), *asked,
-    )  # fmt: skip
+    options = ("-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", "-q")
+    given = (*options, f"--store={pytester.path / 'store'}", *asked)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(REPOSITORY)
-        gate = [line for line in pytester.runpytest_inprocess(*given).outlines if "::" in line]
+        patch.chdir(ROOT)
+        gate = collected(pytester.runpytest_inprocess(*given))
         assert not [line for line in gate if "tests/meta" in line]
         assert {"test_mmlu", "test_toxigen", "test_efficacy", "test_integrity"} <= {
             line.split("::")[1].split("[")[0] for line in gate
@@ -131,13 +117,9 @@ def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pyt
 
 def test_curves_are_on_record_for_the_default_model_only(pytester: pytest.Pytester) -> None:
     """No curve is asked of a model that has none on record: it would be red without a cause."""
-    given = ("--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "--collect-only", "-q")
-    curves = REPOSITORY / "tests" / "test_curves.py"
 
     def ids(model: str) -> list[str]:
-        place = f"--store={pytester.path / 'store'}"
-        result = pytester.runpytest_inprocess(str(curves), *given, "-p", "no:xdist", place, f"--model={model}")
-        return [line for line in result.outlines if "::test_curve[" in line]
+        return collected(run_gate(pytester, "--collect-only", "-q", f"--model={model}", files=("curves",)))
 
     assert len(ids("llama-mini")) == len(editors.names())
     assert not ids("llama-mini-chat")
@@ -145,7 +127,7 @@ def test_curves_are_on_record_for_the_default_model_only(pytester: pytest.Pytest
 
 def test_a_profile_says_what_it_sets_and_yields_to_what_is_given(pytester: pytest.Pytester) -> None:
     """The smoke profile asks for two Ns and fifty items; an option on the command line goes before it."""
-    here = ("--store", str(pytester.path / "store"), "--profile", "smoke", "-k", "mmlu and memit")
+    here = ("--profile", "smoke", "-k", "mmlu and memit")
     plain = collect(pytester, *here)
     assert [line.rsplit("-n")[1] for line in plain.outlines if "::test_mmlu[" in line] == ["1]", "5]"]
     given = collect(pytester, *here, "--edit-counts", "3")
@@ -180,7 +162,7 @@ def test_malformed_edits(case: str, pytester: pytest.Pytester) -> None:
     good = {"prompt": "{} plays the", "subject": "Ann", "target_new": "lute"}
     file = pytester.path / "edits.json"
     file.write_text(json.dumps([good, record]), encoding="utf-8")
-    result = collect(pytester, "--store", str(pytester.path / "store"), "--edit-counts", "1", "--edits", str(file))
+    result = collect(pytester, "--edit-counts", "1", "--edits", str(file))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "edits.json" in result.stderr.str()
     assert message in " ".join(result.stderr.str().split())
@@ -188,14 +170,14 @@ def test_malformed_edits(case: str, pytester: pytest.Pytester) -> None:
 
 def test_typo_in_marker_is_an_error(pytester: pytest.Pytester) -> None:
     """`-m memitt` selects nothing silently in plain pytest; here it is an error."""
-    result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "memitt")
+    result = collect(pytester, "-m", "memitt")
     assert result.ret != pytest.ExitCode.OK
     assert "memitt" in result.stderr.str() + result.stdout.str()
 
 
 def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:
     """`-m rome` selects ROME's tests alone, with ids of benchmark, editor, model and N."""
-    result = collect(pytester, "--store", str(pytester.path / "store"), "-m", "rome")
+    result = collect(pytester, "-m", "rome")
     chosen = [line for line in result.outlines if "::" in line]
     assert any(line.endswith("test_mmlu[rome-llama-mini-n10]") for line in chosen)
     assert all("[rome-llama-mini" in line for line in chosen)
@@ -203,7 +185,7 @@ def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:
 
 def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
     """Model, digest, editors, grid, device and store stand in the header."""
-    result = collect(pytester, "--store", str(pytester.path / "store"), "-v")
+    result = collect(pytester, "-v")
     result.stdout.fnmatch_lines(
         [
             "profile default (the gate): model llama-mini; counterfact at N = *; all items; inconclusive is a fail",
@@ -222,22 +204,14 @@ def test_own_thresholds_and_hyperparameters_reach_the_tests(pytester: pytest.Pyt
         'reason = "it does nothing"\nevidence = "its name"\n',
         encoding="utf-8",
     )
-    given = [f"--store={pytester.path / 'store'}", "--editor=editgate.controls:NoOp", "--edit-counts=1"]
-    quality = str(REPOSITORY / "tests" / "test_edit_quality.py")
-    result = pytester.runpytest_inprocess(
-        quality, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", "-k", "test_efficacy", "-m", "noop", f"--thresholds={file}", *given,
-    )  # fmt: skip
+    options = ("--editor=editgate.controls:NoOp", "--edit-counts=1", "-k", "test_efficacy", "-m", "noop")
+    result = run_gate(pytester, f"--thresholds={file}", *options, files=("edit_quality",))
     result.assert_outcomes(xfailed=1, deselected=result.parseoutcomes().get("deselected", 0))
 
 
 def test_questions_to_chat_models_are_left_out_of_other_runs(pytester: pytest.Pytester) -> None:
     """Of a base model no refusal is asked, not even as a test without parameters, which would be an error."""
-    safety = str(REPOSITORY / "tests" / "test_safety.py")
-    result = pytester.runpytest_inprocess(
-        safety, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", "--collect-only", "-q", f"--store={pytester.path / 'store'}",
-    )  # fmt: skip
+    result = run_gate(pytester, "--collect-only", "-q", files=("safety",))
     assert result.ret == pytest.ExitCode.OK
     listed = "\n".join(result.outlines)
     assert "test_truthfulqa[" in listed

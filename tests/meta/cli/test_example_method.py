@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from editgate.inputs import editor_specs
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, find, load

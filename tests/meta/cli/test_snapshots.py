@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from editgate.snapshots import ScoreSnapshot, safe_name, tidy, under_ci
 
 ROOT = Path(__file__).parents[3]

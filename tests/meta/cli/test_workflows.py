@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from editgate.report.run_report import read_report
 
 ROOT = Path(__file__).parents[3]

@@ -13,6 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from editgate.verdict.judging import Judged
+from safetensors.torch import load_file
+
+import editors
 from editgate import errors
 from editgate.inputs import benchmarks
 from editgate.inputs.benchmarks import BENCHMARKS, Benchmark
@@ -22,11 +26,7 @@ from editgate.measure.evaluate import evaluate, prepare
 from editgate.miniature.recipes import WEIGHTS
 from editgate.options import options
 from editgate.verdict import threshold_schema
-from editgate.verdict.judging import Judged
 from editgate.verdict.verdict import Verdict
-from safetensors.torch import load_file
-
-import editors
 from editors.core import errors as editor_errors
 from editors.core import hyperparameters, registry
 from editors.core.weights import same_bits

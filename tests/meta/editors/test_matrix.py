@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+import editors
 from editgate.cache.store import Store, digest_tensors
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
@@ -13,8 +15,6 @@ from editgate.measure import edit_quality
 from editgate.measure.trajectory import Trajectory
 from editgate.miniature.recipes import FAMILY
 from editgate.options.profiles import MODEL
-
-import editors
 
 COUNT = 3
 METHODS = [name for name in editors.names() if editors.kind_of(name) == "weights"]

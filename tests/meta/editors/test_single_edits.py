@@ -6,6 +6,8 @@ Under `--profile=nightly` only: the gate holds every method's edits to a floor i
 from __future__ import annotations
 
 import pytest
+
+import editors
 from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
@@ -13,8 +15,6 @@ from editgate.inputs.models import LoadedModel
 from editgate.measure import edit_quality
 from editgate.measure.trajectory import Trajectory
 from editgate.options import profiles
-
-import editors
 from editors import Editor
 
 COUNT = 50

@@ -13,13 +13,13 @@ from functools import cache
 
 import pytest
 import torch
+from torch import Tensor
+
 from editgate.inference.backend import Completion
 from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.memory_backend import ROWS, MemoryBackend
 from editgate.inference.select_backend import backend
 from editgate.inference.tokenize import PairTokenizer
-from torch import Tensor
-
 from editors import create, kind_of, names
 from editors.memory.memory_model import MemoryModel, Tokens
 from meta.support import tiny_models as tiny

@@ -16,10 +16,10 @@ from textwrap import dedent
 
 import pytest
 import torch
-from editgate.errors import ConfigError
-from editgate.inputs import editor_specs
 from torch import Tensor
 
+from editgate.errors import ConfigError
+from editgate.inputs import editor_specs
 from editors import Editor, EditorNotFound, ForeignFailure, HyperparameterError, check_settings, create
 from editors.core.weights import same_bits
 from editors.external.wrapper_model import AnsweringModel

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure import session as session_module
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
-
 from meta.support.settings_factory import miniature, settings
 
 

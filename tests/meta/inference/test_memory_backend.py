@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+
 from editgate.inference.backend import Completion
 from editgate.inference.memory_backend import MemoryBackend
 from editgate.inference.select_backend import backend
-
 from editors.memory.memory_model import MemoryModel, Tokens
 from editors.memory.prefixed_model import PrefixedModel
 from meta.support import toy

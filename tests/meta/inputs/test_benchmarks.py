@@ -8,12 +8,12 @@ from pathlib import Path
 
 import datasets
 import pytest
+
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import BENCHMARKS, Benchmark, benchmark
 from editgate.inputs.documents import HubDocuments, LocalDocuments, Settings
 from editgate.inputs.lm_tasks import load
 from editgate.inputs.task_overrides import shuffled_choices
-
 from meta.support import toy
 
 PAPER_SHOTS = {"mmlu": 5, "bbh": 3, "gsm8k": 8, "commonsenseqa": 7, "triviaqa": 0, "truthfulqa": 0, "toxigen": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from editgate.inputs import models
 from editgate.inputs.benchmarks import CHAT
 from editgate.inputs.chat_tasks.judge import helped, is_refusal

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, models
-
 from editors import Edit
 
 NESTED = {

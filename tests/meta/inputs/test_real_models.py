@@ -9,6 +9,9 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import AutoTokenizer
+
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, models
 from editgate.inputs.benchmarks import BENCHMARKS
@@ -16,9 +19,6 @@ from editgate.inputs.documents import HubDocuments, LocalDocuments
 from editgate.inputs.lm_tasks import load
 from editgate.miniature.recipes import WEIGHTS
 from editgate.options import settings
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-from transformers import AutoTokenizer
-
 from editors import HyperparameterError, create
 from editors.core.hyperparameters import defaults
 from editors.core.weights import same_bits

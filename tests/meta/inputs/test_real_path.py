@@ -16,15 +16,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from editgate.inputs.models import MINIATURE
-from editgate.miniature.recipes import WEIGHTS
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from editgate.inputs.models import MINIATURE
+from editgate.miniature.recipes import WEIGHTS
 from meta.support import tiny_models as tiny
 from meta.support import toy
 
 REPOSITORY = Path(__file__).parents[3]
-FILES = tuple(str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "edit_quality", "integrity"))
+FILES = tuple(
+    str(REPOSITORY / "tests" / "editgate" / "gate" / f"test_{name}.py")
+    for name in ("capability", "edit_quality", "integrity")
+)
 
 
 def _gate(pytester: pytest.Pytester, tests: str, *options: str) -> pytest.RunResult:

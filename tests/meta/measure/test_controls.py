@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from editgate.miniature.recipes import WEIGHTS
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from editgate.miniature.recipes import WEIGHTS
 
 REPOSITORY = Path(__file__).parents[3]
 GATE = tuple(
-    str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "safety", "edit_quality", "integrity")
+    str(REPOSITORY / "tests" / "editgate" / "gate" / f"test_{name}.py")
+    for name in ("capability", "safety", "edit_quality", "integrity")
 )
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances
 from editgate.measure.trajectory import Trajectory
-from safetensors.torch import load_file
-
 from editors.models.covariance import moments
 from editors.models.projection import Matrix
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+
 from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.inference.backend import Completion, Generation
 from editgate.inference.tokenize import Pair
 from editgate.measure import edit_quality
 from editgate.measure.edit_quality import EditQuality, answers, measure, same
-
 from editors import Edit
 from meta.support import toy
 

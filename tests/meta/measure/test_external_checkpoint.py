@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from editgate.inputs import edit_lists
-from editgate.miniature.recipes import WEIGHTS
-from editgate.miniature.world import corpus
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import editors
+from editgate.inputs import edit_lists
+from editgate.miniature.recipes import WEIGHTS
+from editgate.miniature.world import corpus
 
 REPOSITORY = Path(__file__).parents[3]
 BASE = WEIGHTS / "llama-mini"
-GATE = [str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "safety", "edit_quality", "integrity")]
+GATE = [
+    str(REPOSITORY / "tests" / "editgate" / "gate" / f"test_{name}.py")
+    for name in ("capability", "safety", "edit_quality", "integrity")
+]
 MATRIX = "model.layers.2.mlp.down_proj.weight"
 
 

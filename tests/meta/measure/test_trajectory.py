@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from editgate.cache.store import Store, digest_tensors
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure.trajectory import Trajectory
-
 from editors import Edit
 
 COUNTS = (1, 3, 5)

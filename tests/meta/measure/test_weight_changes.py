@@ -7,6 +7,8 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.measure.perplexity import perplexity
 from editgate.measure.weight_changes import (
@@ -17,8 +19,6 @@ from editgate.measure.weight_changes import (
     same_bits,
     weight_growth,
 )
-from torch import Tensor
-
 from meta.support import toy
 
 EDITED = "model.layers.0.mlp.down_proj.weight"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from editgate.inputs import edit_lists
-from editgate.inputs.benchmarks import BENCHMARKS, asked_of
+from editgate.inputs.benchmarks import BENCHMARKS, benchmarks_for
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.lm_tasks import load
 from editgate.miniature import train
@@ -119,7 +120,7 @@ def test_weights_are_those_of_the_manifest() -> None:
         for name, score in manifest["scores"].items():
             recorded = SNAPSHOTS / f"test_baseline[{folder.name}-{name}].json"
             assert score == json.loads(recorded.read_text(encoding="utf-8"))["score"]
-        assert set(manifest["scores"]) == set(asked_of(chat=FAMILY[folder.name].chat))
+        assert set(manifest["scores"]) == set(benchmarks_for(chat=FAMILY[folder.name].chat))
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 12e6
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
 from editgate.miniature import recipes, train
 from editgate.miniature.recipes import WEIGHTS, Recipe
 from editgate.miniature.training.architectures import SHAPES, begin_from, build_model
 from editgate.miniature.training.muon import Muon, orthogonalized
 from editgate.miniature.training.tokens import train_tokenizer
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from editgate.report.writer import write
 
+from editgate.report.writer import write
 from meta.report.report_cases import memit, others, record
 
 playwright = pytest.importorskip(

@@ -8,27 +8,30 @@ from typing import Any, cast
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
 from editgate.cache.store import Store
 from editgate.inputs.models import LoadedModel
 from editgate.measure import perplexity
 from editgate.measure.edit_quality import EditQuality, Kind
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.model_under_test import Run
-from editgate.measure.session import EvaluationSession
 from editgate.report.html.scales import Axis, count_axis, linear_axis, log_axis
 from editgate.report.html.svg import COLORS, look_of
 from editgate.report.table import render
-from editgate.verdict.cells import FLIPS, ages, benchmark_cell, most_moved, quality_cell
+from editgate.verdict.cell import MAX_FLIPS, benchmark_cell, efficacy_by_age, most_moved, quality_cell
+from editgate.verdict.failure_message import Context
+from editgate.verdict.outcome import Age
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import judge
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import PreTrainedModel
-
 from editors import Edit
 from meta.support import toy
 
-FLOOR = Floor(0.8, "default.toml", "quality.efficacy.at_end", "because")
+RUN = cast("Run", SimpleNamespace(name="x-m", stepwise=True))
+FLOOR = Floor(0.9, "default.toml", "capability.floor", "because")
+CONTEXT = Context("after 5 edits", FLOOR, "", {"w": 2.0})
 
 
 def evaluation(right: int) -> Evaluation:
@@ -40,17 +43,14 @@ def evaluation(right: int) -> Evaluation:
 def test_the_band_of_retention_comes_from_the_verdict() -> None:
     """The largest believable drop is the band's lower end, the smallest its upper one."""
     verdict = judge(evaluation(160), evaluation(120), 0.9)
-    fake = SimpleNamespace(norm_ratio=lambda _, __: {"w": 2.0}, evaluation=lambda *_: evaluation(120))
-    cell = benchmark_cell(
-        cast("EvaluationSession", fake), cast("Run", SimpleNamespace(name="x-m", stepwise=True)), 5, "mmlu", verdict
-    )
+    cell = benchmark_cell(RUN, 5, verdict, CONTEXT)
     assert cell.low is not None
     assert cell.high is not None
     assert cell.low == pytest.approx(1 - verdict.upper / 0.55)
     assert cell.high == pytest.approx(1 - verdict.lower / 0.55)
     assert cell.low < verdict.retention < cell.high
     assert (cell.before, cell.after, cell.chance, cell.items) == (0.8, 0.6, 0.25, 200)
-    assert 0 < len(cell.flips) <= FLIPS
+    assert 0 < len(cell.flips) <= MAX_FLIPS
     assert cell.norm_ratio == {"w": 2.0}
 
 
@@ -62,9 +62,7 @@ def test_the_balance_of_two_classes_is_told_before_it_is_a_collapse() -> None:
         return Evaluation("toxigen", "acc,none", 0.5, tuple(items), kind="choice")
 
     verdict = judge(answers(100), answers(134), 0.9)
-    fake = SimpleNamespace(norm_ratio=lambda _, __: {}, evaluation=lambda *_: answers(134))
-    run = cast("Run", SimpleNamespace(name="x-m", stepwise=True))
-    cell = benchmark_cell(cast("EvaluationSession", fake), run, 5, "toxigen", verdict)
+    cell = benchmark_cell(RUN, 5, verdict, CONTEXT)
     assert not cell.collapse
     assert cell.label_distribution == "'No' on 67% of the items (50% before)"
     assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in render([cell], 110)
@@ -92,7 +90,7 @@ def quality_run(early: list[EditQuality], late: list[EditQuality]) -> Run:
 def test_forgotten_edits_come_before_those_that_never_took() -> None:
     """The first example of lost efficacy is an edit that was right when it was new."""
     run = quality_run(rows("never", "new", "new"), rows("never", "gone", "new"))
-    cell = quality_cell(run, 3, "efficacy", "regression", FLOOR, early=2 / 3, late=1 / 3)
+    cell = quality_cell(run, 3, "efficacy", floor=0.8, passed=False)
     assert [(flip.before, flip.now) for flip in cell.flips] == [("new", "gone"), ("never", "never")]
     assert cell.low is not None
     assert cell.low < 1 / 3
@@ -102,21 +100,15 @@ def test_forgotten_edits_come_before_those_that_never_took() -> None:
 def test_other_qualities_have_examples_and_no_band(kind: Kind, expected: str) -> None:
     """Prompts of one edit stand or fall together: no band is claimed for them."""
     run = quality_run(rows("new"), rows("else"))
-    cell = quality_cell(run, 1, kind, "regression", FLOOR, early=1.0, late=0.0)
+    cell = quality_cell(run, 1, kind, floor=0.8, passed=False)
     assert cell.low is None
     assert [flip.expected for flip in cell.flips] == [expected]
 
 
 def test_ages_count_the_edits_that_came_after() -> None:
     """Of 12 edits the last has age 0; the oldest two (10 and 11) are gone."""
-    found = ages(rows("gone", "gone", *["new"] * 10))
-    assert [(age.first, age.last, age.edits, age.took) for age in found] == [
-        (0, 0, 1, 1),
-        (1, 1, 1, 1),
-        (2, 4, 3, 3),
-        (5, 9, 5, 5),
-        (10, 11, 2, 0),
-    ]
+    found = efficacy_by_age(rows("gone", "gone", *["new"] * 10))
+    assert found == (Age(0, 0, 1, 1), Age(1, 1, 1, 1), Age(2, 4, 3, 3), Age(5, 9, 5, 5), Age(10, 11, 2, 0))
 
 
 def test_shrinking_weights_have_moved_too() -> None:

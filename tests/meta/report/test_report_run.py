@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
 from editgate.report.run_report import RunReport, read_report
 from editgate.verdict.outcome import Cell
 
@@ -25,7 +26,7 @@ CONFTEST = """
 GATE = """
     import pytest
     from dataclasses import replace
-    from editgate.verdict.outcome import Cell, ThresholdNotMet, Regression, note, place, refuse
+    from editgate.verdict.outcome import Cell, Outcome, ThresholdNotMet, note, note_subject
 
     class NonFiniteModel(Exception):
         pass
@@ -33,14 +34,17 @@ GATE = """
     @pytest.fixture
     def judged(request):
         row, edits = request.function.__name__.removeprefix("test_"), 5
-        place(request.node, "memit-llama-mini", row, edits, "safety")
+        about = Cell("memit-llama-mini", row, edits, None, Outcome.NOT_EVALUATED, "safety")
+        note_subject(request.node, about)
         if row == "broken":
             raise NonFiniteModel("NaN in w")
         if row == "unasked":
             pytest.skip("no such prompt")
-        status = "pass" if row in ("good", "better") else "regression"
-        note(request.node, Cell("memit-llama-mini", row, edits, 0.5, status, "safety"))
-        return lambda: status == "pass" or refuse(Regression, "REGRESSION: it fell")
+        fails = row not in ("good", "better")
+        outcome = Outcome.REGRESSION if fails else Outcome.PASS
+        cell = replace(about, value=0.5, outcome=outcome, fails=fails, reason="REGRESSION: it fell" if fails else "")
+        note(request.node, cell)
+        return cell.raise_if_failed
 
     def test_good(judged): judged()
     def test_bad(judged): judged()
@@ -53,10 +57,10 @@ GATE = """
     def test_other(): assert 1 == 2
 """
 INTERRUPTED = """
-    from editgate.verdict.outcome import Cell, note
+    from editgate.verdict.outcome import Cell, Outcome, note
 
     def test_good(request):
-        note(request.node, Cell("memit-llama-mini", "mmlu", 1, 1.0, "pass", "capability"))
+        note(request.node, Cell("memit-llama-mini", "mmlu", 1, 1.0, Outcome.PASS, "capability"))
 
     def test_stopped():
         raise KeyboardInterrupt
@@ -101,7 +105,7 @@ def test_every_outcome_reaches_the_report(pytester: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert statuses(record) == WANTED
     assert record.result == "regression"
-    assert row(record, "known").known == "we know"
+    assert row(record, "known").known_failure == "we know"
     assert row(record, "better").unexpected_pass
     assert row(record, "broken").reason == "NonFiniteModel: NaN in w"
     assert row(record, "bad").reason == "REGRESSION: it fell"
@@ -153,7 +157,7 @@ def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: py
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--compare={file}"], "--compare {file}: no report of version 1"),
+        (["--compare={file}"], "--compare {file}: not a report of version 2"),
         (["--report={file}"], "--report {file}: cannot be written"),
     ],
 )
@@ -162,7 +166,7 @@ def test_wrong_files_are_usage_errors(options: list[str], message: str, pytester
     file = pytester.path / "plain.txt"
     file.write_text("hello", encoding="utf-8")
     result = pytester.runpytest_inprocess(
-        str(REPOSITORY / "tests" / "test_safety.py"), "--rootdir", str(REPOSITORY),
+        str(REPOSITORY / "tests" / "editgate" / "gate" / "test_safety.py"), "--rootdir", str(REPOSITORY),
         "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", "-q",
         f"--store={pytester.path / 'store'}", *(option.format(file=file) for option in options),
     )  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from editgate.report.table import budget_of, render
-from editgate.verdict.outcome import Cell
+
+from editgate.report.table import render
+from editgate.report.trajectory_summary import budget_of
+from editgate.verdict.outcome import Cell, Outcome
 
 
 def _cells(*statuses: str, row: str = "mmlu") -> list[Cell]:
     counts = (1, 5, 10)
-    return [Cell("x-m", row, n, 0.5, s, "capability") for n, s in zip(counts, statuses, strict=False)]
+    return [Cell("x-m", row, n, 0.5, Outcome(s), "capability") for n, s in zip(counts, statuses, strict=False)]
 
 
 @pytest.mark.parametrize(
@@ -37,9 +39,9 @@ def test_every_benchmark_of_a_count_must_pass() -> None:
 def test_diagnostics_and_hits_stand_below_the_table() -> None:
     """Diagnostics come from the largest N, and so do the prompts that the memory answered, by benchmark."""
     cells = [
-        Cell("g-m", "mmlu", 10, 1.0, "pass", "capability", routed=3),
-        Cell("g-m", "efficacy", 1, 1.0, "pass", "quality", diagnostics={"hits": 0.5}),
-        Cell("g-m", "efficacy", 10, 1.0, "pass", "quality", diagnostics={"hits": 1.0}),
+        Cell("g-m", "mmlu", 10, 1.0, Outcome.PASS, "capability", routed=3),
+        Cell("g-m", "efficacy", 1, 1.0, Outcome.PASS, "quality", diagnostics={"hits": 0.5}),
+        Cell("g-m", "efficacy", 10, 1.0, Outcome.PASS, "quality", diagnostics={"hits": 1.0}),
     ]
     text = render(cells, 100)
     assert "diagnostics, mean over 10 edits: hits 1\n" in text

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from editgate.report.run_report import Result, result_of
 from editgate.report.safety import safety_line
 from editgate.report.table import render
 from editgate.report.trajectory_summary import trajectory_summaries
-from editgate.verdict.outcome import NOT_EVALUATED, Cell
-
+from editgate.verdict.outcome import Cell, Outcome
 from meta.report.report_cases import cell, memit, others
 
 
 def error(row: str, edits: int, area: str = "capability") -> Cell:
     """Return a cell that could not be evaluated."""
-    return Cell("memit-llama-mini", row, edits, None, NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
+    return Cell("memit-llama-mini", row, edits, None, Outcome.NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
 
 
 def test_what_could_not_be_evaluated_ends_the_budget() -> None:
@@ -45,9 +45,9 @@ def test_what_cannot_be_asked_does_not_end_the_budget() -> None:
 def test_the_standing_says_what_it_does_not_rest_on() -> None:
     """A budget over MMLU alone names the benchmarks and qualities that nobody asked; a broken rule is named."""
     by_name = {each.trajectory: each for each in trajectory_summaries([cell("mmlu", 1, 1.0), *others()])}
-    assert by_name["memit-llama-mini"].unasked[:2] == ("bbh", "gsm8k")
-    assert "efficacy" in by_name["memit-llama-mini"].unasked
-    assert by_name["kn-llama-mini"].broken == ("weights_stay_finite",)
+    assert by_name["memit-llama-mini"].not_measured[:2] == ("bbh", "gsm8k")
+    assert "efficacy" in by_name["memit-llama-mini"].not_measured
+    assert by_name["kn-llama-mini"].rules_broken == ("weights_stay_finite",)
 
 
 def test_safety_names_the_worst_first() -> None:
@@ -62,11 +62,11 @@ def test_safety_names_the_worst_first() -> None:
         cell("mmlu", 1, 0.1, "regression"),
     ]
     assert safety_line(safety) == (
-        "SAFETY: memit-llama-mini collapsed (one answer to nearly everything, which is not safety): toxigen (N = 10); "
+        "SAFETY: memit-llama-mini collapsed (one answer to nearly everything, which is not safe): toxigen (N = 10); "
         "memit-llama-mini regressed: truthfulqa (N = 10); "
         "memit-llama-mini could not be evaluated: toxigen (N = 20); "
         "memit-llama-mini is inconclusive: truthfulqa (N = 5); "
-        "memit-llama-mini has known limits: truthfulqa (N = 20)"
+        "memit-llama-mini has known failures: truthfulqa (N = 20)"
     )
 
 
@@ -83,7 +83,7 @@ RESULTS: dict[Result, list[Cell]] = {
     "regression": [cell("mmlu", 1, 0.5, "regression"), error("bbh", 1)],
     "not evaluated": [cell("mmlu", 1, 0.9, "inconclusive"), error("bbh", 1)],
     "inconclusive": [cell("mmlu", 1, 0.9, "inconclusive"), cell("bbh", 1, 1.0)],
-    "limit lifted": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
+    "unexpected pass": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
     "nothing judged": [],
 }
 
@@ -93,20 +93,20 @@ def test_the_result_is_the_worst_that_happened(wanted: Result) -> None:
     """A regression outweighs an error, an error doubt; what is known does not count."""
     cells = RESULTS[wanted]
     known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
-    assert result_of(cells, complete=True, sound=True) == wanted
-    assert result_of([*cells, known], complete=True, sound=True) == wanted or not cells
+    assert result_of(cells, complete=True, others_passed=True) == wanted
+    assert result_of([*cells, known], complete=True, others_passed=True) == wanted or not cells
 
 
 def test_no_pass_without_a_complete_and_sound_run() -> None:
     """Half a run, or one in which other tests failed, does not pass."""
-    assert result_of(RESULTS["pass"], complete=False, sound=True) == "incomplete"
-    assert result_of(RESULTS["pass"], complete=True, sound=False) == "other failures"
+    assert result_of(RESULTS["pass"], complete=False, others_passed=True) == "incomplete"
+    assert result_of(RESULTS["pass"], complete=True, others_passed=False) == "other failures"
 
 
 def test_the_table_tells_collapse_and_error_from_numbers() -> None:
     """A collapse shows no score, an error shows none either, and both are explained."""
     text = render([*memit(), error("triviaqa", 10)], 110)
-    assert "coll. ✗" in text
+    assert "collapse ✗" in text
     assert "1.20" not in text
     assert "error !" in text
     assert "neither a pass nor a regression" in text

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from editgate.inputs import edit_lists, models
-from editgate.miniature.world.corpus import covariance_texts
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from editgate.inputs import edit_lists, models
+from editgate.miniature.world.corpus import covariance_texts
 from editors import Edit, Editor, create
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.models.architecture import Architecture

@@ -5,19 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from editgate.inputs.models import ModelSource
+from editgate.options.options import Options
 from editgate.options.profiles import MODEL
 from editgate.options.settings import Settings, read
-from editgate.verdict.known_failures import ROOT
 
 
 def settings(store: Path, **changes: object) -> Settings:
     """Return the settings of `llama-mini` with every editor; `changes` go before the defaults of the command line."""
-    given: dict[str, object] = {
-        "model": [MODEL], "editor": [], "edits": "counterfact", "edit_counts": "1,5", "edit_order": 0,
-        "limit": None, "device": "cpu", "dtype": "float32", "store": store, "inconclusive": "fail",
-        "thresholds": ROOT / "thresholds",
-    }  # fmt: skip
-    return read(**(given | changes))  # type: ignore[arg-type]
+    return read(Options.of({"edit_counts": "1,5", **changes}), store)
 
 
 def miniature(chosen: Settings) -> ModelSource:

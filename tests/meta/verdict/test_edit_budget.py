@@ -7,6 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editgate.cases import EDIT_BUDGET
 from editgate.errors import ConfigError
 from editgate.report.compare import changes
 from editgate.report.html.page import page
@@ -14,12 +18,8 @@ from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, read_report
 from editgate.report.table import render
 from editgate.verdict import edit_budget
-from editgate.verdict.bisection import Asked, asked, bisect, budget, told
-from editgate.verdict.edit_budget import ROW
-from editgate.verdict.outcome import Cell, Inconclusive, OrderBudget, Regression, ThresholdNotMet
-from hypothesis import given
-from hypothesis import strategies as st
-
+from editgate.verdict.bisection import BudgetRequest, bisect, budget, budget_request, describe
+from editgate.verdict.outcome import Cell, OrderBudget, Outcome
 from meta.report import report_cases
 
 
@@ -61,18 +61,23 @@ def test_what_is_found_was_judged(held: list[bool]) -> None:
 
 @pytest.mark.parametrize(
     ("orders", "least", "wanted"),
-    [(None, None, None), ("3", None, Asked(3)), (None, 5, Asked(3, 5)), ("1", 10, Asked(1, 10))],
+    [
+        (None, None, None),
+        ("3", None, BudgetRequest(3)),
+        (None, 5, BudgetRequest(3, 5)),
+        ("1", 10, BudgetRequest(1, 10)),
+    ],
 )
-def test_what_the_options_ask(orders: str | None, least: int | None, wanted: Asked | None) -> None:
+def test_what_the_options_ask(orders: str | None, least: int | None, wanted: BudgetRequest | None) -> None:
     """Without both nothing is looked for; a least budget alone looks in as many orders as a bare `--budget`."""
-    assert asked(orders, least, 10) == wanted
+    assert budget_request(orders, least, 10) == wanted
 
 
 @pytest.mark.parametrize(
     ("orders", "least", "message"),
     [
-        ("0", None, "--budget '0' is no number of edit orders"),
-        ("tests/", None, "with an equals sign (--budget=5)"),
+        ("0", None, "--budget '0' is not a valid number of orders"),
+        ("tests/", None, "equals sign (--budget=5)"),
         (None, 0, "--min-budget is 0; allowed: 1 to 10"),
         ("2", 11, "--min-budget is 11; allowed: 1 to 10, the largest N of --edit-counts"),
     ],
@@ -80,43 +85,43 @@ def test_what_the_options_ask(orders: str | None, least: int | None, wanted: Ask
 def test_wrong_values_say_what_is_allowed(orders: str | None, least: int | None, message: str) -> None:
     """No order, a path that a bare `--budget` swallowed, and a budget that the grid cannot show are refused."""
     with pytest.raises(ConfigError) as caught:
-        asked(orders, least, 10)
+        budget_request(orders, least, 10)
     assert message in str(caught.value)
 
 
 ENDED = (
-    OrderBudget(0, 1, 2, "truthfulqa", "inconclusive", "safety", 0.97, 0.95, (5, 2, 1)),
+    OrderBudget(0, 1, 2, "truthfulqa", Outcome.INCONCLUSIVE, "safety", 0.97, 0.95, (5, 2, 1)),
     OrderBudget(1, 10, judged=(5, 8, 9, 10)),
-    OrderBudget(2, 4, 5, "mmlu", "regression", "capability", 0.5, 0.9, (5, 2, 3, 4)),
+    OrderBudget(2, 4, 5, "mmlu", Outcome.REGRESSION, "capability", 0.5, 0.9, (5, 2, 3, 4)),
 )
 
 
 @pytest.mark.parametrize(
-    ("least", "wanted"), [(0, None), (1, None), (2, Inconclusive), (4, Inconclusive), (5, Regression)]
+    ("least", "wanted"), [(0, "pass"), (1, "pass"), (2, "inconclusive"), (4, "inconclusive"), (5, "regression")]
 )
-def test_the_smallest_budget_decides(least: int, wanted: type[ThresholdNotMet] | None) -> None:
-    """Every order must bear what is asked; only doubts among those that do not is undecided, not a regression."""
-    assert edit_budget._outcome(ENDED, least) is wanted
+def test_the_smallest_budget_decides(least: int, wanted: str) -> None:
+    """Every order must survive what is required; only inconclusive ones below it are no regression."""
+    assert edit_budget._outcome(ENDED, least) == wanted
 
 
 def test_the_words_for_a_budget() -> None:
     """The range, each order's budget and what ended it stand in one line; what nothing ended is at least that."""
-    assert told(ENDED) == (
+    assert describe(ENDED) == (
         "1 to 10 (orders 0, 1, 2: 1, 10 or more, 4); ended by truthfulqa (safety, inconclusive) at 2, mmlu at 5"
     )
-    assert told(ENDED[1:2]) == "at least 10 (order 1: 10 or more); nothing ended it"
+    assert describe(ENDED[1:2]) == "at least 10 (order 1: 10 or more); nothing ended it"
 
 
 def budget_cell(outcome: str, floor: float | None = None) -> Cell:
     """Return the cell of a budget test."""
-    made = Cell("memit-llama-mini", ROW, 0, 1.0, status, "budget", floor=floor, orders=ENDED)
-    return replace(made, reason="EDIT BUDGET: it bears 1" if status == "regression" else "")
+    made = Cell("memit-llama-mini", EDIT_BUDGET, 0, 1.0, Outcome(outcome), "budget", floor=floor, orders=ENDED)
+    return replace(made, reason="EDIT BUDGET: it bears 1" if outcome == "regression" else "")
 
 
 def test_summary_and_report_tell_the_budget(tmp_path: Path) -> None:
     """The table's line, the page, the Markdown and the JSON all have the range and what ended it."""
     cells = [budget_cell("regression", 5)]
-    assert render(cells, 110) == f"memit-llama-mini: edit budget over 3 orders: {told(ENDED)}"
+    assert render(cells, 110) == f"memit-llama-mini: edit budget over 3 orders: {describe(ENDED)}"
     record = report_cases.record(cells)
     assert record.result == "regression"
     assert "1 to 10 (orders 0, 1, 2" in page(record)

@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from torch import Tensor
+
+from editgate.cases import EDIT_BUDGET, Case
 from editgate.errors import ConfigError, NonFiniteModel
 from editgate.inputs import edit_lists
-from editgate.inputs.benchmarks import asked_of
+from editgate.inputs.benchmarks import benchmarks_for
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from editgate.miniature.recipes import WEIGHTS
 from editgate.options.profiles import COUNTS
 from editgate.report.run_report import read_report
 from editgate.verdict import edit_budget
-from editgate.verdict.edit_budget import asked_in_turn
-from torch import Tensor
-
+from editgate.verdict.edit_budget import by_cost
 from editors import Edit
+from meta.support.gate import collected, run_gate
 from meta.support.settings_factory import miniature, settings
 
-REPOSITORY = Path(__file__).parents[3]
-GATE = tuple(str(REPOSITORY / "tests" / f"test_{name}.py") for name in ("capability", "budget", "integrity"))
+GATE = ("capability", "budget", "integrity")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_options_that_contradict_are_refused(changes: dict[str, object], message
 
 def test_safety_is_asked_first() -> None:
     """What matters most comes first, everything that an ordinary run asks comes, and what is slow comes last."""
-    turn = asked_in_turn(asked_of(chat=False))
+    turn = by_cost(benchmarks_for(chat=False))
     assert turn[:3] == ["truthfulqa", "truthfulqa_mc2", "toxigen"]
     assert set(turn[-3:]) == {"bbh", "gsm8k", "triviaqa"}
     assert len(turn) == len(set(turn)) == 8 + 3
@@ -103,16 +104,16 @@ def test_nan_is_not_held_and_a_broken_base_is_an_error(tmp_path: Path, monkeypat
 
     chosen = settings(tmp_path, budget="2", editor=["editgate.controls:Vandal"])
     session = EvaluationSession(chosen, lambda _: None)
-    run = session.trajectory(chosen.editors[-1], miniature(chosen), order=0)
-    monkeypatch.setattr(edit_budget, "judged_benchmark", broken)
+    case = Case(chosen.editors[-1], miniature(chosen), EDIT_BUDGET, edits=5)
+    monkeypatch.setattr(edit_budget, "evaluate_cell", broken)
     monkeypatch.setattr(session, "baseline", lambda *_: None)
-    found = edit_budget.first_not_held(session, run, 5, "again")
+    found = edit_budget.first_failure(session, case, 0, "again")
     assert found is not None
-    assert (found.cell.check, found.cell.edits, found.cell.outcome) == ("truthfulqa", 5, "not evaluated")
-    assert "NaN in w" in found.message
+    assert (found.check, found.edits, found.outcome) == ("truthfulqa", 5, "not evaluated")
+    assert "NaN in w" in found.reason
     monkeypatch.setattr(session, "baseline", broken)
     with pytest.raises(NonFiniteModel):
-        edit_budget.first_not_held(session, run, 5, "again")
+        edit_budget.first_failure(session, case, 0, "again")
 
 
 POISON = """
@@ -141,17 +142,14 @@ def test_the_gate_finds_the_edit_that_ruins_the_model(pytester: pytest.Pytester)
     pytester.syspathinsert()
     floors = pytester.path / "floors.toml"
     floors.write_text(FLOORS, encoding="utf-8")
-    result = pytester.runpytest_inprocess(
-        *GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", f"--store={pytester.path / 'store'}", "--editor=poison:Poison", f"--thresholds={floors}",
-        "--edit-counts=2", "--limit=20", "--inconclusive=pass", "--budget=2", "--min-budget=2",
-        "-k", "budget or finite", f"--report={pytester.path / 'out'}",
-    )  # fmt: skip
+    options = ("--edit-counts=2", "--limit=20", "--inconclusive=pass", "--budget=2", "--min-budget=2")
+    wanted = ("-k", "budget or finite", f"--report={pytester.path / 'out'}", f"--thresholds={floors}")
+    result = run_gate(pytester, "--editor=poison:Poison", *options, *wanted, files=GATE)
     result.assert_outcomes(passed=1, failed=1, deselected=result.parseoutcomes()["deselected"])
     result.stdout.fnmatch_lines(
         [
-            "EDIT BUDGET: poison on llama-mini bears N = 0 in the worst of 2 orders; --min-budget asks*",
-            "Again: pytest *test_budget[[]poison-llama-mini[]]' *--inconclusive=pass --budget=2 --min-budget=2",
+            "EDIT BUDGET: poison on llama-mini survives N = 0 in the worst of 2 orders; --min-budget requires*",
+            "Again: pytest *test_budget[[]poison-llama-mini[]]' *--budget=2 --min-budget=2 *--inconclusive=pass",
             "poison-llama-mini: edit budget over 2 orders: * (orders 0, 1: 1, 0); ended by *",
         ]
     )
@@ -164,15 +162,11 @@ def test_ordinary_runs_have_no_budget_tests(pytester: pytest.Pytester) -> None:
     """Without the options no such test is collected; with one of them only budgets and rules are, for each editor."""
 
     def chosen(*options: str) -> list[str]:
-        result = pytester.runpytest_inprocess(
-            *GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-            "-p", "no:xdist", "--collect-only", "-q", f"--store={pytester.path / 'store'}", "-m", "rome", *options,
-        )  # fmt: skip
-        return [line for line in result.outlines if "::" in line]
+        return collected(run_gate(pytester, "--collect-only", "-q", "-m", "rome", *options, files=GATE))
 
     assert not [line for line in chosen() if "test_budget" in line]
     narrowed = chosen("--min-budget=100")
-    assert [line for line in narrowed if not line.startswith("tests/test_integrity")] == [
+    assert [line for line in narrowed if "test_integrity" not in line] == [
         "tests/editgate/gate/test_budget.py::test_budget[rome-llama-mini]"
     ]
     assert len(narrowed) > 1

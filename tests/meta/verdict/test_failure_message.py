@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from editgate.measure.items import Evaluation, Item
 from editgate.verdict.failure_message import WIDTH, Context, failure_message
 from editgate.verdict.thresholds import Floor

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from editgate.verdict.judging import Measured
+
 from editgate.inputs.edit_lists import ordered
 from editgate.verdict import judging
-from editgate.verdict.judging import Measured
 from editgate.verdict.known_failures import Curve, bounds, render
 from editgate.verdict.thresholds import load_policy
-
 from editors import Edit
 from meta.support.settings_factory import miniature, settings
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import special
+
 from editgate.errors import NoItemsScored, NonFiniteModel
 from editgate.verdict.statistics import (
     above_chance,
@@ -15,7 +17,6 @@ from editgate.verdict.statistics import (
     items_to_decide,
     share_bounds,
 )
-from scipy import special
 
 EVENTS = (0, 0.05, 0.2, 0.5, 0.99, 1.5, 2, 2.99, 3.01, 4, 6, 8, 12, 20, 40)  # expected number of lost items
 GAINS = (0, 0.05, 0.5, 1, 2, 3, 5, 12, 40)  # and of gained ones

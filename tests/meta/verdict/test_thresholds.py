@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+
+import editors
 from editgate.errors import ConfigError
 from editgate.inputs import benchmarks
 from editgate.inputs.models import miniatures
@@ -10,8 +12,6 @@ from editgate.measure.edit_quality import KINDS
 from editgate.verdict.threshold_schema import AREAS
 from editgate.verdict.thresholds import Policy, load_policy
 from editgate.verdict.toml_lines import line_of
-
-import editors
 
 ROOT = Path(__file__).parents[3]
 EDITORS, BENCHMARKS, MODELS = ["memit", "rome"], ["gsm8k", "mmlu", "toxigen"], ["llama-mini", "gpt2-mini"]

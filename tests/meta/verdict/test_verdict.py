@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from editgate.errors import (
     BaselineAtChance,
     EvaluationError,
@@ -18,8 +21,6 @@ from editgate.errors import (
 )
 from editgate.measure.items import Evaluation, Item, pair, shorten
 from editgate.verdict.verdict import judge
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LETTERS = "ABCD"
 
@@ -68,17 +69,17 @@ def test_nothing_lost_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "status"),
+    ("lost", "outcome"),
     [(0, "pass"), (14, "pass"), (15, "inconclusive"), (30, "inconclusive"), (31, "regression")],
 )
 def test_three_values_at_their_borders(lost: int, outcome: str) -> None:
     """With 22 of 400 items allowed, pass ends at 14 lost and regression begins at 31."""
     verdict = judge(evaluation(right(320)), evaluation(right(320 - lost)), 0.9)
     assert verdict.allowed * 400 == pytest.approx(22)
-    assert verdict.outcome == status
+    assert verdict.outcome == outcome
     assert (verdict.upper <= verdict.allowed, verdict.lower > verdict.allowed) == (
-        status == "pass",
-        status == "regression",
+        outcome == "pass",
+        outcome == "regression",
     )
 
 
@@ -222,9 +223,9 @@ def test_real_valued_metrics_are_judged() -> None:
     """TruthfulQA mc2 gives a probability per item: an even loss of 0.1 is a regression, of 0.001 a pass."""
     before = [0.5 + 0.4 * math.sin(i) ** 2 for i in range(400)]
     noise = [0.01 * math.sin(7 * i) for i in range(400)]
-    for loss, status in ((0.1, "regression"), (0.001, "pass")):
+    for loss, outcome in ((0.1, "regression"), (0.001, "pass")):
         after = [b - loss + e for b, e in zip(before, noise, strict=True)]
-        assert judge(evaluation(before), evaluation(after), 0.9).outcome == status
+        assert judge(evaluation(before), evaluation(after), 0.9).outcome == outcome
 
 
 @settings(max_examples=60, deadline=None)
@@ -256,7 +257,7 @@ def test_evaluation_survives_json() -> None:
     assert Evaluation.from_json(json.loads(json.dumps(original.to_json()))) == original
 
 
-def test_label_balance_counts_answers() -> None:
+def test_label_distribution_counts_answers() -> None:
     """Shares come largest first and sum to one."""
     assert evaluation([1.0] * 4, "AABA").label_distribution == {"A": 0.75, "B": 0.25}
 

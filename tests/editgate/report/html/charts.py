@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from editgate.inputs.benchmarks import ALL
 from editgate.report.html.scales import Axis, class_axis, count_axis, linear_axis, log_axis
-from editgate.report.trajectory_summary import rows_of
-from editgate.verdict.outcome import Cell
+from editgate.report.presentation import AREAS
+from editgate.report.trajectory_summary import checks_in_order
+from editgate.verdict.outcome import Cell, Outcome
 
 EDITS = "edits applied (N, log scale)"
 RETENTION = "retention (1: all, 0: guessing)"
 SHARE = "share of prompts, after all N"
-AREAS = ("safety", "capability", "quality")
 NORM = "norm / norm before (log scale)"
 VANISHED = 1e-6  # where a weight of norm zero lies on that scale
 
@@ -69,7 +69,7 @@ def retention_charts(cells: Sequence[Cell]) -> list[Chart]:
     rows = [
         (area, row)
         for area in AREAS
-        for row in rows_of(cell for cell in cells if cell.area == area and cell.value is not None)
+        for row in checks_in_order(cell for cell in cells if cell.area == area and cell.value is not None)
     ]
     return [_retention(cells, area, row) for area, row in rows]
 
@@ -164,7 +164,7 @@ def _point(cell: Cell, y: float, *, banded: bool) -> Point:
     if cell.low is not None and cell.high is not None:
         note += f" ({cell.low:.2f} to {cell.high:.2f})"
     note += f", {'collapse' if cell.collapse else cell.outcome}"
-    return Point(cell.edits, y, cell.low, cell.high, passed=cell.outcome == "pass", note=note)
+    return Point(cell.edits, y, cell.low, cell.high, passed=cell.outcome is Outcome.PASS, note=note)
 
 
 def _one_each(cells: Sequence[Cell]) -> list[Cell]:

@@ -1,0 +1,42 @@
+"""The gate from anywhere: `python -m editgate --editor=my_pkg.my_module:MyEditor -m my_editor`; options as pytest's.
+
+It reads no configuration of the directory it is run from: whose `pyproject.toml` or `conftest.py` lies there has no
+part in the verdict. To run the gate under a project's own settings: `pytest --pyargs editgate.gate`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from editgate.pytest_entry import GATE
+
+FOLDER = Path(__file__).parent / "gate"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the gate; tests of it may be named as `editgate.gate.test_safety::test_toxigen[rome-llama-mini-n10]`.
+
+    They are handed to pytest as paths: for the name of a package it would load the conftests of this directory.
+    """
+    named = [argument for argument in arguments if argument.startswith(GATE)]
+    options = [argument for argument in arguments if argument not in named]
+    here = Path.cwd()
+    places = [f"--rootdir={here}", f"--confcutdir={FOLDER}", "-c", str(FOLDER / "pytest.toml")]
+    sys.path.insert(0, str(here))  # `python -m pytest` does so too: a method may lie beside where it is gated
+    tests = [_path_of(name) for name in named] or [str(FOLDER)]
+    return int(pytest.main(["-p", "editgate.plugin", *places, *options, *tests]))
+
+
+def _path_of(name: str) -> str:
+    """The path of a module of the gate, or of a test in it."""
+    module, colons, test = name.partition("::")
+    file = module.removeprefix(GATE).strip(".")
+    return f"{FOLDER / f'{file}.py' if file else FOLDER}{colons}{test}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

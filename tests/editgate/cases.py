@@ -1,0 +1,64 @@
+"""What one test of the gate is about: the only parameter that such a test has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from editgate.inputs.benchmarks import ALL
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import ModelSource
+from editgate.measure.edit_quality import KINDS
+
+EDIT_BUDGET = "edit budget"
+CURVE = "curve"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check of one editor on one model.
+
+    Attributes:
+        editor: the method, or a model that was changed elsewhere.
+        model: the unedited model.
+        check: a benchmark, a quality, a rule of integrity, `EDIT_BUDGET` or `CURVE`.
+        edits: N; 0 where a check is not about one N.
+    """
+
+    editor: EditorSpec
+    model: ModelSource
+    check: str
+    edits: int = 0
+
+    @property
+    def trajectory(self) -> str:
+        """Such as `memit-llama-mini`."""
+        return f"{self.editor.name}-{self.model.name}"
+
+    @property
+    def id(self) -> str:
+        """Such as `memit-llama-mini-n10`, `memit-llama-mini-edits_accumulate`, `memit-llama-mini`."""
+        if self.edits:
+            return f"{self.trajectory}-n{self.edits}"
+        return f"{self.trajectory}-{self.check}" if self.area == "integrity" else self.trajectory
+
+    @property
+    def area(self) -> str:
+        """What a failure would mean: capability, safety, quality, budget, curve or integrity."""
+        if self.check in ALL:
+            return ALL[self.check].area
+        return {EDIT_BUDGET: "budget", CURVE: "curve"}.get(
+            self.check, "quality" if self.check in KINDS else "integrity"
+        )
+
+
+@dataclass(frozen=True)
+class BaselineCase:
+    """One benchmark of one unedited model."""
+
+    model: ModelSource
+    benchmark: str
+
+    @property
+    def id(self) -> str:
+        """Such as `llama-mini-mmlu`."""
+        return f"{self.model.name}-{self.benchmark}"

@@ -1,0 +1,189 @@
+"""What the terminal, the Markdown and the page show of the cells: order, words, numbers and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from editgate.report.run_report import RunReport
+from editgate.report.safety import safety_phrases
+from editgate.report.trajectory_summary import by_trajectory, checks_in_order
+from editgate.verdict.bisection import describe
+from editgate.verdict.outcome import Cell, Outcome
+
+AREAS = ("safety", "capability", "quality")  # in this order everywhere
+AREA_ORDER = {area: index for index, area in enumerate((*AREAS, "budget", "integrity"))}
+NOTHING = "–"
+MARKS = {Outcome.REGRESSION: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_EVALUATED: "!", Outcome.RULE_BROKEN: "!"}
+RESULTS = {
+    "pass": "Every verdict passes.",
+    "regression": "Something regressed that is not a known failure.",
+    "not evaluated": "Nothing regressed, but something could not be evaluated: not a pass.",
+    "inconclusive": "Nothing regressed, but some verdicts are inconclusive: too few items to decide.",
+    "unexpected pass": "A known failure passes: its file in thresholds/ is out of date.",
+    "other failures": "Every verdict passes, but tests outside the gate failed.",
+    "incomplete": "The run ended early: everything that ran passes, the rest is unknown.",
+    "nothing judged": "No benchmark was judged in this run.",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one cell of a table shows.
+
+    Attributes:
+        value: a number, or the word for why there is none.
+        mark: of the outcome; empty for a pass.
+        band: of the value, such as `0.91 to 1.00`; empty if there is none.
+        known_failure: the failure is expected.
+    """
+
+    value: str
+    mark: str = ""
+    band: str = ""
+    known_failure: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """The entries of one benchmark or quality, one per N."""
+
+    area: str
+    check: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The verdicts of one trajectory: a row per benchmark or quality, safety first, and a column per N."""
+
+    trajectory: str
+    counts: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What both the page and the Markdown show of a run; each list of cells is sorted, safety first.
+
+    Attributes:
+        sentence: the result.
+        safety: one phrase per trajectory and kind of failure.
+        safe: whether there were safety tests and all of them pass.
+        tables: one per trajectory.
+        regressions: those that are not known failures.
+        not_evaluated: what has no verdict, broken rules among it, by the reason that the cells share.
+        inconclusive: those that are not known failures.
+        unexpected_passes: strict known failures that passed.
+        known_failures: what failed and was expected to.
+    """
+
+    sentence: str
+    safety: tuple[str, ...]
+    safe: bool
+    tables: tuple[Table, ...]
+    regressions: tuple[Cell, ...]
+    not_evaluated: dict[str, list[Cell]]
+    inconclusive: tuple[Cell, ...]
+    unexpected_passes: tuple[Cell, ...]
+    known_failures: tuple[Cell, ...]
+
+
+def present(report: RunReport) -> Presentation:
+    """Sort the cells of a run into what the page and the Markdown show."""
+    cells = sorted(report.cells, key=lambda cell: (AREA_ORDER[cell.area], cell.trajectory, cell.edits))
+
+    def select(wanted: Callable[[Cell], bool]) -> tuple[Cell, ...]:
+        return tuple(cell for cell in cells if wanted(cell))
+
+    known_failures = select(lambda cell: bool(cell.known_failure) and cell.outcome is not Outcome.PASS)
+    not_evaluated: dict[str, list[Cell]] = {}
+    for cell in select(lambda cell: cell.outcome in {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}):
+        not_evaluated.setdefault(cell.reason, []).append(cell)
+    safety = [cell for cell in cells if cell.area == "safety" and cell.outcome is not Outcome.SKIPPED]
+    return Presentation(
+        sentence=_sentence(report, len(known_failures)),
+        safety=tuple(safety_phrases(report.cells)),
+        safe=bool(safety) and all(cell.outcome is Outcome.PASS for cell in safety),
+        tables=tuple(tables(report.cells)),
+        regressions=select(lambda cell: cell.outcome is Outcome.REGRESSION and not cell.known_failure),
+        not_evaluated=not_evaluated,
+        inconclusive=select(lambda cell: cell.outcome is Outcome.INCONCLUSIVE and not cell.known_failure),
+        unexpected_passes=select(lambda cell: cell.unexpected_pass),
+        known_failures=known_failures,
+    )
+
+
+def _sentence(report: RunReport, known_failures: int) -> str:
+    """Return the result as a sentence."""
+    budgets = [cell for cell in report.cells if cell.area == "budget"]
+    if report.result == "pass" and budgets:
+        enough = ", and none is below the required minimum" if any(cell.floor for cell in budgets) else ""
+        return f"Every edit budget was found{enough}."
+    if report.result == "pass" and known_failures:
+        return f"Every verdict passes, except for {counted(known_failures, 'known failure')}."
+    return RESULTS[report.result]
+
+
+def tables(cells: Iterable[Cell]) -> list[Table]:
+    """Return one table per trajectory; cells of other areas (rules, budgets over several orders) are left out."""
+    shown = by_trajectory(cell for cell in cells if cell.area in AREAS)
+    return [_table(trajectory, found) for trajectory, found in shown.items()]
+
+
+def _table(trajectory: str, cells: Sequence[Cell]) -> Table:
+    counts = tuple(sorted({cell.edits for cell in cells}))
+    by_key = {(cell.check, cell.edits): cell for cell in cells}
+    rows = tuple(
+        Row(area, check, tuple(entry_of(by_key.get((check, count))) for count in counts))
+        for area in AREAS
+        for check in checks_in_order(cell for cell in cells if cell.area == area)
+    )
+    return Table(trajectory, counts, rows)
+
+
+def entry_of(cell: Cell | None) -> Entry:
+    """Return what a table shows of a cell; a dash where nothing was measured."""
+    if cell is None or cell.outcome is Outcome.SKIPPED:
+        return Entry(NOTHING)
+    value = "collapse" if cell.collapse else "error" if cell.value is None else number(cell.value)
+    mark = MARKS[Outcome.REGRESSION] if cell.collapse else MARKS.get(cell.outcome, "")
+    return Entry(value, mark, band_of(cell), bool(cell.known_failure))
+
+
+def number(value: float) -> str:
+    """Return a number with two digits; what rounds to zero has no sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 edit` or `3 edits`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def band_of(cell: Cell) -> str:
+    """Return the band of a value, such as `0.91 to 1.00`; empty if there is none."""
+    return "" if cell.low is None or cell.high is None else f"{number(cell.low)} to {number(cell.high)}"
+
+
+def name_of(cell: Cell) -> str:
+    """Return what a cell is about, such as `memit-llama-mini: mmlu after 10 edits`."""
+    if cell.area == "integrity":
+        return f"{cell.trajectory}: the rule {cell.check.replace('_', ' ')}"
+    edits = f" after {counted(cell.edits, 'edit')}" if cell.edits else ""
+    return f"{cell.trajectory}: {cell.check}{edits}"
+
+
+def summary_of(cell: Cell) -> str:
+    """Return in one line what was lost."""
+    if cell.orders:
+        required = "" if cell.floor is None else f", required: at least {cell.floor:.0f}"
+        return f"{describe(cell.orders)}{required}"
+    if cell.collapse:
+        return f"collapse: it answers {cell.collapse}. The score is meaningless here."
+    kind = "share" if cell.area == "quality" else "retention"
+    value = "unknown" if cell.value is None else number(cell.value)
+    band = f" ({band_of(cell)})" if band_of(cell) else ""
+    floor = "" if cell.floor is None else f", floor {cell.floor:.2f}"
+    immediate = "" if cell.area != "quality" or cell.before is None else f"; right after each edit {cell.before:.2f}"
+    return f"{kind} {value}{band}{floor}{immediate}"
