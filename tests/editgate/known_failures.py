@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("method", help="a built-in method, a registered one, or package.module:Class")
     parser.add_argument("--model", default=profiles.MODEL, help="NAME, DIR or HUB_ID (default: %(default)s)")
     parser.add_argument("--profile", choices=profiles.PROFILES, default="default", help="whose N and number of items")
-    parser.add_argument("--orders", type=int, default=ORDERS, help="how many orders of the edits (default: %(default)s)")
+    parser.add_argument(
+        "--orders", type=int, default=ORDERS, help="how many orders of the edits (default: %(default)s)"
+    )
     parser.add_argument("--reason", help="why it fails; otherwise the reason that is in the file stays")
     parser.add_argument("--thresholds", type=Path, action="append", default=[], help="a file with floors of your own")
     parser.add_argument("--store", type=Path, default=Path(".editgate"), help="for checkpoints (default: %(default)s)")
@@ -182,7 +184,9 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _reason_on_record(output: Path, chosen: Settings, editor: EditorSpec, model: ModelSource, folder: str) -> str | None:
+def _reason_on_record(
+    output: Path, chosen: Settings, editor: EditorSpec, model: ModelSource, folder: str
+) -> str | None:
     """Return the reason that is in the file, which a person wrote there; refuse a file that says more than is written."""
     if not output.exists():
         return None

@@ -95,7 +95,9 @@ def _problems(shown: str, error: ValidationError) -> str:
 
 def _sentence(problem: ErrorDetails) -> str:
     """Return key, pydantic's sentence and the value; that of several tables in a list which it is, from 0."""
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem["loc"] if step not in {0, "[key]"}]
+    steps = [
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem["loc"] if step not in {0, "[key]"}
+    ]
     key = "".join(steps).removeprefix(".")
     said = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":

@@ -223,7 +223,9 @@ class KnownFailures(Table):
                 raise ValueError(f"{check} failed in no order at any N; leave it out")
             for edits, measured in found.items():
                 if edits not in known.get("measured_at", [edits]):
-                    raise ValueError(f"{check} at N = {edits} is not among measured_at ({listed(known['measured_at'])})")
+                    raise ValueError(
+                        f"{check} at N = {edits} is not among measured_at ({listed(known['measured_at'])})"
+                    )
                 if measured.failed > known.get("orders", measured.failed):
                     raise ValueError(f"{check} at N = {edits} failed in {measured.failed} of {known['orders']} orders")
         return fails

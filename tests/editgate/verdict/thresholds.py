@@ -170,7 +170,9 @@ def _in_force(rules: Sequence[Rule] | Sequence[ShareRule], edits: int) -> Rule |
 def _check_complete(default: ThresholdFile) -> None:
     """The policy must answer for every area and quality from the first edit on."""
     contents = default.contents
-    rules: dict[str, Sequence[Rule] | Sequence[ShareRule]] = {f"area.{area}": contents.area.get(area, []) for area in AREAS}
+    rules: dict[str, Sequence[Rule] | Sequence[ShareRule]] = {
+        f"area.{area}": contents.area.get(area, []) for area in AREAS
+    }
     for name in KINDS:
         quality = contents.quality.get(name, Quality())
         rules |= {f"quality.{name}.immediately": quality.immediately, f"quality.{name}.at_end": quality.at_end}
