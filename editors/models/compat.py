@@ -25,6 +25,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
 
 __all__ = [
+    "ANY_MASK_ATTENTION",
     "BLOCK_CACHE_ARGUMENTS",
     "Conv1D",
     "DynamicCache",
@@ -38,6 +39,7 @@ __all__ = [
 
 MODEL_CACHE_ARGUMENTS = ("cache", "past_key_values")  # newest first
 BLOCK_CACHE_ARGUMENTS = ("cache", "past_key_values", "past_key_value", "layer_past")
+ANY_MASK_ATTENTION = ("eager", "sdpa")  # attention implementations that take an additive mask of any pattern
 
 
 def cache_argument(forward: Callable[..., object]) -> str:
@@ -85,5 +87,5 @@ def attention_implementation(config: object) -> str | None:
 
 
 def takes_any_mask(config: object) -> bool:
-    """Return whether the model's attention takes an additive mask of any pattern."""
-    return attention_implementation(config) in ("eager", "sdpa")
+    """Return whether the model's attention takes an additive mask of any pattern, not causal ones only."""
+    return attention_implementation(config) in ANY_MASK_ATTENTION

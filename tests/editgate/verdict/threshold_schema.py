@@ -150,18 +150,21 @@ class Measurement(Table):
     """What several orders of the edits came to at one N; in the file a list that ends with `failed`.
 
     Attributes:
-        values: lowest and highest retention or share over the orders; one number if they are equal, none if no order
-            could be scored, because its model answers NaN.
+        values: lowest and highest retention or share over the orders; one number if they are equal.
         failed: in how many orders the check failed.
     """
 
-    values: Annotated[list[Value], Field(max_length=2), AfterValidator(_ascending)]
+    values: Annotated[list[Value], Field(min_length=1, max_length=2), AfterValidator(_ascending)]
     failed: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, row: object) -> object:
-        return {"values": row[:-1], "failed": row[-1]} if isinstance(row, list) and row else row
+        if isinstance(row, list) and row:
+            return {"values": row[:-1], "failed": row[-1]}
+        if isinstance(row, dict):
+            return row
+        raise ValueError(f"{row!r} is not allowed; it should be such as [0.88, 0.91, 2] or [0.9, 1], last the orders")
 
 
 Measurements: TypeAlias = dict[Annotated[Count, BeforeValidator(_number_of_edits)], Measurement]

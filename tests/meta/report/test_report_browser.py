@@ -29,7 +29,7 @@ OUTSIDE = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
             box.bottom > frame.bottom + 1;
     }).map(text => text.textContent)})"""
 TOUCHING = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
-    const boxes = [...svg.querySelectorAll('text.tick')].filter(t => t.textContent)
+    const boxes = [...svg.querySelectorAll('.xtick text, .ytick text')].filter(t => t.textContent)
         .map(t => [t.textContent, t.getBoundingClientRect()]);
     return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([b, q]) =>
         p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom).map(([b]) => a + ' / ' + b))})"""
@@ -40,7 +40,8 @@ CONTRAST = """() => {
         return 0.2126 * r + 0.7152 * g + 0.0722 * b };
     const paper = light(getComputedStyle(document.body).backgroundColor);
     const ratio = c => { const l = light(c); return (Math.max(l, paper) + 0.05) / (Math.min(l, paper) + 0.05) };
-    return Math.min(...[...document.querySelectorAll('svg .curve')].map(e => ratio(getComputedStyle(e).stroke)))}"""
+    const curves = [...document.querySelectorAll('svg .curve path')];
+    return Math.min(...curves.map(e => ratio(getComputedStyle(e).stroke)))}"""
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_it_reads_without_script(browser: Any, address: str) -> None:  # noqa: A
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)
-    assert page.locator("figure svg path.curve").count() > 12
+    assert page.locator("figure svg .curve path").count() > 12
     assert page.get_by_text("collapse: it answers").first.is_visible()
     context.close()
 
