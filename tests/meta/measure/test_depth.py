@@ -55,6 +55,6 @@ def test_few_frames_from_fixture_to_logits(
         f"test_{asked_about}",
     )
     run_gate(pytester, *options, files=("capability", "safety"))
-    evaluated = [stack for stack in stacks if "evaluation" in stack]
+    evaluated = [stack for stack in stacks if "evaluate" in stack and not {"check_all", "baseline"} & {*stack}]
     assert evaluated, "the edited model was never asked"
     assert max(map(len, evaluated)) <= MOST, max(evaluated, key=len)
