@@ -29,7 +29,7 @@ OUTSIDE = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
             box.bottom > frame.bottom + 1;
     }).map(text => text.textContent)})"""
 TOUCHING = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
-    const boxes = [...svg.querySelectorAll('.xtick text, .ytick text')].filter(t => t.textContent)
+    const boxes = [...svg.querySelectorAll('text')].filter(t => t.textContent)
         .map(t => [t.textContent, t.getBoundingClientRect()]);
     return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([b, q]) =>
         p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom).map(([b]) => a + ' / ' + b))})"""
