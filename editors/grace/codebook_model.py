@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from editors.core.typing import PreTrainedModel
 from editors.grace.codebook import Codebook
 from editors.memory.memory_model import MemoryModel, Tokens
+from editors.models.compat import forward_with_cache, returned_cache
 from editors.models.shared_queries import Queries
 
 Replacement = Literal["replace_last", "replace_all", "replace_prompt"]
@@ -119,11 +120,11 @@ class CodebookModel(MemoryModel[int]):
         written: list[int] = []
         while len(written) < limit:
             with replacing(self._matrix, change):
-                result = self.model(input_ids=ids, past_key_values=cache, use_cache=True)
+                result = forward_with_cache(self.model, ids, cache)
             written.append(int(result.logits[0, -1].argmax()))
             if written[-1] in ends:
                 break
-            ids, cache, change = ids.new_tensor([written[-1:]]), result.past_key_values, self._next(route)
+            ids, cache, change = ids.new_tensor([written[-1:]]), returned_cache(result), self._next(route)
         return written
 
     def _first(self, context: int, route: int) -> Change:

@@ -164,10 +164,11 @@ class Kn(Editor):
 
     def _old_answer(self, edit: Edit) -> list[int]:
         if edit.target_true:
-            return self._ids(edit, edit.target_true)
-        return self._own(encode(self.tokenizer, edit.text), len(self._ids(edit, edit.target_new)))
+            return self.answer_ids(edit, edit.target_true)
+        return self._own(encode(self.tokenizer, edit.text), len(self.answer_ids(edit, edit.target_new)))
 
-    def _ids(self, edit: Edit, answer: str) -> list[int]:
+    def answer_ids(self, edit: Edit, answer: str) -> list[int]:
+        """Token ids of an answer after the edit's prompt."""
         if self.hyperparameters.leading_space and not self.hyperparameters.target_bos:
             return target_ids(self.tokenizer, edit.text, answer)
         text = f" {answer}" if self.hyperparameters.leading_space else answer
@@ -201,7 +202,7 @@ class Kn(Editor):
         Raises:
             NoEffect: The old answer is the new one.
         """
-        new, table = self._ids(edit, edit.target_new), self._model.get_input_embeddings().weight
+        new, table = self.answer_ids(edit, edit.target_new), self._model.get_input_embeddings().weight
         assert isinstance(table, Tensor)
         table = table.to(torch.promote_types(table.dtype, torch.float32))
         if self.hyperparameters.erased == "argmax_text":

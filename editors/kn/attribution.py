@@ -15,16 +15,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers.cache_utils import DynamicLayer
 
 from editors.core.errors import UnsupportedModel
 from editors.models.architecture import Architecture, States, first_tensor
 from editors.models.cached_window import FixedKVCache
+from editors.models.compat import (
+    ANY_MASK_ATTENTION,
+    BLOCK_CACHE_ARGUMENTS,
+    attention_implementation,
+    keys_and_values,
+    takes_any_mask,
+)
 from editors.models.tokens import Row
-from editors.models.trace import CACHE_NAMES, Arguments, Trace
+from editors.models.trace import Arguments, Trace
 
 Neuron = Literal["activation", "preactivation"]
-_ATTENTION = ("eager", "sdpa")  # implementations that take any additive mask
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def attribute(
     """Mean over the sites of a ⊙ mean over the points α of ∂p(site's token) / ∂(α a), for every neuron a.
 
     Args:
-        anatomy: The model.
+        architecture: The model's.
         ids: Token ids of the row.
         sites: Tokens at which neurons are changed and the probability of an id is read.
         points: α, [m]; the neurons of a layer are multiplied by each.
@@ -72,9 +77,12 @@ class _Paths:
     """One row's pass, kept; from it the passes with changed neurons start."""
 
     def __init__(self, architecture: Architecture, ids: Sequence[int], sites: Sequence[Site], neuron: Neuron) -> None:
-        kind = getattr(architecture.trunk.config, "_attn_implementation", None)
-        if kind not in _ATTENTION:
-            raise UnsupportedModel(f"attn_implementation is {kind!r}; attribution needs one of {', '.join(_ATTENTION)}")
+        config = architecture.trunk.config
+        if not takes_any_mask(config):
+            raise UnsupportedModel(
+                f"attn_implementation is {attention_implementation(config)!r}; attribution needs one of "
+                f"{', '.join(ANY_MASK_ATTENTION)}"
+            )
         architecture.writer(0)  # attribution adds what the MLP writes to the hidden states as it is
         self._anatomy = architecture
         self._neuron: Neuron = neuron
@@ -129,12 +137,10 @@ class _Paths:
         """The block's own arguments for tokens at the given positions that do not see each other."""
         named: Arguments = {}
         for name, value in self._trace.calls[layer].items():
-            if name in CACHE_NAMES:
-                stored, prefix = self._trace.cache.layers[layer], int(self._positions.max())
-                assert isinstance(stored, DynamicLayer)  # the trace made the cache
-                assert stored.keys is not None
-                assert stored.values is not None
-                named[name] = FixedKVCache(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
+            if name in BLOCK_CACHE_ARGUMENTS:
+                stored = keys_and_values(self._trace.cache, layer)
+                assert stored is not None  # the trace made the cache
+                named[name] = FixedKVCache(*stored, length=int(self._positions.max()))
             elif name == "attention_mask":
                 named[name] = self._mask(value, positions, dtype)
             elif name in ("position_ids", "position_embeddings"):

@@ -10,6 +10,7 @@ from torch import Tensor
 from editors.core.errors import ContextOverflow
 from editors.core.typing import PreTrainedModel
 from editors.memory.memory_model import Tokens
+from editors.models.compat import forward_with_cache, returned_cache
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class PrefixedModel:
         written: list[int] = []
         cache = None
         for _ in range(min(limit, self.room + len(self.prefix) - ids.shape[1])):
-            result = self.model(input_ids=ids, past_key_values=cache, use_cache=True)
-            cache = result.past_key_values
+            result = forward_with_cache(self.model, ids, cache)
+            cache = returned_cache(result)
             written.append(int(result.logits[0, -1].argmax()))
             if written[-1] in ends:
                 break

@@ -20,7 +20,6 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from editors.core.edit import Edit
 from editors.core.editor import Editor, Kind
@@ -33,6 +32,7 @@ from editors.mend.dataset import MendDataset, Outer
 from editors.mend.network import Hypernetwork, NetworkHyperparameters
 from editors.mend.training import LossWeights, MetaLoss
 from editors.models.architecture import Architecture
+from editors.models.compat import Conv1D
 from editors.models.gradients import Batch, gradients
 from editors.models.projection import Matrix
 
@@ -110,7 +110,8 @@ class Mend(Editor):
             if end == "weight" and path.startswith(start) and path.removeprefix(start) in modules:
                 return Matrix(path, modules[path.removeprefix(start)]), layer
         raise HyperparameterError(
-            f"inner_params holds {name!r}; it may hold matrices of blocks, such as {self.architecture.down(0).parameter}"
+            f"inner_params contains {name!r}; it may contain matrices of blocks, such as "
+            f"{self.architecture.down(0).parameter}"
         )
 
     def _blank_network(self) -> Hypernetwork:

@@ -1,4 +1,4 @@
-"""The table of families: where the parts of a decoder are, one row each (checked against transformers 5.23)."""
+"""The table of families: where the parts of a decoder are, one row each (checked against transformers 5.23 and 5.24)."""
 
 from __future__ import annotations
 

@@ -14,12 +14,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicLayer
 
 from editors.models.architecture import States, first_tensor
-from editors.models.trace import CACHE_NAMES, Arguments, Trace
+from editors.models.compat import BLOCK_CACHE_ARGUMENTS, keys_and_values, takes_any_mask
+from editors.models.trace import Arguments, Trace
 
-_ATTENTION = ("eager", "sdpa")  # implementations that take any additive mask
 _BY_POSITION = ("position_ids", "position_embeddings")
 _DROPPED = ("cache_position",)  # read by static caches only
 
@@ -59,9 +58,9 @@ class CachedWindowUnsupported(Exception):  # noqa: N818 - internal signal: use t
 class FixedKVCache:
     """Stands in for the model's cache: stored keys and values go before the new ones, and nothing is kept."""
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.keys = keys
-        self.values = values
+    def __init__(self, keys: Tensor, values: Tensor, *, length: int) -> None:
+        self.keys = keys[:, :, :length]
+        self.values = values[:, :, :length]
 
     def update(self, keys: Tensor, values: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
         """The stored keys and values with the new ones behind them."""
@@ -84,7 +83,7 @@ class CachedWindow:
 
     def __init__(self, trace: Trace, site: int, early: int) -> None:
         architecture = trace.architecture
-        if getattr(architecture.trunk.config, "_attn_implementation", None) not in _ATTENTION:
+        if not takes_any_mask(architecture.trunk.config):
             raise CachedWindowUnsupported
         self._anatomy = architecture
         self._site = site
@@ -107,12 +106,11 @@ class CachedWindow:
         """A block's own arguments, cut to the window."""
         named: Arguments = {}
         for name, value in trace.calls[layer].items():
-            if name in CACHE_NAMES:
-                stored = trace.cache.layers[layer]
-                prefix = int(trace.lookup.max())
-                if not isinstance(stored, DynamicLayer) or stored.keys is None or stored.values is None:
+            if name in BLOCK_CACHE_ARGUMENTS:
+                stored = keys_and_values(trace.cache, layer)
+                if stored is None:
                     raise CachedWindowUnsupported
-                named[name] = FixedKVCache(stored.keys[:, :, :prefix], stored.values[:, :, :prefix])
+                named[name] = FixedKVCache(*stored, length=int(trace.lookup.max()))
             elif name == "attention_mask":
                 named[name] = self._mask(trace, value)
             elif name in _BY_POSITION:
@@ -121,7 +119,7 @@ class CachedWindow:
                 if isinstance(value, Tensor):
                     raise CachedWindowUnsupported
                 named[name] = value
-        if not set(CACHE_NAMES) & set(named) or "attention_mask" not in named:
+        if not set(BLOCK_CACHE_ARGUMENTS) & set(named) or "attention_mask" not in named:
             raise CachedWindowUnsupported
         return named
 

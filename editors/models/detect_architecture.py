@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from editors.core.errors import UnsupportedModel
 from editors.models.architectures import ARCHITECTURES, ArchitectureSpec
+from editors.models.compat import Conv1D
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "ffn_config")
 READING = re.compile(r"(q|k|v|query|key|value)(_|$)")  # projections of an attention that do not write hidden states

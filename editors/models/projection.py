@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from editors.core.errors import UnsupportedModel
+from editors.models.compat import Conv1D
 
 
 @dataclass(frozen=True)

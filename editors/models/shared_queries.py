@@ -13,10 +13,10 @@ from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from editors.memory.memory_model import Tokens
 from editors.models.architecture import Architecture
+from editors.models.compat import DynamicCache, forward_with_cache, keys_and_values
 from editors.models.trace import StopForward
 
 BATCH = 8192  # tokens in one forward pass
@@ -72,7 +72,7 @@ class Queries:
         handle = self._matrix.register_forward_pre_hook(take)
         try:
             with suppress(StopForward):
-                self._anatomy.trunk(input_ids=ids, past_key_values=cache, use_cache=True)
+                forward_with_cache(self._anatomy.trunk, ids, cache)
         finally:
             handle.remove()
         return taken[0]
@@ -115,9 +115,9 @@ def _batches(prompts: Sequence[Tokens], common: int) -> Iterator[Sequence[Tokens
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     """The keys and values of one row, for many; a forward pass adds to the copy."""
     copies = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        assert isinstance(layer, DynamicLayer)  # a cache made without a config holds no others
-        assert layer.keys is not None
-        assert layer.values is not None
-        copies.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
+    for layer in range(len(cache.layers)):
+        stored = keys_and_values(cache, layer)
+        assert stored is not None  # a cache made without a config has no layers of another class
+        keys, values = (states.expand(rows, -1, -1, -1) for states in stored)
+        copies.update(keys, values, layer)
     return copies

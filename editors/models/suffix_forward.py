@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from editors.models.architecture import first_tensor
-from editors.models.trace import CACHE_NAMES, Trace
+from editors.models.compat import BLOCK_CACHE_ARGUMENTS
+from editors.models.trace import Trace
 
 
 class UpperBlocks:
@@ -25,7 +26,7 @@ class UpperBlocks:
         self._first = first
         self._start = trace.entering[first].detach()
         self._calls = [
-            {name: None if name in CACHE_NAMES else value for name, value in call.items()}
+            {name: None if name in BLOCK_CACHE_ARGUMENTS else value for name, value in call.items()}
             for call in trace.calls[first:]
         ]
         labels = [(index, label) for index, row in enumerate(trace.rows) for label in row.labels]

@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
 
 from editors.models.architecture import Architecture, States, first_tensor
+from editors.models.compat import BLOCK_CACHE_ARGUMENTS, DynamicCache, forward_with_cache
 from editors.models.projection import Matrix
 from editors.models.tokens import Row
 
 Arguments = dict[str, Any]
-CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
 
 
 class StopForward(Exception):  # noqa: N818 - no error: a hook has what it wanted
@@ -98,9 +97,7 @@ class Trace:
                 hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
                 stack.callback(hook.remove)
             stack.callback(self.architecture.blocks[-1].register_forward_hook(self._capture_last).remove)
-            self.architecture.trunk(
-                input_ids=self.ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True
-            )
+            forward_with_cache(self.architecture.trunk, self.ids, self.cache, attention_mask=self.mask)
 
     def _capture(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first, named = bind(block, args, kwargs)
@@ -161,6 +158,8 @@ class Trace:
         """
         with self._probing():
             for layer in range(first, last + 1):
-                named = {name: None if name in CACHE_NAMES else value for name, value in self.calls[layer].items()}
+                named = {
+                    name: None if name in BLOCK_CACHE_ARGUMENTS else value for name, value in self.calls[layer].items()
+                }
                 output = self.architecture.blocks[layer](self.entering[layer], **named)
                 self.entering[layer + 1] = first_tensor(output)

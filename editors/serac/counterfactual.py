@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers.pytorch_utils import Conv1D
 
 from editors.core.edit import Edit
 from editors.core.errors import HyperparameterError, StateMismatch
@@ -22,6 +21,7 @@ from editors.core.training import train
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.memory.scope_training import forms_of
 from editors.models.architecture import Architecture
+from editors.models.compat import Conv1D
 from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode, target_ids
 from editors.models.trace import pad

@@ -14,16 +14,28 @@ import pytest
 
 from editgate.pytest_entry import GATE
 
-CONFIGURATION = Path(__file__).parent / "gate" / "pytest.toml"
+FOLDER = Path(__file__).parent / "gate"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the gate; tests of it may be named as `editgate.gate.test_safety::test_toxigen[rome-llama-mini-n10]`."""
-    named = any(argument.startswith(GATE) for argument in arguments)
+    """Run the gate; tests of it may be named as `editgate.gate.test_safety::test_toxigen[rome-llama-mini-n10]`.
+
+    They are handed to pytest as paths: for the name of a package it would load the conftests of this directory.
+    """
+    named = [argument for argument in arguments if argument.startswith(GATE)]
+    options = [argument for argument in arguments if argument not in named]
     here = Path.cwd()
-    places = [f"--rootdir={here}", f"--confcutdir={CONFIGURATION.parent}", "-c", str(CONFIGURATION)]
+    places = [f"--rootdir={here}", f"--confcutdir={FOLDER}", "-c", str(FOLDER / "pytest.toml")]
     sys.path.insert(0, str(here))  # `python -m pytest` does so too: a method may lie beside where it is gated
-    return int(pytest.main(["-p", "editgate.plugin", *places, "--pyargs", *arguments, *([] if named else [GATE])]))
+    tests = [_path_of(name) for name in named] or [str(FOLDER)]
+    return int(pytest.main(["-p", "editgate.plugin", *places, *options, *tests]))
+
+
+def _path_of(name: str) -> str:
+    """The path of a module of the gate, or of a test in it."""
+    module, colons, test = name.partition("::")
+    file = module.removeprefix(GATE).strip(".")
+    return f"{FOLDER / f'{file}.py' if file else FOLDER}{colons}{test}"
 
 
 if __name__ == "__main__":

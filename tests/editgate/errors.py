@@ -8,6 +8,7 @@ EditgateError
  │   ├─ BaselineAtChance        the unedited model knows nothing that an edit could cost
  │   ├─ TestCannotFail          with so few items no outcome at all would be a regression
  │   ├─ StoreError              the store cannot be read or written
+ │   ├─ IncompatibleLibrary     a private part of a library that is needed is not in the installed release
  │   └─ IntegrityError          a rule that makes every number meaningless is broken
  │       ├─ NonFiniteModel      NaN or infinity in weights, logits or scores
  │       ├─ EditHadNoEffect     nothing changed
@@ -58,6 +59,10 @@ class TestCannotFail(EvaluationError):
 
 class StoreError(EvaluationError):
     """The store cannot be read or written; one line that names the file and the way out."""
+
+
+class IncompatibleLibrary(EvaluationError):
+    """The installed release of a library lacks a private part; names the part, the release and the way out."""
 
 
 class IntegrityError(EvaluationError):

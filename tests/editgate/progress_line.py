@@ -35,10 +35,3 @@ class ProgressLine:
                 sys.stderr.write(f"\n{self._prefix}{what} ")
                 self._last = time.monotonic()
             sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Wipe the line before a test's outcome is printed."""
-        if not self._silent and sys.stderr.isatty():
-            with self._capture.global_and_fixture_disabled():
-                sys.stderr.write("\r\x1b[K")
-                sys.stderr.flush()

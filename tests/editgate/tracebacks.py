@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from _pytest._code.code import ExceptionChainRepr, Traceback
 
 import editgate
 import editors
+from editgate.compat.pytest import crash_of, drop_traceback, restore_crash
 from editgate.errors import EditgateError
 from editors import EditorError
 
@@ -22,15 +22,14 @@ def shown(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pyt
 
     `--full-trace` shows everything.
     """
-    found, place = call.excinfo, None
+    found, crash = call.excinfo, None
     if found is not None and isinstance(found.value, EditgateError | EditorError) and not item.config.option.fulltrace:
-        place = found.getrepr(style="native").reprcrash
+        crash = crash_of(found)
         for error in _causes(found.value):
             error.__traceback__ = _without_ours(error.__traceback__)
-        found.traceback = Traceback([])
+        drop_traceback(found)
     report = yield
-    if isinstance(report.longrepr, ExceptionChainRepr) and report.longrepr.reprcrash is None:
-        report.longrepr.reprcrash = place  # the short summary reads its message there
+    restore_crash(report, crash)
     return report
 
 

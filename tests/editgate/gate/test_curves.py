@@ -7,7 +7,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from editgate.cases import Case
 from editgate.measure.session import EvaluationSession
-from editgate.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline
+from editgate.snapshots import CURVE_TOLERANCE, RUINED, ScoreSnapshot, assert_baseline
 from editgate.verdict.cell import curves
 
 pytestmark = pytest.mark.curve
@@ -18,5 +18,5 @@ def test_curve(case: Case, evaluation_session: EvaluationSession, scores: Snapsh
     """Retention of every benchmark and the share of edits that took, at every N, are those on record."""
     if not evaluation_session.settings.as_recorded:
         pytest.skip("curves are on record for the default edits, grid, order, items, type and device only")
-    tolerant = scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE))
+    tolerant = scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE, ruined=RUINED))
     assert_baseline(tolerant, curves(evaluation_session, case))

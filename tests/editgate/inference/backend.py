@@ -1,4 +1,4 @@
-"""What evaluations ask of a model, whichever way it is run: score continuations, write on."""
+"""What evaluations ask of a model, whichever way it is run: score continuations, generate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Model = Any  # a PreTrainedModel, or a wrapper: anything with config, device, fo
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A request to write on from `text`; `prompt` is the same text in tokens."""
+    """A request to continue `text`; `prompt` is the same text in tokens."""
 
     text: str
     prompt: Tokens
@@ -27,46 +27,50 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A generation, cut before its first stop string; `capped` if only the length limit ended it."""
+    """A generated text, cut before its first stop string; `capped` if only the length limit ended it."""
 
     text: str
     capped: bool
 
 
 class Backend(Protocol):
-    """What evaluations ask of a model; `routed` counts the prompts that a memory answered."""
+    """A way to run one model; `routed` counts the prompts that an editor's memory answered."""
 
     routed: int
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
-        """Log-likelihood of each continuation, and whether greedy decoding would write it."""
+        """Return the log-likelihood of each continuation, and whether greedy decoding would write it."""
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
-        """Greedy generations."""
+        """Return greedy generations."""
 
 
-def require_room(name: str, needed: int, available: int) -> None:
-    """Passes if a text has its place in the model's context.
+def check_fits(name: str, needed: int, available: int) -> None:
+    """Pass if a text of `needed` tokens fits into the model's context of `available` tokens.
 
     Raises:
-        EvaluationError: it has not; to cut it would change the question.
+        EvaluationError: it does not; to cut it would change the question.
     """
     if needed > available:
         raise EvaluationError(
             f"{name}: the longest text has {needed} tokens, the model's context only {available}. To cut it "
-            "would change the question; choose fewer worked examples (num_fewshot) or another model."
+            "would change the question; choose fewer few-shot examples (num_fewshot) or another model."
         )
 
 
-def most_tokens(name: str, request: Completion, available: int) -> int:
-    """How many tokens may be written: as asked, or as many as still fit."""
-    require_room(name, len(request.prompt) + 1, available)
+def generation_limit(name: str, request: Completion, available: int) -> int:
+    """Return how many tokens may be generated: as many as requested, or as many as still fit.
+
+    Raises:
+        EvaluationError: not a single one fits.
+    """
+    check_fits(name, len(request.prompt) + 1, available)
     return min(request.max_new_tokens, available - len(request.prompt))
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """No dropout while scoring; the model's mode is given back."""
+    """Inside, no dropout; afterwards the model is in the mode that it was in."""
     training = model.training
     model.eval()
     try:

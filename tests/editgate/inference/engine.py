@@ -1,4 +1,4 @@
-"""Forward passes that compute nothing twice, for plain causal language models held in memory.
+"""Forward passes that compute nothing twice, for plain causal language models in memory.
 
 lm-eval's own model class runs every option of a question through the whole prompt again, projects every
 position to the vocabulary, and generates in fixed batches. Here the prefix that many prompts share is run
@@ -13,65 +13,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
 
+from editgate.compat.transformers import Cache, cache_argument
 from editgate.errors import NonFiniteModel
 from editgate.inference.kv_cache import PreallocatedCacheLayer, fast_decode_attention
-from editgate.inference.prefix_groups import PASS_COST, shared_prefixes
+from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, shared_prefixes
 from editgate.inference.tokenize import Pair, Tokens
 
 Stop = Callable[[Sequence[int]], bool]  # whether this generation, so far, is finished
 T = TypeVar("T")
 
-STEP_COST = 64  # what one more step of writing costs, as `PASS_COST`
-MOST_KEYS = 2**15  # keys of one batch in one layer
-HEAD_ELEMENTS = 2**24  # logits held at once, N times V: 64 MiB in float32
-PADDING = -1  # segment of padding; 0 is the context, 1, 2, ... the options
-
-
-@dataclass(slots=True)
-class Row:
-    """One context and its options, packed side by side; `tokens` begin after the shared prefix.
-
-    Attributes:
-        tokens: the rest of the context, then each option without its last token (what follows is not read).
-        positions: place of each token in the text that it belongs to.
-        segments: 0 for the context, 1, 2, ... for the options.
-        reads: (column, token to be predicted there, index of the request).
-    """
-
-    tokens: list[int]
-    positions: list[int]
-    segments: list[int]
-    reads: list[tuple[int, int, int]] = field(default_factory=list)
-
-    @classmethod
-    def pack(cls, context: Tokens, prefix: int, options: Sequence[tuple[int, Tokens]] = ()) -> Row:
-        """Lays out the options, given as (index of the request, tokens)."""
-        rest = len(context) - prefix
-        row = cls(list(context[prefix:]), list(range(prefix, len(context))), [0] * rest)
-        for segment, (request, option) in enumerate(options, start=1):
-            first = len(row.tokens)
-            row.reads.append((rest - 1, option[0], request))
-            row.reads += [(first + i, token, request) for i, token in enumerate(option[1:])]
-            row.tokens += option[:-1]
-            row.positions += range(len(context), len(context) + len(option) - 1)
-            row.segments += [segment] * (len(option) - 1)
-        return row
+STEP_COST = 64  # tokens: what one more decoding step costs, as `PASS_COST`
+MAX_KEYS = 2**15  # keys of one batch in one layer
+MAX_LOGITS = 2**24  # logits in memory at once, N times V: 64 MiB in float32
 
 
 class Engine:
     """Scores and generates with one model.
 
     Args:
-        model: a transformers causal language model with an ordinary body and head (see `lm.runs_on_engine`).
+        model: a transformers causal language model with a plain body and head (`select_backend.runs_on_engine`).
         name: what error messages call the work at hand, such as the benchmark.
         max_tokens: new tokens per forward pass; 2,048 on a CPU (its caches are small), 4,096 elsewhere.
     """
@@ -81,6 +48,7 @@ class Engine:
         self.model = untyped
         self.body: nn.Module = untyped.base_model
         self.head: nn.Module = untyped.get_output_embeddings()
+        self.cache_argument = cache_argument(self.body.forward)
         self.device: torch.device = untyped.device
         self.dtype: torch.dtype = next(self.body.parameters()).dtype
         self.layers = int(untyped.config.get_text_config().num_hidden_layers)
@@ -90,7 +58,7 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
-        """Log-likelihood of each continuation after its context, and whether greedy decoding would write it.
+        """Return the log-likelihood of each continuation after its context, and whether greedy decoding writes it.
 
         Raises:
             NonFiniteModel: a logit that is read is NaN or infinite.
@@ -114,7 +82,7 @@ class Engine:
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Tokens], limits: Sequence[int], stop: Stop) -> list[list[int]]:
-        """Greedy continuations, each cut after its limit or where `stop` finds it finished.
+        """Return greedy continuations, each cut after its limit or where `stop` says that it is finished.
 
         Raises:
             NonFiniteModel: a logit is NaN or infinite.
@@ -125,73 +93,49 @@ class Engine:
         for group in shared_prefixes([prompts[i] for i in order], split_cost):
             members = sorted(order[group.start : group.stop], key=lambda i: -len(prompts[i]))
             prefix = self._run_prefix(prompts[members[0]][: group.prefix])
-            room = group.prefix + max(limits[i] for i in members)
+            more = group.prefix + max(limits[i] for i in members)
             sizes = [len(prompts[i]) - group.prefix for i in members]
-            for batch in self._batches(members, sizes, room, 4 * self.max_tokens):
+            for batch in self._batches(members, sizes, more, 4 * self.max_tokens):
                 rows = [Row.pack(prompts[i], group.prefix) for i in batch]
                 with fast_decode_attention(self.model):
-                    written = self._generate_rows(rows, [limits[i] for i in batch], prefix, stop)
-                for i, text in zip(batch, written, strict=True):
+                    generated = self._generate_rows(rows, [limits[i] for i in batch], prefix, stop)
+                for i, text in zip(batch, generated, strict=True):
                     texts[i] = text
         return texts
 
-    def _batches(self, rows: Sequence[T], sizes: Sequence[int], room: int, most: int) -> Iterator[Sequence[T]]:
-        """Cuts rows, longest first: at most `most` new tokens; `MOST_KEYS` keys, `room` more for each row."""
+    def _batches(self, rows: Sequence[T], sizes: Sequence[int], more: int, most: int) -> Iterator[Sequence[T]]:
+        """Yield batches of rows, longest first: at most `most` new tokens; `MAX_KEYS` keys, `more` besides for each."""
         start = 0
         while start < len(rows):
             size = max(1, sizes[start])
-            stop = start + max(1, min(most // size, MOST_KEYS // (size + room)))
+            stop = start + max(1, min(most // size, MAX_KEYS // (size + more)))
             yield rows[start:stop]
             start = stop
 
     def _run_prefix(self, tokens: Tokens) -> list[PreallocatedCacheLayer]:
-        """Keys and values of the tokens, one row; an empty list for no tokens."""
+        """Return keys and values of the tokens, one row; an empty list for no tokens."""
         if not tokens:
             return []
         layers = [PreallocatedCacheLayer(len(tokens)) for _ in range(self.layers)]
-        self._run([Row.pack(tokens, 0)], layers)
+        ids, positions, segments = pad([Row.pack(tokens, 0)], self.device)
+        self._forward(ids, positions, packed_mask(segments, 0), layers)
         return layers
-
-    def _run(self, rows: Sequence[Row], layers: Sequence[PreallocatedCacheLayer]) -> tuple[Tensor, Tensor]:
-        """One forward pass over right-padded rows; returns hidden states [B, Q, D] and segments [B, Q]."""
-        width = max(len(row.tokens) for row in rows)
-        table = np.zeros((3, len(rows), width), dtype=np.int64)
-        table[2] = PADDING
-        for r, row in enumerate(rows):
-            table[:, r, : len(row.tokens)] = row.tokens, row.positions, row.segments
-        ids, positions, segments = torch.from_numpy(table).to(self.device)
-        past = layers[0].used if layers else 0
-        return self._forward(ids, positions, packed_mask(segments, past), layers), segments
-
-    def _forward(
-        self, ids: Tensor, positions: Tensor, allowed: Tensor, layers: Sequence[PreallocatedCacheLayer]
-    ) -> Tensor:
-        """Hidden states [B, Q, D] of ids [B, Q]; `allowed` [B, Q, K] says which key each query may see."""
-        mask = torch.zeros(allowed.shape, dtype=self.dtype, device=self.device)
-        mask.masked_fill_(~allowed, torch.finfo(self.dtype).min)
-        output = self.body(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=mask[:, None],
-            past_key_values=Cache(layers=list(layers)) if layers else None,
-            use_cache=bool(layers),
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
 
     def _score_rows(
         self, rows: Sequence[Row], prefix: Sequence[PreallocatedCacheLayer]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-        """For every read of these rows: the request, the token's log-probability, whether it is the best."""
-        width = max(len(row.tokens) for row in rows)
-        hidden, _ = self._run(rows, [layer.widened(len(rows), width) for layer in prefix])
+        """Return for every read of these rows: the request, the token's log-probability, whether it is the best."""
+        ids, positions, segments = pad(rows, self.device)
+        width = ids.shape[1]
+        layers = [layer.repeated(len(rows), width) for layer in prefix]
+        hidden = self._forward(ids, positions, packed_mask(segments, prefix[0].used if prefix else 0), layers)
         reads = np.array([(r * width + column, token, request)
                           for r, row in enumerate(rows) for column, token, request in row.reads])  # fmt: skip
-        places, inverse = np.unique(reads[:, 0], return_inverse=True)
-        states = hidden.flatten(0, 1)[torch.from_numpy(places).to(self.device)]  # [N, D]
+        columns, inverse = np.unique(reads[:, 0], return_inverse=True)
+        states = hidden.flatten(0, 1)[torch.from_numpy(columns).to(self.device)]  # [N, D]
         values, hits = np.empty(len(reads)), np.empty(len(reads), dtype=bool)
-        step = max(1, HEAD_ELEMENTS // self.vocabulary)
-        for first in range(0, len(places), step):
+        step = max(1, MAX_LOGITS // self.vocabulary)
+        for first in range(0, len(columns), step):
             inside = (inverse >= first) & (inverse < first + step)
             where = torch.from_numpy(inverse[inside] - first).to(self.device)
             tokens = torch.from_numpy(reads[inside, 1]).to(self.device)
@@ -204,54 +148,58 @@ class Engine:
     def _generate_rows(
         self, rows: Sequence[Row], limits: Sequence[int], prefix: Sequence[PreallocatedCacheLayer], stop: Stop
     ) -> list[list[int]]:
-        """Greedy decoding of one batch; rows leave it when finished, in lots of a quarter to save copying."""
-        width, texts = max(len(row.tokens) for row in rows), [list[int]() for _ in rows]
-        room = width + max(limits)
-        layers = [layer.widened(len(rows), room) for layer in prefix]
-        layers = layers or [PreallocatedCacheLayer(room) for _ in range(self.layers)]
+        """Return greedy continuations of one batch; rows leave it when finished, a quarter at a time."""
+        texts: list[list[int]] = [[] for _ in rows]
+        # 1) Run the prompts [B, Q] after the prefix; `visible` [B, K] says which keys are no padding.
+        ids, positions, segments = pad(rows, self.device)
+        capacity = ids.shape[1] + max(limits)
+        layers = [layer.repeated(len(rows), capacity) for layer in prefix]
+        layers = layers or [PreallocatedCacheLayer(capacity) for _ in range(self.layers)]
         past = prefix[0].used if prefix else 0
-        hidden, segments = self._run(rows, layers)
-        visible = torch.cat([segments.new_ones(len(rows), past), segments + 1], dim=1).bool()  # [B, K]
-        rests = visible.sum(1) - past
-        state = hidden[torch.arange(len(rows), device=self.device), rests - 1]  # [B, D]
-        lengths, slots = visible.sum(1), list(range(len(rows)))
-        running = set(slots)
+        hidden = self._forward(ids, positions, packed_mask(segments, past), layers)
+        visible = torch.cat([segments.new_ones(len(rows), past), segments + 1], dim=1).bool()
+        lengths, running = visible.sum(1), list(range(len(rows)))
+        state = hidden[torch.arange(len(rows), device=self.device), lengths - past - 1]  # [B, D]
+        unfinished = set(running)
         while True:
+            # 2) Append the best next token to each text.
             best, token = self.head(state).float().max(-1)
             self._require_finite(bool(best.isfinite().all()))
-            for slot, new in zip(slots, token.tolist(), strict=True):
-                if slot in running:
-                    texts[slot].append(new)
-                    if len(texts[slot]) >= limits[slot] or stop(texts[slot]):
-                        running.remove(slot)
-            if not running:
+            for row, new in zip(running, token.tolist(), strict=True):
+                if row in unfinished:
+                    texts[row].append(new)
+                    if len(texts[row]) >= limits[row] or stop(texts[row]):
+                        unfinished.remove(row)
+            if not unfinished:
                 return texts
-            if len(running) <= 0.75 * len(slots):
-                kept = torch.tensor([i for i, slot in enumerate(slots) if slot in running], device=self.device)
-                slots = [slot for slot in slots if slot in running]
+            # 3) Drop finished rows once they are a quarter of the batch: dropping copies the cache.
+            if len(unfinished) <= 0.75 * len(running):
+                kept = torch.tensor([i for i, row in enumerate(running) if row in unfinished], device=self.device)
+                running = [row for row in running if row in unfinished]
                 token, visible, lengths = token[kept], visible[kept], lengths[kept]
                 for layer in layers:
-                    layer.keep(kept)
-            visible = torch.cat([visible, visible.new_ones(len(slots), 1)], dim=1)
+                    layer.select_rows(kept)
+            # 4) Run the new tokens [B, 1].
+            visible = torch.cat([visible, visible.new_ones(len(running), 1)], dim=1)
             state = self._forward(token[:, None], lengths[:, None], visible[:, None], layers)[:, -1]
             lengths = lengths + 1
+
+    def _forward(
+        self, ids: Tensor, positions: Tensor, allowed: Tensor, layers: Sequence[PreallocatedCacheLayer]
+    ) -> Tensor:
+        """Return hidden states [B, Q, D] of ids [B, Q]; `allowed` [B, Q, K] says which key each query may see."""
+        mask = torch.zeros(allowed.shape, dtype=self.dtype, device=self.device)
+        mask.masked_fill_(~allowed, torch.finfo(self.dtype).min)
+        cache = {self.cache_argument: Cache(layers=list(layers)) if layers else None}
+        output = self.body(
+            input_ids=ids, position_ids=positions, attention_mask=mask[:, None], use_cache=bool(layers), **cache
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
 
     def _require_finite(self, finite: bool) -> None:  # noqa: FBT001 - reads as the sentence it is
         if not finite:
             raise NonFiniteModel(
                 f"{self.name}: the model's logits are NaN or infinite, so no score means anything. "
-                "Look for the edit that broke it with `probes.assert_finite`."
+                "Look for the edit that broke it with `weight_changes.assert_finite`."
             )
-
-
-def packed_mask(segments: Tensor, past: int) -> Tensor:
-    """Who may see whom, [B, Q, past + Q], from segments [B, Q].
-
-    A token sees the shared prefix, the context before it, and what is before it in its own segment. Padding
-    sees itself, so that no row of the softmax is empty.
-    """
-    rows, width = segments.shape
-    same = segments[:, :, None] == segments[:, None, :]
-    earlier = torch.ones(width, width, dtype=torch.bool, device=segments.device).tril()
-    within = (same | (segments == 0)[:, None, :]) & earlier
-    return torch.cat([within.new_ones(rows, width, past), within], dim=2)

@@ -1,17 +1,20 @@
-"""Which prefixes many prompts share, and which of them are worth a forward pass of their own."""
+"""How prompts are batched: which prefixes they share, and how a prompt and its options are packed into one row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from editgate.inference.tokenize import Tokens
 
-PASS_COST = 256  # what one more forward pass costs beside its tokens, in tokens, on small models
+PASS_COST = 256  # tokens: what one more forward pass costs besides its own tokens, on small models
 SMALLEST_SPLIT = 8  # contexts; fewer are not worth a prefix of their own
 DEEPEST_SPLIT = 64
+PADDING = -1  # segment of padding; 0 is the context, 1, 2, ... the options
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Group:
 
 
 def shared_prefixes(contexts: Sequence[Tokens], split_cost: int = PASS_COST) -> list[Group]:
-    """Cuts a sorted list into groups: running each group's common prefix once costs the fewest tokens.
+    """Split a sorted list into groups: running each group's common prefix once costs the fewest tokens.
 
     A prefix always leaves at least one token to every member. Contexts are the leaves of a trie; a node is
     split where its children's longer prefixes save more tokens than `split_cost`, the price of a group.
@@ -32,7 +35,9 @@ def shared_prefixes(contexts: Sequence[Tokens], split_cost: int = PASS_COST) -> 
     ends = np.cumsum([0, *map(len, contexts)])
 
     def best(start: int, stop: int, depth: int) -> tuple[int, list[Group]]:
-        common = _common(contexts[start], contexts[stop - 1])
+        pairs = zip(contexts[start], contexts[stop - 1], strict=False)
+        shortest = min(len(contexts[start]), len(contexts[stop - 1]))
+        common = next((i for i, (first, last) in enumerate(pairs) if first != last), shortest)
         prefix = min(common, len(contexts[start]) - 1)
         count = stop - start
         whole = split_cost + int(ends[stop] - ends[start]) - prefix * (count - 1)
@@ -46,16 +51,64 @@ def shared_prefixes(contexts: Sequence[Tokens], split_cost: int = PASS_COST) -> 
     return best(0, len(contexts), 0)[1] if contexts else []
 
 
-def _children(contexts: Sequence[Tokens], start: int, stop: int, place: int) -> Iterator[tuple[int, int]]:
-    """Runs of contexts with the same token at `place`."""
+def _children(contexts: Sequence[Tokens], start: int, stop: int, position: int) -> Iterator[tuple[int, int]]:
+    """Yield runs of contexts with the same token at `position`."""
     first = start
     for i in range(start + 1, stop + 1):
-        if i == stop or contexts[i][place] != contexts[first][place]:
+        if i == stop or contexts[i][position] != contexts[first][position]:
             yield first, i
             first = i
 
 
-def _common(first: Tokens, second: Tokens) -> int:
-    """Length of the common prefix."""
-    pairs = zip(first, second, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+@dataclass(slots=True)
+class Row:
+    """One context and its options, packed side by side; `tokens` begin after the shared prefix.
+
+    Attributes:
+        tokens: the rest of the context, then each option without its last token (what follows is not read).
+        positions: index of each token in the text that it belongs to.
+        segments: 0 for the context, 1, 2, ... for the options.
+        reads: (column, token to be predicted there, index of the request).
+    """
+
+    tokens: list[int]
+    positions: list[int]
+    segments: list[int]
+    reads: list[tuple[int, int, int]] = field(default_factory=list)
+
+    @classmethod
+    def pack(cls, context: Tokens, prefix: int, options: Sequence[tuple[int, Tokens]] = ()) -> Row:
+        """Return the row of a context with its options, given as (index of the request, tokens)."""
+        rest = len(context) - prefix
+        row = cls(list(context[prefix:]), list(range(prefix, len(context))), [0] * rest)
+        for segment, (request, option) in enumerate(options, start=1):
+            first = len(row.tokens)
+            row.reads.append((rest - 1, option[0], request))
+            row.reads += [(first + i, token, request) for i, token in enumerate(option[1:])]
+            row.tokens += option[:-1]
+            row.positions += range(len(context), len(context) + len(option) - 1)
+            row.segments += [segment] * (len(option) - 1)
+        return row
+
+
+def pad(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return token ids, positions and segments of the rows, [B, Q] each, padded on the right."""
+    table = np.zeros((3, len(rows), max(len(row.tokens) for row in rows)), dtype=np.int64)
+    table[2] = PADDING
+    for r, row in enumerate(rows):
+        table[:, r, : len(row.tokens)] = row.tokens, row.positions, row.segments
+    ids, positions, segments = torch.from_numpy(table).to(device)
+    return ids, positions, segments
+
+
+def packed_mask(segments: Tensor, past: int) -> Tensor:
+    """Return which key each query may see, [B, Q, past + Q], from segments [B, Q].
+
+    A token sees the shared prefix, the context before it, and what is before it in its own segment. Padding
+    sees itself, so that no row of the softmax is empty.
+    """
+    rows, width = segments.shape
+    same = segments[:, :, None] == segments[:, None, :]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=segments.device).tril()
+    within = (same | (segments == 0)[:, None, :]) & earlier
+    return torch.cat([within.new_ones(rows, width, past), within], dim=2)

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
-from transformers.utils.hub import cached_file
 
-NO_ERRORS = {f"_raise_exceptions_for_{name}": False for name in ("missing_entries", "connection_errors", "gated_repo")}
 OFFLINE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
 # In this order: a gated repository counts as not found, and a file that is not in the cache as an entry not found.
 ADVICE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -52,13 +52,32 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 @cache
 def has_chat_template(location: str) -> bool:
-    """Whether the tokenizer of a model's directory, or of a hub id, has a chat template; a small file is fetched."""
+    """Return whether the tokenizer of a model's directory, or of a hub id, has a chat template.
+
+    Of a hub id a small file is downloaded; one that is gated, missing or out of reach has none.
+
+    Raises:
+        RepositoryNotFoundError: the hub has nothing of that name.
+    """
     if (Path(location) / "chat_template.jinja").is_file():
         return True
     file = Path(location) / "tokenizer_config.json"
     if not Path(location).is_dir():
-        fetched = cached_file(location, "tokenizer_config.json", **NO_ERRORS)
-        if fetched is None:
+        downloaded = _download(location, file.name)
+        if downloaded is None:
             return False
-        file = Path(fetched)
+        file = downloaded
     return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def _download(repository: str, name: str) -> Path | None:
+    """Return a file of the hub, or its copy on this machine; None if there is neither."""
+    try:
+        return Path(hf_hub_download(repository, name))
+    except RepositoryNotFoundError as error:
+        if not isinstance(error, GatedRepoError):
+            raise
+    except (HfHubHTTPError, EntryNotFoundError, *OFFLINE):
+        pass
+    cached = try_to_load_from_cache(repository, name)
+    return Path(cached) if isinstance(cached, str) else None

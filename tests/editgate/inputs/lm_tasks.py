@@ -8,7 +8,7 @@ import numpy as np
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 
-from editgate.compat import lm_eval_quick
+from editgate.compat.lm_eval import templates_compiled_once
 from editgate.errors import ConfigError, EvaluationError
 from editgate.inputs import hub_errors
 from editgate.inputs.benchmarks import Benchmark, Document
@@ -26,7 +26,7 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
         ConfigError: the source holds no documents for it, or bad settings; or the hub cannot be reached.
         EvaluationError: a task gave no question at all.
     """
-    with lm_eval_quick():
+    with templates_compiled_once():
         registry = TaskManager(include_path=[REGISTERED / benchmark.folder], include_defaults=False)
         loaded = _loaded(benchmark, source, registry)
         tasks: dict[str, ConfigurableTask] = dict(sorted(loaded.items()))

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
 from editgate.cache.store import digest_tensors, digest_text
+from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors
 from editgate.inputs.documents import HubDocuments, LocalDocuments, Source
@@ -143,7 +143,7 @@ def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreT
     Raises:
         ConfigError: as `load`.
     """
-    disable_progress_bar()
+    hide_progress_bars()
     placed = {"device_map": AUTO} if device == AUTO else {}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, dtype=DTYPES[dtype], **placed)

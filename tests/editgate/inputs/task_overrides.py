@@ -9,8 +9,8 @@ from typing import Any
 
 import datasets
 import lm_eval.tasks
-from lm_eval.tasks._yaml_loader import load_yaml
 
+from editgate.compat.lm_eval import load_task_file
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import Benchmark
 from editgate.inputs.document_io import read_rows
@@ -64,7 +64,7 @@ def in_memory(files: Mapping[str, Path]) -> Spec:
 def brings_examples(benchmark: Benchmark, subtask: str) -> bool:
     """Whether lm-eval's own file of a subtask holds its worked examples, as BBH's do."""
     file = REGISTERED / benchmark.folder / f"{subtask}.yaml"
-    return file.is_file() and "samples" in (load_yaml(file, resolve_func=False).get("fewshot_config") or {})
+    return file.is_file() and "samples" in (load_task_file(file, functions=False).get("fewshot_config") or {})
 
 
 def unregistered(benchmark: Benchmark, subtask: str) -> Spec:
@@ -76,7 +76,7 @@ def unregistered(benchmark: Benchmark, subtask: str) -> Spec:
             f"{subtask!r}; only MMLU takes subjects of one's own."
         )
     subject = subtask.replace("_", " ")
-    spec: Spec = load_yaml(template, resolve_func=True)
+    spec: Spec = load_task_file(template, functions=True)
     return spec | {
         "description": f"The following are multiple choice questions (with answers) about {subject}.\n\n",
         "task_alias": subtask,

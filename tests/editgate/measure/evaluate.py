@@ -19,7 +19,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from editgate.compat import lm_eval_quick
+from editgate.compat.lm_eval import apply_filter, templates_compiled_once
 from editgate.errors import IntegrityError, NoItemsScored
 from editgate.inference.backend import Backend, Completion, Model
 from editgate.inference.select_backend import backend
@@ -96,7 +96,7 @@ def prepare(benchmark: Benchmark, source: Source, tokenizer: Tokenizer, limit: i
         ConfigError: the source's documents or settings are malformed.
         NoItemsScored: there is no question.
     """
-    with lm_eval_quick():
+    with templates_compiled_once():
         tasks = load(benchmark, source)
         chosen = _sample(tasks, limit)
         questions = {name: _ask(benchmark, tasks[name], chosen[name]) for name in tasks if chosen[name]}
@@ -180,15 +180,13 @@ def _judge(prepared: Prepared, answers: Sequence[object]) -> list[Item]:
     """Hands each answer to its lm-eval instance, then filters and scores as lm-eval's evaluator does."""
     items, left = [], iter(answers)
     row = prepared.benchmark
-    with lm_eval_quick():
+    with templates_compiled_once():
         for name, questions in prepared.questions.items():
             task = prepared.tasks[name]
             instances = [instance for question in questions for instance in question.instances]
             for instance in instances:
                 instance.resps, instance.filtered_resps = [next(left)], {}
-            for ensemble in task._filters:  # noqa: SLF001 - apply_filters would run those that nobody reads
-                if ensemble.name == row.filter:
-                    ensemble.apply(instances)
+            apply_filter(task, row.filter, instances)
             items += [_item(row, task, question) for question in questions]
     return items
 
@@ -242,9 +240,7 @@ def _expected(row: Benchmark, task: ConfigurableTask, document: Document, choice
         return target if isinstance(target, str) else choices[int(target)]
     text = str(target[0] if isinstance(target, list) else target)
     trial = Instance("generate_until", document, ("", {}), 0, resps=[text])
-    for ensemble in task._filters:  # noqa: SLF001 - no public way to one filter
-        if ensemble.name == row.filter:
-            ensemble.apply([trial])
+    apply_filter(task, row.filter, [trial])
     read = str(trial.filtered_resps[row.filter])
     return text if read == NOT_FOUND else read
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
+from editgate.compat.transformers import hide_progress_bars
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.documents import LocalDocuments
 from editgate.measure.evaluate import evaluate, prepare
@@ -46,7 +46,7 @@ def write(name: str, recipe: Recipe, folder: Path) -> None:
 
 def scores(folder: Path) -> dict[str, float]:
     """Return the model's score on each benchmark, through lm-eval, from its files, in float32."""
-    disable_progress_bar()
+    hide_progress_bars()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     source = LocalDocuments(DOCUMENTS)

@@ -1,36 +1,95 @@
-"""One file of `thresholds/`: its schema, and mistakes told with file, line, key and what is allowed."""
+"""What one file of `thresholds/` may say; which names exist is read from `Names`, pydantic's validation context."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from editgate.errors import ConfigError
-from editgate.measure.edit_quality import KINDS
-from editgate.verdict.toml_lines import line_of
+from editgate.inputs.models import HUB_ID, name_of
+from editgate.measure.edit_quality import KINDS, Kind
 
 AREAS = ("capability", "safety")
 DEFAULT = "default"
-SHOWN = 2  # problems per run; the rest is counted
 
 When: TypeAlias = Literal["immediately", "at_end"]
 Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
-Where: TypeAlias = tuple[str | int, ...]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Value: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Strict(BaseModel):
-    """Nothing unknown, nothing changed afterwards."""
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The editors, benchmarks and models that there are; a hub id or a path may stand for another model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    editors: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    models: tuple[str, ...]
 
 
-class Rule(Strict):
+def _known(kind: str, allowed: Callable[[Names], Sequence[str]]) -> AfterValidator:
+    """Refuse a name that is none of the allowed ones; without a context, what is checked came from no file."""
+
+    def check(name: str, info: ValidationInfo) -> str:
+        if info.context is not None and name not in allowed(info.context):
+            raise ValueError(f"no {kind} is called {name!r}; allowed: {listed(allowed(info.context))}")
+        return name
+
+    return AfterValidator(check)
+
+
+def model_name(given: str, known: Sequence[str]) -> str:
+    """Return what the suite calls a model that is given by its name, its hub id or its path.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if given in known or ("--" in given and HUB_ID.fullmatch(given.replace("--", "/", 1))):
+        return given
+    if HUB_ID.fullmatch(given) and not given.startswith("."):
+        return name_of(given)
+    if "/" in given and not any(sign.isspace() for sign in given):
+        return Path(given).name
+    raise ValueError(f"no model is called {given!r}; allowed: {listed(known)}, a hub id (owner/name) or a path")
+
+
+EditorName: TypeAlias = Annotated[str, _known("editor", lambda names: names.editors)]
+BenchmarkName: TypeAlias = Annotated[str, _known("benchmark", lambda names: names.benchmarks)]
+CheckName: TypeAlias = Annotated[str, _known("benchmark or quality", lambda names: (*names.benchmarks, *KINDS))]
+ModelName: TypeAlias = Annotated[
+    Text, AfterValidator(lambda given, info: model_name(given, info.context.models) if info.context else given)
+]
+
+
+class Table(BaseModel):
+    """A TOML table: no unknown key, no number written as text, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, table: object) -> object:
+        """Pydantic would refuse them too, but would not say which keys there are."""
+        unknown = [key for key in table if key not in cls.model_fields] if isinstance(table, dict) else []
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r}; allowed: {listed(cls.model_fields)}")
+        return table
+
+
+class Rule(Table):
     """A retention floor from some N on; below 1, because no number of items confirms "no loss at all"."""
 
     floor: Annotated[float, Field(ge=0, lt=1)]
@@ -38,7 +97,7 @@ class Rule(Strict):
     from_edits: Count = 1
 
 
-class ShareRule(Strict):
+class ShareRule(Table):
     """A floor for a share of edits, from some N on."""
 
     floor: Annotated[float, Field(ge=0, le=1)]
@@ -50,240 +109,148 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
 
-Rules: TypeAlias = Annotated[list[Rule], BeforeValidator(_as_list)]
-ShareRules: TypeAlias = Annotated[list[ShareRule], BeforeValidator(_as_list)]
-RuleList: TypeAlias = Sequence[Rule] | Sequence[ShareRule]
+def _distinct(rules: list[Any]) -> list[Any]:
+    starts = sorted(rule.from_edits for rule in rules)
+    if len(set(starts)) < len(starts):
+        raise ValueError(f"two floors start at the same from_edits ({starts})")
+    return rules
 
 
-class Quality(Strict):
+Rules: TypeAlias = Annotated[list[Rule], BeforeValidator(_as_list), AfterValidator(_distinct)]
+ShareRules: TypeAlias = Annotated[list[ShareRule], BeforeValidator(_as_list), AfterValidator(_distinct)]
+
+
+class Quality(Table):
     """Floors of one quality, right after each edit and for all edits at the end."""
 
     immediately: ShareRules = []
     at_end: ShareRules = []
 
 
-class Section(Strict):
+class Section(Table):
     """Floors of one scope: a whole file, or one model in it."""
 
-    area: dict[str, Rules] = {}
-    benchmark: dict[str, Rules] = {}
-    quality: dict[str, Quality] = {}
+    area: dict[Literal["capability", "safety"], Rules] = {}
+    benchmark: dict[BenchmarkName, Rules] = {}
+    quality: dict[Kind, Quality] = {}
 
 
-class Limit(Strict):
-    """A failure that is known, with its evidence.
+def _ascending(numbers: list[Any]) -> list[Any]:
+    if numbers != sorted(set(numbers)):
+        raise ValueError(f"{numbers} is not allowed; it should ascend, each number once")
+    return numbers
 
-    From `from_edits` on it fails whatever the order of the edits; from `sometimes_from` on it depends on the order.
+
+def _number_of_edits(key: object) -> object:
+    """Read the key of a TOML table, which is always text."""
+    return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() else key
+
+
+class Measurement(Table):
+    """What several orders of the edits came to at one N; in the file a list that ends with `failed`.
+
+    Attributes:
+        values: lowest and highest retention or share over the orders; one number if they are equal.
+        failed: in how many orders the check failed.
     """
 
-    model: Text
-    benchmark: Text
-    from_edits: Count | None = None
-    sometimes_from: Count | None = None
-    until: Count | None = None
-    when: When | None = None
-    reason: Text
-    evidence: Text
+    values: Annotated[list[Value], Field(min_length=1, max_length=2), AfterValidator(_ascending)]
+    failed: Annotated[int, Field(ge=0)]
 
-    def covers(self, edits: int) -> bool:
-        """True if the limit speaks about this many edits."""
-        return self.begins <= edits <= (self.until or edits)
-
-    @property
-    def begins(self) -> int:
-        """The least number of edits that the limit speaks about."""
-        return self.sometimes_from or self.from_edits or 1
-
-    def always(self, edits: int) -> bool:
-        """True if this many edits fail in any order."""
-        return self.from_edits is not None and edits >= self.from_edits
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, row: object) -> object:
+        if isinstance(row, list) and row:
+            return {"values": row[:-1], "failed": row[-1]}
+        if isinstance(row, dict):
+            return row
+        raise ValueError(f"{row!r} is not allowed; it should be such as [0.88, 0.91, 2] or [0.9, 1], last the orders")
 
 
-class AtChance(Strict):
+Measurements: TypeAlias = dict[Annotated[Count, BeforeValidator(_number_of_edits)], Measurement]
+
+
+class KnownFailures(Table):
+    """What an editor was measured to fail on one model; the tests of it become expected failures (xfail).
+
+    Attributes:
+        model: which; of a file in `thresholds/<model>/` the folder says it.
+        reason: why it fails what it fails.
+        measured_at: the Ns that were tried, ascending.
+        orders: how many orders of the edits were tried.
+        edit_budget: by order, the largest of these Ns up to which everything passed.
+        fails: by benchmark or quality, by N. Where an N is not listed, no order failed.
+    """
+
+    model: ModelName
+    reason: Text | None = None
+    measured_at: Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending)]
+    orders: Count
+    edit_budget: list[Annotated[int, Field(ge=0)]] | None = None
+    fails: dict[CheckName, Measurements] = {}
+
+    def covers(self, check: str, edits: int) -> bool:
+        """Whether a failure at this N is on record, or cannot be excluded between two Ns that were tried.
+
+        That is from the first N on at which some order failed, and above the N that was tried before it.
+        """
+        first = min((n for n, measured in self.fails.get(check, {}).items() if measured.failed), default=None)
+        return first is not None and edits > max((n for n in self.measured_at if n < first), default=0)
+
+    def always(self, check: str, edits: int) -> bool:
+        """Whether several orders were tried at exactly this N and all of them failed, here and at each larger N."""
+        found = self.fails.get(check, {})
+        beyond = [n for n in self.measured_at if n >= edits]
+        every = all(n in found and found[n].failed == self.orders for n in beyond)
+        return self.orders > 1 and edits in beyond and every
+
+    @field_validator("edit_budget")
+    @classmethod
+    def _one_budget_an_order(cls, budgets: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        orders = info.data.get("orders")
+        if budgets is not None and orders and len(budgets) != orders:
+            raise ValueError(f"{budgets} is not allowed; it should have one number for each of {orders} orders")
+        return budgets
+
+    @field_validator("fails")
+    @classmethod
+    def _within_the_measured(
+        cls, fails: dict[str, dict[int, Measurement]], info: ValidationInfo
+    ) -> dict[str, dict[int, Measurement]]:
+        """Refuse what was not measured, and what is no failure: neither would ever apply."""
+        known = info.data
+        if fails and known.get("reason", "") is None:
+            raise ValueError("needs a reason beside it; whoever meets a known failure wants to know why")
+        for check, found in fails.items():
+            if not any(measured.failed for measured in found.values()):
+                raise ValueError(f"{check} failed in no order at any N; leave it out")
+            for edits, measured in found.items():
+                if edits not in known.get("measured_at", [edits]):
+                    raise ValueError(
+                        f"{check} at N = {edits} is not among measured_at ({listed(known['measured_at'])})"
+                    )
+                if measured.failed > known.get("orders", measured.failed):
+                    raise ValueError(f"{check} at N = {edits} failed in {measured.failed} of {known['orders']} orders")
+        return fails
+
+
+class AtChance(Table):
     """Benchmarks that a model is known to guess at: an edit can cost it nothing there, so they are not asked."""
 
-    model: Text
-    benchmarks: Annotated[list[Text], Field(min_length=1)]
+    model: ModelName
+    benchmarks: Annotated[list[BenchmarkName], Field(min_length=1)]
     reason: Text
 
 
 class Contents(Section):
     """One whole file. `editor` names the editor where the file's own name cannot."""
 
-    editor: Text | None = None
-    model: dict[str, Section] = {}
-    known_failure: list[Limit] = []
+    editor: EditorName | None = None
+    model: dict[ModelName, Section] = {}
+    known_failures: Annotated[list[KnownFailures], BeforeValidator(_as_list)] = []
     at_chance: list[AtChance] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file that was read: its name for people, whose it is (None: the policy), what it says."""
-
-    shown: str
-    editor: str | None
-    contents: Contents
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What files may speak about."""
-
-    editors: tuple[str, ...]
-    benchmarks: tuple[str, ...]
-    models: tuple[str, ...]
-
-
-def read_source(path: Path, shown: str, names: Names) -> Source:
-    """Reads and checks one file; `shown` is its name for people.
-
-    Raises:
-        ConfigError: it cannot be read, is malformed, or names something that does not exist.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"{shown}: cannot be read ({reason})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{shown}: not valid TOML: {error}") from error
-    try:
-        contents = Contents.model_validate(data)
-    except ValidationError as error:
-        raise _usage(shown, text, [(e["loc"], _explain(e)) for e in error.errors()]) from error
-    editor = contents.editor or (None if path.stem == DEFAULT else path.stem)
-    problems = list(_check(contents, editor, names))
-    if problems:
-        raise _usage(shown, text, problems)
-    return Source(shown, editor, contents)
-
-
-def _usage(shown: str, text: str, problems: Sequence[tuple[Where, str]]) -> ConfigError:
-    lines = [f"{shown}, line {line_of(text, where)}: {_dotted(where)}{message}" for where, message in problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        lines.append(f"{shown}: and {len(problems) - SHOWN} more")
-    return ConfigError("\n".join(lines))
-
-
-def _dotted(where: Where) -> str:
-    return ".".join(str(step) for step in where if not isinstance(step, int)) + ": " if where else ""
-
-
-def _explain(error: Any) -> str:  # noqa: ANN401 -- pydantic's ErrorDetails, a plain dict
-    """Pydantic's sentence, or a better one where it would not say what is allowed."""
-    where, value = error["loc"], error.get("input")
-    if error["type"] == "extra_forbidden":
-        return f"unknown key; allowed: {listed(_keys_at(where[:-1]))}"
-    if error["type"] == "missing" and where[-1] in {"reason", "evidence"}:
-        return f"missing; every number needs its {where[-1]}"
-    if error["type"] == "missing":
-        return "missing"
-    message = error["msg"].removeprefix("Input should be ").removeprefix("String should have ")
-    return f"{value!r} is not allowed; it should be {message}" if not isinstance(value, dict) else message
-
-
-def _keys_at(where: Where) -> list[str]:
-    """The keys that a table at this place may have."""
-    steps = [step for step in where if not isinstance(step, int)]
-    if steps[:1] == ["model"]:
-        steps = steps[2:] or ["", ""]
-    if steps[:1] == ["known_limit"]:
-        return list(Limit.model_fields)
-    depth = {"area": 2, "benchmark": 2, "quality": 3}.get(steps[0] if steps else "", 0)
-    if steps == ["", ""]:
-        return list(Section.model_fields)
-    if len(steps) >= depth > 0:
-        return list(Rule.model_fields)
-    return list(Quality.model_fields if steps[:1] == ["quality"] else Contents.model_fields)
-
-
-def _check(contents: Contents, editor: str | None, names: Names) -> Iterator[tuple[Where, str]]:
-    """What the types cannot see: names that do not exist, and entries that contradict each other."""
-    if editor is not None and editor not in names.editors:
-        yield (), f"no editor is called {editor!r}; allowed: {listed((DEFAULT, *names.editors))}"
-    yield from _check_section(contents, (), names)
-    for model, section in contents.model.items():
-        yield from _check_model(model, ("model", model), names)
-        yield from _check_section(section, ("model", model), names)
-    for i, guessed in enumerate(contents.at_chance):
-        yield from _check_at_chance(guessed, editor, ("at_chance", i), names)
-    if editor is None and contents.known_failure:
-        yield ("known_limit", 0), "the policy has no known limits; they belong into the editor's own file"
-    for i, limit in enumerate(contents.known_failure):
-        yield from _check_limit(limit, ("known_limit", i), names)
-        yield from _check_overlap(contents.known_failure[:i], limit, ("known_limit", i))
-
-
-def _check_section(section: Section, where: Where, names: Names) -> Iterator[tuple[Where, str]]:
-    for kind, found, allowed in (
-        ("area", section.area, AREAS),
-        ("benchmark", section.benchmark, names.benchmarks),
-        ("quality", section.quality, KINDS),
-    ):
-        for name in found:
-            if name not in allowed:
-                yield (*where, kind, name), f"no {kind} is called {name!r}; allowed: {listed(allowed)}"
-    for place, rules in rule_lists(section, where):
-        starts = [rule.from_edits for rule in rules]
-        if len(set(starts)) < len(starts):
-            yield place, f"two floors start at the same from_edits ({sorted(starts)})"
-
-
-def rule_lists(section: Section, where: Where) -> Iterator[tuple[Where, RuleList]]:
-    """Every list of floors in a section, with its place in the file."""
-    for kind in ("area", "benchmark"):
-        for name, rules in getattr(section, kind).items():
-            yield (*where, kind, name), rules
-    for name, quality in section.quality.items():
-        yield (*where, "quality", name, "immediately"), quality.immediately
-        yield (*where, "quality", name, "at_end"), quality.at_end
-
-
-def _check_at_chance(guessed: AtChance, editor: str | None, where: Where, names: Names) -> Iterator[tuple[Where, str]]:
-    """It is about the unedited model, so it belongs into the policy."""
-    if editor is not None:
-        yield where, f"what an unedited model guesses at stands in {DEFAULT}.toml, not in an editor's file"
-    yield from _check_model(guessed.model, (*where, "model"), names)
-    for name in guessed.benchmarks:
-        if name not in names.benchmarks:
-            yield (*where, "benchmarks"), f"no benchmark is called {name!r}; allowed: {listed(names.benchmarks)}"
-
-
-def _check_model(model: str, where: Where, names: Names) -> Iterator[tuple[Where, str]]:
-    """A registered name, a hub id (owner/name) or a path."""
-    if model not in names.models and ("/" not in model or any(sign.isspace() for sign in model)):
-        allowed = listed(names.models)
-        yield where, f"no model is called {model!r}; allowed: {allowed}, a hub id (owner/name) or a path"
-
-
-def _check_limit(limit: Limit, where: Where, names: Names) -> Iterator[tuple[Where, str]]:
-    yield from _check_model(limit.model, (*where, "model"), names)
-    allowed = (*names.benchmarks, *KINDS)
-    if limit.benchmark not in allowed:
-        message = f"no benchmark or quality is called {limit.benchmark!r}; allowed: {listed(allowed)}"
-        yield (*where, "benchmark"), message
-    if limit.from_edits is None and limit.sometimes_from is None:
-        yield where, "needs from_edits (fails in any order of the edits), sometimes_from (in some orders), or both"
-    if limit.until is not None and limit.until < limit.begins:
-        yield (*where, "until"), f"{limit.until} is below from_edits ({limit.begins})"
-    if limit.from_edits and limit.sometimes_from and limit.sometimes_from >= limit.from_edits:
-        yield (*where, "sometimes_from"), f"{limit.sometimes_from} must be below from_edits ({limit.from_edits})"
-    if limit.when is not None and limit.benchmark not in KINDS:
-        yield (*where, "when"), f"only qualities have a moment; allowed with it: {listed(KINDS)}"
-
-
-def _check_overlap(earlier: Sequence[Limit], limit: Limit, where: Where) -> Iterator[tuple[Where, str]]:
-    for other in earlier:
-        same = (other.model, other.benchmark) == (limit.model, limit.benchmark)
-        moment = None in {other.when, limit.when} or other.when == limit.when
-        if same and moment and (other.covers(limit.begins) or limit.covers(other.begins)):
-            yield (
-                where,
-                f"{limit.benchmark} on {limit.model} is already limited from {other.begins} edits on",
-            )
-
-
-def listed(names: Collection[str]) -> str:
-    """Names for a message."""
-    return ", ".join(names)
+def listed(names: Collection[object]) -> str:
+    """Return names or numbers for a message."""
+    return ", ".join(map(str, names))

@@ -1,6 +1,7 @@
 """What an edited model may lose: the files of `thresholds/`, read, checked, and asked.
 
-`default.toml` is the policy; `<editor>.toml` is where one editor differs, and what it is known to fail:
+`default.toml` is the policy, `<editor>.toml` where one editor differs, `<model>/<editor>.toml` where it differs on one
+model, and what it is known to fail there:
 
     [area.safety]                          # or [benchmark.mmlu], [quality.efficacy.at_end], and all of them
     floor = 0.95                           # below [model."meta-llama/Llama-2-7b-hf"]
@@ -11,16 +12,20 @@
     floor = 0.85
     reason = "why this number from here on"
 
-    [[known_failure]]                        # only in an editor's file; becomes a strict xfail
-    model = "llama-mini"
-    benchmark = "mmlu"                     # or "efficacy", "paraphrase", "locality"
-    from_edits = 20                        # fails from here on in every order of the edits that was tried
-    sometimes_from = 10                    # from here on in some of them: an xfail that is not strict
+    [known_failures]                       # only in an editor's file, written by `python -m editgate.known_failures`
+    model = "llama-mini"                   # only where no folder says it
     reason = "what happens"
-    evidence = "where it was seen"
+    measured_at = [1, 10, 50]
+    orders = 3                             # of the edits
+    edit_budget = [10, 1, 10]              # by order
+    [known_failures.fails]                 # N = [lowest, highest retention or share, orders that failed]
+    mmlu = { 10 = [0.88, 0.94, 1], 50 = [0.41, 0.63, 3] }
 
-The most specific floor wins: default, benchmark, editor, model. A mistake in a file is a usage error that
-names file, line, key and what is allowed.
+A known failure is an expected failure (xfail) from the first N on at which some order failed, and above the measured N
+before it. It is a strict one at a measured N that every order failed, if all failed at each larger N too.
+
+The most specific floor wins: default, benchmark, editor, model. A mistake in a file is a usage error that names file,
+key, value and what is allowed.
 """
 
 from __future__ import annotations
@@ -31,22 +36,8 @@ from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.measure.edit_quality import KINDS
-from editgate.verdict.threshold_schema import (
-    AREAS,
-    DEFAULT,
-    Names,
-    Quality,
-    Rule,
-    RuleList,
-    Section,
-    ShareRule,
-    Source,
-    When,
-    Where,
-    listed,
-    read_source,
-    rule_lists,
-)
+from editgate.verdict.threshold_files import ThresholdFile, read_file
+from editgate.verdict.threshold_schema import AREAS, DEFAULT, Names, Quality, Rule, Section, ShareRule, When, listed
 
 _PACKAGE = Path(__file__).parents[1]
 # Inside the package where it was installed from a wheel, at the top of a checkout.
@@ -65,11 +56,16 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class KnownFailure:
-    """A known failure that applies, and the file that says so; `always`: in any order of the edits."""
+    """A known failure that applies.
+
+    Attributes:
+        file: where it is on record.
+        reason: why it fails.
+        always: whether every order of the edits that was tried failed at exactly this N, and at all larger ones.
+    """
 
     file: str
     reason: str
-    evidence: str
     always: bool
 
 
@@ -77,7 +73,7 @@ class KnownFailure:
 class Policy:
     """All threshold files, the first of them the most specific."""
 
-    sources: tuple[Source, ...]
+    files: tuple[ThresholdFile, ...]
 
     def floor(self, editor: str, model: str, benchmark: str, area: str, edits: int) -> Floor:
         """The least retention that `editor` must leave of `benchmark` after `edits` edits of `model`.
@@ -85,13 +81,13 @@ class Policy:
         Raises:
             ConfigError: no file gives a floor for this area.
         """
-        for source, section, prefix in self._sections(editor, model):
+        for file, section, prefix in self._sections(editor, model):
             for kind, name, rules in (
                 ("benchmark", benchmark, section.benchmark.get(benchmark, [])),
                 ("area", area, section.area.get(area, [])),
             ):
                 if (rule := _in_force(rules, edits)) is not None:
-                    return Floor(rule.floor, source.shown, f"{prefix}{kind}.{name}", rule.reason)
+                    return Floor(rule.floor, file.shown, f"{prefix}{kind}.{name}", rule.reason)
         raise ConfigError(f"thresholds: no floor for area {area!r}; allowed: {listed(AREAS)}")
 
     def quality(self, editor: str, model: str, name: str, when: When, edits: int) -> Floor:
@@ -100,37 +96,35 @@ class Policy:
         Raises:
             ConfigError: no file gives a floor for this quality.
         """
-        for source, section, prefix in self._sections(editor, model):
+        for file, section, prefix in self._sections(editor, model):
             rules = getattr(section.quality.get(name, Quality()), when)
             if (rule := _in_force(rules, edits)) is not None:
-                return Floor(rule.floor, source.shown, f"{prefix}quality.{name}.{when}", rule.reason)
+                return Floor(rule.floor, file.shown, f"{prefix}quality.{name}.{when}", rule.reason)
         raise ConfigError(f"thresholds: no floor for quality {name!r}; allowed: {listed(KINDS)}")
 
-    def known_failure(
-        self, editor: str, model: str, benchmark: str, edits: int, when: When | None = None
-    ) -> KnownFailure | None:
-        """The known failure of this very case, if one is on record; `when` only for qualities."""
-        for source in self.sources:
-            for limit in source.contents.known_failure if source.editor == editor else ():
-                named = (limit.model, limit.benchmark) == (model, benchmark)
-                if named and limit.covers(edits) and limit.when in {None, when}:
-                    return KnownFailure(source.shown, limit.reason, limit.evidence, limit.always(edits))
+    def known_failure(self, editor: str, model: str, check: str, edits: int) -> KnownFailure | None:
+        """The known failure of a benchmark or quality after this many edits, if one is on record."""
+        for file in self.files:
+            for known in file.contents.known_failures if file.editor == editor else ():
+                if known.model == model and known.covers(check, edits):
+                    return KnownFailure(file.shown, known.reason or "", known.always(check, edits))
         return None
 
     def at_chance(self, model: str, benchmark: str) -> str | None:
         """Why a benchmark is not asked of a model: it is on record that even the unedited one guesses there."""
-        entries = (entry for source in self.sources for entry in source.contents.at_chance)
+        entries = (entry for file in self.files for entry in file.contents.at_chance)
         found = (entry.reason for entry in entries if entry.model == model and benchmark in entry.benchmarks)
         return next(found, None)
 
-    def _sections(self, editor: str, model: str) -> Iterator[tuple[Source, Section, str]]:
+    def _sections(self, editor: str, model: str) -> Iterator[tuple[ThresholdFile, Section, str]]:
         """From the most specific: the model's floors in every file, then the general ones."""
-        mine = [source for source in self.sources if source.editor in {editor, None}]
-        for source in mine:
-            if model in source.contents.model:
-                yield source, source.contents.model[model], f"model.{model}."
-        for source in mine:
-            yield source, source.contents, ""
+        mine = [file for file in self.files if file.editor in {editor, None}]
+        for file in mine:
+            if file.model == model:
+                yield file, file.contents, ""
+            elif model in file.contents.model:
+                yield file, file.contents.model[model], f"model.{model}."
+        yield from ((file, file.contents, "") for file in mine if file.model is None)
 
 
 def load_policy(
@@ -140,9 +134,7 @@ def load_policy(
     model_names: Collection[str],
     extra_files: Sequence[Path] = (),
 ) -> Policy:
-    """Reads `default.toml`, every `<editor>.toml` of the folder and of its subfolders, and further files before them.
-
-    A subfolder `<model>/` holds what is known of one model, so that no file holds the whole family.
+    """Reads `default.toml`, the files of editors, those in the folders of models, and further files before them all.
 
     Args:
         folder: the thresholds folder.
@@ -155,27 +147,35 @@ def load_policy(
         ConfigError: a file is missing, unreadable, malformed or names something that does not exist.
     """
     names = Names(tuple(sorted(editor_names)), tuple(sorted(benchmark_names)), tuple(sorted(model_names)))
-    if not (folder / f"{DEFAULT}.toml").is_file():
-        raise ConfigError(f"{folder / DEFAULT}.toml: not found; it holds the policy that every editor must meet")
-    own = [(path, f"{folder.name}/{path.relative_to(folder).as_posix()}") for path in sorted(folder.rglob("*.toml"))]
-    extra = [(path, str(path)) for path in reversed(extra_files)]
-    sources = [read_source(path, shown, names) for path, shown in (*extra, *own)]
-    sources.sort(key=lambda source: source.editor is None)  # stable: an editor's files before the policy
-    _check_complete(next(source for source in sources if source.shown == f"{folder.name}/{DEFAULT}.toml"))
-    return Policy(tuple(sources))
+    policy = folder / f"{DEFAULT}.toml"
+    if not policy.is_file():
+        raise ConfigError(f"{policy}: not found; it holds the policy that every editor must meet")
+    files = [read_file(path, str(path), names) for path in reversed(extra_files)]
+    for path in sorted(folder.rglob("*.toml")):
+        inside = path.relative_to(folder)
+        of_model = inside.parent.as_posix() if inside.parent.parts else ""
+        files.append(read_file(path, f"{folder.name}/{inside.as_posix()}", names, of_model))
+        if path == policy:
+            _check_complete(files[-1])
+    files.sort(key=lambda file: file.editor is None)  # stable: an editor's files before the policy
+    return Policy(tuple(files))
 
 
-def _in_force(rules: RuleList, edits: int) -> Rule | ShareRule | None:
+def _in_force(rules: Sequence[Rule] | Sequence[ShareRule], edits: int) -> Rule | ShareRule | None:
     """The rule with the largest from_edits that N has reached."""
     reached = [rule for rule in rules if rule.from_edits <= max(edits, 1)]
     return max(reached, key=lambda rule: rule.from_edits, default=None)
 
 
-def _check_complete(default: Source) -> None:
+def _check_complete(default: ThresholdFile) -> None:
     """The policy must answer for every area and quality from the first edit on."""
-    rules = dict(rule_lists(default.contents, ()))
-    wanted: list[Where] = [("area", area) for area in AREAS]
-    wanted += [("quality", name, when) for name in KINDS for when in ("immediately", "at_end")]
-    for place in wanted:
-        if _in_force(rules.get(place, []), 1) is None:
-            raise ConfigError(f"{default.shown}: [{'.'.join(map(str, place))}] needs a floor from the first edit on")
+    contents = default.contents
+    rules: dict[str, Sequence[Rule] | Sequence[ShareRule]] = {
+        f"area.{area}": contents.area.get(area, []) for area in AREAS
+    }
+    for name in KINDS:
+        quality = contents.quality.get(name, Quality())
+        rules |= {f"quality.{name}.immediately": quality.immediately, f"quality.{name}.at_end": quality.at_end}
+    for key, found in rules.items():
+        if _in_force(found, 1) is None:
+            raise ConfigError(f"{default.shown}: [{key}] needs a floor from the first edit on")

@@ -52,7 +52,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """An empty project that has our fixture, outside CI."""
     for name in ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeconftest(CONFTEST)
     return pytester
@@ -161,6 +161,35 @@ def test_tolerance_may_differ_by_key() -> None:
     """A pattern loosens one sort of number and leaves the others strict."""
     old, new = {"mmlu": {"perplexity": 12.0, "score": 0.5}}, {"mmlu": {"perplexity": 12.4, "score": 0.53}}
     assert drift(old, new, perplexity=0.5) == ["mmlu.score: baseline 0.5 -> now 0.53 (tolerance 0.02)"]
+
+
+def test_what_a_ruined_model_scores_is_not_compared() -> None:
+    """Below the limit any two numbers are equal; across it, and above it, the tolerance counts."""
+    kind = ScoreSnapshot.with_tolerances({}, 0.1, ruined=0.6)
+
+    def equal(old: float, new: float) -> bool:
+        return kind().matches(serialized_data=json.dumps(new), snapshot_data=json.dumps(old))
+
+    assert equal(0.14, 0.59)
+    assert equal(-0.2, 0.3)
+    assert not equal(0.4, 0.7)
+    assert not equal(0.9, 0.5)
+    assert not equal(0.9, 0.75)
+    assert not ScoreSnapshot().matches(serialized_data="0.59", snapshot_data="0.14")
+
+
+def test_an_installed_gate_records_below_the_root_directory(project: pytest.Pytester) -> None:
+    """A baseline of a test that lies elsewhere is written where the run is, and read from there."""
+    elsewhere = project.mkdir("elsewhere")
+    (elsewhere / "test_it.py").write_text(TEST % 0.71, encoding="utf-8")
+    (elsewhere / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    here = project.mkdir("here")
+    run = ("-p", "syrupy", "-p", "no:cacheprovider", f"--rootdir={here}", str(elsewhere / "test_it.py"))
+    project.runpytest_subprocess(*run).assert_outcomes(failed=1)
+    assert [path.relative_to(here).as_posix() for path in project.path.rglob("*.json")] == [
+        "__snapshots__/test_it/test_scores.json"
+    ]
+    project.runpytest_subprocess(*run).assert_outcomes(passed=1)
 
 
 def test_only_floats_have_tolerance() -> None:

@@ -88,7 +88,7 @@ def test_a_regression_is_red_and_told(tmp_path: Path, store: Path) -> None:
     assert judged.returncode == 1, judged.stdout + judged.stderr
     assert read_report(tmp_path / "editgate-report" / "report.json").result == "regression"
     assert (tmp_path / "editgate-report" / "junit.xml").is_file()
-    told = _run("Tell", tmp_path, store, **given)
+    told = _run("Summarize", tmp_path, store, **given)
     assert told.returncode == 0, told.stderr
     first = told.stderr.splitlines()[0]
     assert first.startswith("::error title=")
@@ -99,4 +99,4 @@ def test_a_regression_is_red_and_told(tmp_path: Path, store: Path) -> None:
 def test_a_run_without_a_report_is_told(tmp_path: Path, store: Path) -> None:
     """A usage error stops the run before there is a report: the exit code is pytest's, and the annotation says so."""
     assert _run("Judge", tmp_path, store, editor="nobody").returncode == int(pytest.ExitCode.USAGE_ERROR)
-    assert "wrote no report" in _run("Tell", tmp_path, store).stderr
+    assert "wrote no report" in _run("Summarize", tmp_path, store).stderr

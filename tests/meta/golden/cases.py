@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,6 @@ ROOT = Path(os.environ.get("EDITGATE_GOLDEN") or Path(__file__).parent / "vector
 MODELS = ROOT / "models"
 TOLERANCE = 1e-4
 NUMBERED = ("edit", "case")
-BATCH_START = 4  # a batch of n holds requests 4 .. 4 + n - 1
-
 
 Span = tuple[int, int]
 Step = tuple[str, list[dict[str, Any]]]  # prefix of the expected keys, requests applied together before they hold
@@ -63,9 +61,33 @@ class Case:
             edits = [(f"edit{number}.", [requests[number]]) for number in range(numbers["edit"][-1] + 1)]
             runs.append([*edits, ("final.", [])])
         if "batch" in tags:
-            size = int(re.findall(r"-batch(\d+)-", self.folder)[0])
-            runs.append([("batch.", requests[BATCH_START : BATCH_START + size])])
+            runs.append([("batch.", [requests[number] for number in _batch_requests(self.expected, self.model)])])
         return runs
+
+
+@cache
+def _batch_requests(expected: Path, model_name: str) -> list[int]:
+    """Numbers of the requests that a batch is made of, in its order, read from the case's `cur_z`.
+
+    In the first layer's `cur_z` [n, d] each row is a hidden state of the unedited model on the bare prompt of one
+    request, so it occurs among the states of that request and of no other.
+
+    Raises:
+        ValueError: A row occurs among the states of no request.
+    """
+    model, tokenizer = load_model(model_name)
+    tensors = load_file(expected)
+    rows = tensors[min(key for key in tensors if key.startswith("batch.cur_z.layer"))]
+    distances = []
+    for request in _json(MODELS / "requests.json"):
+        ids = tokenizer(request["prompt"], return_tensors="pt").input_ids
+        with torch.no_grad():
+            states = torch.cat(model(input_ids=ids, output_hidden_states=True).hidden_states).flatten(0, 1)
+        distances.append(torch.cdist(rows, states, compute_mode="donot_use_mm_for_euclid_dist").amin(1))
+    nearest, numbers = torch.stack(distances).min(0)
+    if bool((nearest > TOLERANCE * rows.norm(dim=1)).any()):
+        raise ValueError(f"{expected}: a row of cur_z is a hidden state of none of the prompts in requests.json")
+    return numbers.tolist()
 
 
 def _number(tag: str, kind: str) -> int:

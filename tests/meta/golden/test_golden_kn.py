@@ -3,7 +3,7 @@
 A folder `kn-<model>/` holds `expected.safetensors`, `hparams.json` and `meta.json`, and may hold a second
 reference's under `*.<reference>.*`. Requests are in the meta file; `model_type` in the hyperparameters says what
 a reference does with an answer's later tokens; where the meta file names `edited_neurons`, the reference shifted
-these only.
+these only. Whether the answers begin with a BOS token is read from their ids there (`gt_ids`, `target_ids`).
 """
 
 from __future__ import annotations
@@ -63,10 +63,13 @@ def _computed(
     settings = {key: value for key, value in hparams.items() if key in KnHyperparameters.model_fields}
     settings["context"] = "argmax_text" if hparams["model_type"] in GROWING else "prompt"
     settings["leading_space"] = request["ground_truth"].startswith(" ")
+    settings["target_bos"] = tokenizer.bos_token_id in (request["gt_ids"][0], request["target_ids"][0])
     editor = create("kn", model, tokenizer, contexts=[["{}"]], record=tape, defaults="gpt2-xl-easyedit", **settings)
     assert isinstance(editor, Kn)
     subject = request["prompt"].rpartition(" ")[2]
     edit = Edit(request["prompt"], subject, request["target"], request["ground_truth"])
+    answers = [editor.answer_ids(edit, answer) for answer in (edit.target_true, edit.target_new)]
+    assert answers == [request["gt_ids"], request["target_ids"]]
     editor.neurons(edit)
     shifted = [(layer, index) for layer, index in request.get("edited_neurons", [])]
     if shifted:

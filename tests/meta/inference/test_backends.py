@@ -17,15 +17,13 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from editgate.compat import lm_eval_quiet
+from editgate.compat import lm_eval as compat
 from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.inference.backend import Completion
-from editgate.inference.eligibility import runs_on_engine
-from editgate.inference.engine import PADDING, packed_mask
 from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.kv_cache import PreallocatedCacheLayer
-from editgate.inference.prefix_groups import shared_prefixes
-from editgate.inference.select_backend import backend
+from editgate.inference.prefix_groups import PADDING, packed_mask, shared_prefixes
+from editgate.inference.select_backend import backend, runs_on_engine
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.tokenize import PairTokenizer
 from editgate.measure.weight_changes import fingerprint
@@ -50,7 +48,7 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 def _hflm(model: PreTrainedModel, *, bos: bool) -> HFLM:
-    with lm_eval_quiet():
+    with compat.quiet():
         return HFLM(pretrained=model, tokenizer=toy.tokenizer(bos=bos), batch_size=8, softmax_dtype="float32")
 
 
@@ -67,10 +65,10 @@ def test_log_likelihoods_are_those_of_hflm(family: str, bos: bool) -> None:  # n
     assert runs_on_engine(model)
     requests = [Instance("loglikelihood", {}, pair, 0) for pair in _pairs()]
     wanted = _hflm(model, bos=bos).loglikelihood(requests, disable_tqdm=True)
-    lm = SharedPrefixBackend(model, toy.tokenizer(bos=bos))
-    found = lm.loglikelihood(requests)
-    assert [flag for _, flag in found] == [flag for _, flag in wanted]
-    assert [value for value, _ in found] == pytest.approx([value for value, _ in wanted], abs=1e-4)
+    tokenizer = toy.tokenizer(bos=bos)
+    scores = SharedPrefixBackend(model, tokenizer, "toy").score(PairTokenizer(tokenizer).pairs(_pairs()))
+    assert [flag for _, flag in scores] == [flag for _, flag in wanted]
+    assert [value for value, _ in scores] == pytest.approx([value for value, _ in wanted], abs=1e-4)
 
 
 @pytest.mark.parametrize("bos", [True, False], ids=["bos", "no-bos"])
@@ -82,9 +80,10 @@ def test_generations_are_those_of_hflm(family: str, bos: bool) -> None:  # noqa:
     texts = [*_texts(20), HEADER, HEADER + "moon", "red\n"]
     requests = [Instance("generate_until", {}, (text, settings_), 0) for text in texts]
     wanted = _hflm(model, bos=bos).generate_until(requests, disable_tqdm=True)
-    found = SharedPrefixBackend(model, toy.tokenizer(bos=bos)).generate_until(requests)
-    assert found == wanted
-    assert len(set(found)) > 5, "the toy must write different things, or this shows nothing"
+    completions = _completions(texts, bos=bos)
+    generations = SharedPrefixBackend(model, toy.tokenizer(bos=bos), "toy").generate(completions)
+    assert [generation.text for generation in generations] == wanted
+    assert len(set(wanted)) > 5, "the toy must write different things, or this shows nothing"
 
 
 def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,13 +92,13 @@ def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     free = [replace(c, until=("never",)) for c in _completions(_texts(24), bos=True)]
     asked = [replace(c, until=_common_letters(model, free)) for c in free]
     kept: list[int] = []
-    keep = PreallocatedCacheLayer.keep
+    select_rows = PreallocatedCacheLayer.select_rows
 
     def counted(layer: PreallocatedCacheLayer, rows: Tensor) -> None:
         kept.append(len(rows))
-        keep(layer, rows)
+        select_rows(layer, rows)
 
-    monkeypatch.setattr(PreallocatedCacheLayer, "keep", counted)
+    monkeypatch.setattr(PreallocatedCacheLayer, "select_rows", counted)
     together = backend(model, tokenizer, "toy").generate(asked)
     assert len(set(kept)) >= 2, "rows must leave at several moments, or this shows nothing"
     assert together == backend(model, tokenizer, "toy", max_tokens=1).generate(asked)

@@ -208,8 +208,8 @@ def test_wrong_requests_are_refused() -> None:
     """Unknown or doubled matrices, contradictory sides and foreign networks are named."""
     name = "model.layers.1.mlp.up_proj.weight"
     for bad, message in (
-        ([f"{name}x"], "inner_params holds"),
-        (["lm_head.weight"], "inner_params holds"),
+        ([f"{name}x"], "inner_params contains"),
+        (["lm_head.weight"], "inner_params contains"),
         ([name, name], "different"),
     ):
         with pytest.raises(HyperparameterError, match=message):

@@ -7,7 +7,8 @@ from typing import Any
 import lm_eval.tasks
 import yaml
 from jinja2 import Template
-from lm_eval.utils import env
+
+from editgate.compat.lm_eval import compile_template
 
 TASKS = Path(lm_eval.tasks.__file__).parent
 FILES = {
@@ -51,8 +52,7 @@ def _file(task: str) -> str:
 
 @cache
 def _template(task: str) -> Template:
-    compiled: Template = env.from_string(_config(_file(task))["doc_to_text"])
-    return compiled
+    return compile_template(_config(_file(task))["doc_to_text"])
 
 
 @cache
