@@ -53,11 +53,11 @@ def test_its_readme_is_what_its_author_runs(theirs: Path) -> None:
     assert "30 passed" in printed  # 8 rules, and 8 benchmarks and 3 qualities at 2 checkpoints
 
 
-def test_its_limits_are_of_its_name(theirs: Path) -> None:
+def test_its_known_failures_are_of_its_name(theirs: Path) -> None:
     """The limits file, the entry point and the marker agree on one name."""
     project = tomllib.loads((theirs / "pyproject.toml").read_text())["project"]
     (name,) = project["entry-points"]["editgate.editors"]
-    assert tomllib.loads((theirs / "limits.toml").read_text())["editor"] == name
+    assert tomllib.loads((theirs / "known_failures.toml").read_text())["editor"] == name
 
 
 def test_a_changed_helper_is_another_key(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_named_file_is_part_of_the_key(tmp_path: Path) -> None:
     ("wanted", "name"),
     [
         ("editgate.controls:NoOp", "noop"),
-        (f"{__name__}:Rome", f"{__name__.replace('.', '_')}_rome"),  # else ROME's known limits would be its own
+        (f"{__name__}:Rome", f"{__name__.replace('.', '_')}_rome"),  # else ROME's known failures would be its own
         (f"{__name__}:Skip", f"{__name__.replace('.', '_')}_skip"),  # else it would skip itself
     ],
 )
