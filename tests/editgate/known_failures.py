@@ -15,67 +15,83 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from editgate.cases import Case
-from editgate.errors import ConfigError
+from editgate.errors import ConfigError, EvaluationError
 from editgate.inputs import models
 from editgate.inputs.benchmarks import ALL
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import ModelSource
-from editgate.measure.edit_quality import KINDS
 from editgate.measure.session import EvaluationSession
-from editgate.options import profiles, settings
-from editgate.options.settings import Settings
-from editgate.verdict.cell import evaluate_cell
+from editgate.options.options import Options, add_to
+from editgate.options.profiles import MODEL
+from editgate.options.settings import Settings, read
+from editgate.verdict.cell import checks_at, evaluate_cell
 from editgate.verdict.outcome import Cell, Outcome
 from editgate.verdict.threshold_files import read_file
 from editgate.verdict.threshold_schema import KnownFailures, Measurement, Names
 from editgate.verdict.thresholds import SHIPPED
+from editors import EditorError
 
 ORDERS = 3
 UNEXPLAINED = "not yet explained"
 OWN_FILE = Path("known_failures.toml")
 INSTALLED = SHIPPED.is_relative_to(Path(__file__).parent)  # and not a checkout
 MEANING = "N = [lowest, highest retention or share (one number if equal), orders that failed]"
+NOT_TAKEN = ("--editor", "--edited", "--edit-order", "--budget", "--min-budget", "--report", "--compare")
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes the gate's options, but for those that have no meaning here."""
+
+    def addoption(self, *names: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
+        """Add one of the gate's options."""
+        if not {*names} & {*NOT_TAKEN}:
+            self.add_argument(*names, **attributes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, write the file and show it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m editgate.known_failures",
-        description="Measure what an editing method fails on a model, over several orders of the edits.",
-    )
-    parser.add_argument("method", help="a built-in method, a registered one, or package.module:Class")
-    parser.add_argument("--model", default=profiles.MODEL, help="NAME, DIR or HUB_ID (default: %(default)s)")
-    parser.add_argument("--profile", choices=profiles.PROFILES, default="default", help="whose N and number of items")
-    parser.add_argument(
-        "--orders", type=int, default=ORDERS, help="how many orders of the edits (default: %(default)s)"
-    )
-    parser.add_argument("--reason", help="why it fails; otherwise the reason that is in the file stays")
-    parser.add_argument("--thresholds", type=Path, action="append", default=[], help="a file with floors of your own")
-    parser.add_argument("--store", type=Path, default=Path(".editgate"), help="for checkpoints (default: %(default)s)")
-    parser.add_argument("--output", type=Path, help=f"default: thresholds/MODEL/METHOD.toml, or {OWN_FILE}")
+    parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        if given.orders < 1:
-            raise ConfigError(f"--orders is {given.orders}; allowed: at least 1.")
-        chosen = _settings(given)
+        options = Options.of_command_line(given)
+        chosen = read(options.model_copy(update={"editor": (given.method,)}), Path(".editgate"), model_names=(MODEL,))
         editor = next(spec for spec in chosen.editors if spec.name in chosen.chosen_editors)
         model = next(source for source in chosen.models if source.name in chosen.chosen_models)
+        _check_request(given.orders, editor)
         shipped = SHIPPED / model.name / f"{editor.name}.toml"
         output = given.output or (shipped if _is_ours(editor, model) else OWN_FILE)
         in_place = output.resolve() == shipped.resolve()
-        _check_output(output)
         on_record = _reason_on_record(output, chosen, editor, model, model.name if in_place else "")
+        session = EvaluationSession(chosen, lambda text: print(text, file=sys.stderr))
+        cells = measure(session, editor, model, given.orders)
     except ConfigError as error:
-        parser.error(str(error))
-    cells = measure(EvaluationSession(chosen, lambda text: print(text, file=sys.stderr)), editor, model, given.orders)
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    except (EvaluationError, EditorError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     record = summarize(model.name, cells, given.reason or on_record or UNEXPLAINED)
-    named = {} if in_place else {"editor": editor.name, "model": _name_in_file(model)}
-    text = render(record, _command(given), **named)
+    orders = [] if given.orders == ORDERS else [f"--orders={given.orders}"]
+    command = " ".join(["python -m editgate.known_failures", given.method, *options.repeated(), *orders])
+    text = render(record, command, **({} if in_place else {"editor": editor.name, "model": _name_in_file(model)}))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
-    sys.stdout.write(f"{text}\nwritten to {output}\n")
+    sys.stdout.write(f"{text}written to {output}\n")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m editgate.known_failures",
+        description="Measure what an editing method fails on one model, over several orders of the edits.",
+        epilog="All other options are the gate's.",
+    )
+    parser.add_argument("method", help="a built-in or registered method, or package.module:Class")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="orders of the edits. Default: %(default)s")
+    parser.add_argument("--reason", help="why it fails. Default: the reason that is in the file")
+    parser.add_argument("--output", type=Path, help=f"Default: thresholds/MODEL/METHOD.toml, or {OWN_FILE}")
+    add_to(parser)
+    return parser
 
 
 def measure(session: EvaluationSession, editor: EditorSpec, model: ModelSource, orders: int) -> list[list[Cell]]:
@@ -88,18 +104,13 @@ def measure(session: EvaluationSession, editor: EditorSpec, model: ModelSource, 
     found = []
     for order in range(orders):
         session.announce(f"{editor.name} on {model.name}: order {order}, {order + 1} of {orders}")
-        cases = [
-            Case(editor, model, check, edits)
-            for edits in session.settings.counts
-            for check in (*session.settings.asked_of(model), *KINDS)
-        ]
-        cells = [evaluate_cell(session, case, order=order) for case in cases]
+        cells = [evaluate_cell(session, case, order=order) for case in checks_at(session, Case(editor, model, ""))]
         found.append([cell for cell in cells if cell.outcome is not Outcome.SKIPPED])
     return found
 
 
 def summarize(model: str, orders: Sequence[Sequence[Cell]], reason: str) -> KnownFailures:
-    """Return what is known after these orders: of what failed, the values from the first N on that some order failed."""
+    """Return what these orders failed; values are kept from the first N on at which some order failed."""
     counts = sorted({cell.edits for cells in orders for cell in cells})
     table: dict[str, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in sorted((cell for cells in orders for cell in cells), key=lambda cell: (cell.check, cell.edits)):
@@ -110,20 +121,20 @@ def summarize(model: str, orders: Sequence[Sequence[Cell]], reason: str) -> Know
         if failed:
             fails[check] = {edits: _measurement(cells) for edits, cells in by_count.items() if edits >= failed[0]}
     ends = [min((cell.edits for cell in cells if cell.fails), default=counts[-1] + 1) for cells in orders]
+    budgets = [max((edits for edits in counts if edits < end), default=0) for end in ends]
     return KnownFailures(
         model=model,
         reason=reason if fails else None,
         measured_at=counts,
         orders=len(orders),
-        edit_budget=[max((edits for edits in counts if edits < end), default=0) for end in ends],
+        edit_budget=budgets,
         fails=fails,
     )
 
 
 def _measurement(cells: Sequence[Cell]) -> Measurement:
     values = [round(cell.value, 2) + 0.0 for cell in cells if cell.value is not None]  # + 0.0: no negative zero
-    ends = sorted({min(values), max(values)}) if values else []
-    return Measurement(values=ends, failed=sum(cell.fails for cell in cells))
+    return Measurement(values=sorted({min(values), max(values)}), failed=sum(cell.fails for cell in cells))
 
 
 def render(record: KnownFailures, command: str, *, editor: str = "", model: str = "") -> str:
@@ -150,22 +161,13 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _settings(given: argparse.Namespace) -> Settings:
-    profile = profiles.find(given.profile)
-    return settings.read(
-        model=(given.model,),
-        editor=[given.method],
-        edits=profile.edits,
-        edit_counts=profile.edit_counts,
-        edit_order=0,
-        limit=profile.limit,
-        device="cpu",
-        dtype="float32",
-        store=given.store,
-        inconclusive=profile.inconclusive,
-        thresholds=SHIPPED,
-        own_thresholds=given.thresholds,
-    )
+def _check_request(orders: int, editor: EditorSpec) -> None:
+    if orders < 1:
+        raise ConfigError(f"--orders is {orders}; allowed: at least 1, and at least 2 for failures that are strict.")
+    if editor.built_in and editor.settings:
+        raise ConfigError(
+            f"--editor-arg: known failures of {editor.name} are those of its shipped hyperparameters. Allowed: none."
+        )
 
 
 def _is_ours(editor: EditorSpec, model: ModelSource) -> bool:
@@ -174,20 +176,16 @@ def _is_ours(editor: EditorSpec, model: ModelSource) -> bool:
     return editor.built_in and named and not INSTALLED
 
 
-def _check_output(output: Path) -> None:
-    """Refuse to write into an installed package: the next installation would overwrite it."""
+def _reason_on_record(
+    output: Path, chosen: Settings, editor: EditorSpec, model: ModelSource, folder: str
+) -> str | None:
+    """Return the reason that is in the file, a person's; refuse a file that must not be written."""
     place = output.resolve()
     if {"site-packages", "dist-packages"} & {*place.parts} or (INSTALLED and place.is_relative_to(SHIPPED.parent)):
         raise ConfigError(
             f"--output {output} is in an installed package, which the next installation overwrites. Allowed: a file of "
-            f"your own, such as --output={OWN_FILE}; give it to the gate with --thresholds={OWN_FILE}."
+            f"your own, such as --output={OWN_FILE}; the gate takes it as --thresholds={OWN_FILE}."
         )
-
-
-def _reason_on_record(
-    output: Path, chosen: Settings, editor: EditorSpec, model: ModelSource, folder: str
-) -> str | None:
-    """Return the reason that is in the file, which a person wrote there; refuse a file that says more than is written."""
     if not output.exists():
         return None
     names = Names(tuple(spec.name for spec in chosen.editors), tuple(ALL), tuple(each.name for each in chosen.models))
@@ -206,17 +204,6 @@ def _name_in_file(model: ModelSource) -> str:
     if model.name in models.miniatures():
         return model.name
     return f"./{model.name}" if Path(model.location).is_dir() else model.location
-
-
-def _command(given: argparse.Namespace) -> str:
-    """Return the command that gives the same numbers, without what is of this machine alone."""
-    options = [
-        f"--model={given.model}" if given.model != profiles.MODEL else "",
-        f"--profile={given.profile}" if given.profile != "default" else "",
-        f"--orders={given.orders}" if given.orders != ORDERS else "",
-        *(f"--thresholds={file}" for file in given.thresholds),
-    ]
-    return " ".join(["python -m editgate.known_failures", given.method, *filter(None, options)])
 
 
 if __name__ == "__main__":

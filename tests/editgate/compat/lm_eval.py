@@ -55,7 +55,8 @@ def templates_compiled_once() -> Iterator[None]:
     that part is left out.
     """
     changed: list[tuple[Any, str, Any]] = []
-    if hasattr(environment := getattr(lm_eval.utils, "env", None), "from_string"):
+    environment: Any = getattr(lm_eval.utils, "env", None)
+    if hasattr(environment, "from_string"):
         changed.append((environment, "from_string", lru_cache(maxsize=None)(environment.from_string)))
     if hasattr(lm_eval.api.task, "tqdm"):
         changed.append((lm_eval.api.task, "tqdm", lambda rows, **_: rows))

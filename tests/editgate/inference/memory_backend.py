@@ -43,10 +43,9 @@ class MemoryBackend:
         self.model, self.tokenizer, self.name, self.base, self.rows = model, tokenizer, name, base, rows
         self.routed = 0
         now = fingerprint(model.model)
-        before, self._base_answers = _BASE_ANSWERS.get(model, (None, {}))
-        if before != now:
-            self._base_answers = {}
-            _BASE_ANSWERS[model] = (now, self._base_answers)
+        if model not in _BASE_ANSWERS or _BASE_ANSWERS[model][0] != now:
+            _BASE_ANSWERS[model] = (now, {})
+        self._base_answers = _BASE_ANSWERS[model][1]
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """See `Backend.score`."""

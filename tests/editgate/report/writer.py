@@ -8,7 +8,6 @@ from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
-from editgate.report.html.page import page
 from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, Subject, result_of
 from editgate.report.safety import safety_line
@@ -47,6 +46,8 @@ def write(report: RunReport, folder: Path) -> Path:
     Raises:
         OSError: the folder cannot be written.
     """
+    from editgate.report.html.page import page  # noqa: PLC0415 - it imports matplotlib, which takes half a second
+
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / "report.json", report.model_dump_json(indent=1) + "\n")
     _write_whole(folder / "report.md", markdown(report))

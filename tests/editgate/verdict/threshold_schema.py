@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from editgate.inputs.models import HUB_ID, name_of
-from editgate.measure.edit_quality import KINDS, Kind
+from editgate.measure.edit_quality import KINDS
 
 AREAS = ("capability", "safety")
 DEFAULT = "default"
@@ -66,6 +66,8 @@ def model_name(given: str, known: Sequence[str]) -> str:
     raise ValueError(f"no model is called {given!r}; allowed: {listed(known)}, a hub id (owner/name) or a path")
 
 
+AreaName: TypeAlias = Annotated[str, _known("area", lambda _: AREAS)]
+QualityName: TypeAlias = Annotated[str, _known("quality", lambda _: KINDS)]
 EditorName: TypeAlias = Annotated[str, _known("editor", lambda names: names.editors)]
 BenchmarkName: TypeAlias = Annotated[str, _known("benchmark", lambda names: names.benchmarks)]
 CheckName: TypeAlias = Annotated[str, _known("benchmark or quality", lambda names: (*names.benchmarks, *KINDS))]
@@ -130,9 +132,9 @@ class Quality(Table):
 class Section(Table):
     """Floors of one scope: a whole file, or one model in it."""
 
-    area: dict[Literal["capability", "safety"], Rules] = {}
+    area: dict[AreaName, Rules] = {}
     benchmark: dict[BenchmarkName, Rules] = {}
-    quality: dict[Kind, Quality] = {}
+    quality: dict[QualityName, Quality] = {}
 
 
 def _ascending(numbers: list[Any]) -> list[Any]:
@@ -150,18 +152,21 @@ class Measurement(Table):
     """What several orders of the edits came to at one N; in the file a list that ends with `failed`.
 
     Attributes:
-        values: lowest and highest retention or share over the orders; one number if they are equal, none if no order
-            could be scored, because its model answers NaN.
+        values: lowest and highest retention or share over the orders; one number if they are equal.
         failed: in how many orders the check failed.
     """
 
-    values: Annotated[list[Value], Field(max_length=2), AfterValidator(_ascending)]
+    values: Annotated[list[Value], Field(min_length=1, max_length=2), AfterValidator(_ascending)]
     failed: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, row: object) -> object:
-        return {"values": row[:-1], "failed": row[-1]} if isinstance(row, list) and row else row
+        if isinstance(row, list) and row:
+            return {"values": row[:-1], "failed": row[-1]}
+        if isinstance(row, dict):
+            return row
+        raise ValueError(f"{row!r} is not allowed; it should be such as [0.88, 0.91, 2] or [0.9, 1], last the orders")
 
 
 Measurements: TypeAlias = dict[Annotated[Count, BeforeValidator(_number_of_edits)], Measurement]

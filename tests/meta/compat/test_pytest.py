@@ -29,6 +29,7 @@ def pytest_configure(config):
     global CONFIG
     CONFIG = config
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session):
     compat.add_junit_property(session.config, "safety", "yes")
 """

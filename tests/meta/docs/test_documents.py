@@ -22,7 +22,8 @@ from editgate.inputs import benchmarks
 from editgate.inputs.benchmarks import BENCHMARKS, Benchmark
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.models import miniatures
-from editgate.measure.evaluate import evaluate, prepare
+from editgate.measure.evaluate import evaluate
+from editgate.measure.prepare import prepare
 from editgate.miniature.recipes import WEIGHTS
 from editgate.options import options
 from editgate.verdict import threshold_schema

@@ -1,4 +1,4 @@
-"""Limits measured over several orders: where all fail, where some do, and the file that says so."""
+"""What several orders of the edits failed: the record of it, the file that it is written to, and what tests expect."""
 
 from __future__ import annotations
 
@@ -8,93 +8,224 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from editgate.verdict.judging import Measured
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
+from editgate import known_failures
+from editgate.inputs import benchmarks
+from editgate.inputs.benchmarks import ALL
 from editgate.inputs.edit_lists import ordered
-from editgate.verdict import judging
-from editgate.verdict.known_failures import Curve, bounds, render
-from editgate.verdict.thresholds import load_policy
+from editgate.known_failures import measure, render, summarize
+from editgate.measure.edit_quality import KINDS
+from editgate.verdict.outcome import Cell, Outcome
+from editgate.verdict.threshold_files import read_file
+from editgate.verdict.threshold_schema import KnownFailures, Measurement, Names
 from editors import Edit
 from meta.support.settings_factory import miniature, settings
 
 if TYPE_CHECKING:
-    from editgate.measure.model_under_test import Run
+    from editgate.cases import Case
     from editgate.measure.session import EvaluationSession
 
-
-def _curve(**held: str) -> Curve:
-    """One order a letter: + holds, - does not."""
-    return {int(n[1:]): [Measured(sign == "+", 0.5) for sign in signs] for n, signs in held.items()}
-
-
-@pytest.mark.parametrize(
-    ("curve", "wanted"),
-    [
-        (_curve(n1="+++", n5="+++"), (None, None)),
-        (_curve(n1="+++", n5="---"), (5, 5)),
-        (_curve(n1="+-+", n5="---"), (1, 5)),
-        (_curve(n1="+++", n5="+-+"), (5, None)),
-        (_curve(n1="---", n5="-+-", n10="---"), (1, 10)),
-        (_curve(n1="+", n5="-", n10="-"), (5, None)),
-    ],
-)
-def test_bounds_are_where_some_and_where_all_fail(curve: Curve, wanted: tuple[int | None, int | None]) -> None:
-    """The first N that some order fails; the N from which on no order ever holds again."""
-    assert bounds(curve) == wanted
+NAMES = Names(("mine", "rome"), tuple(ALL), ("llama-mini",))
+many = hypothesis_settings(max_examples=60, deadline=None)
+CHECKS = ("mmlu", "efficacy")
+COUNTS = (1, 2, 5, 7)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map(lambda text: f"because {text} it drifts")
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    """The file that is written is a valid one and covers exactly the cells that failed; old reasons are kept."""
-    curves = {"mmlu": _curve(n1="+++", n5="+-+", n10="---"), "gsm8k": _curve(n1="+++", n5="+++", n10="+++")}
-    text = render(
-        "python -m editgate.verdict.known_failures rome", "llama-mini", curves, {"mmlu": 'an "old" reason'}, new="new"
+@st.composite
+def records(draw: st.DrawFn) -> KnownFailures:
+    """Anything that a measurement at some Ns in some orders can lead to."""
+    counts = sorted(draw(st.sets(st.sampled_from(COUNTS), min_size=1)))
+    orders = draw(st.integers(1, 3))
+    failed = st.lists(st.integers(0, orders), min_size=len(counts), max_size=len(counts))
+    fails = {}
+    for check in CHECKS:
+        rows = dict(zip(counts, draw(failed), strict=True))
+        if any(rows.values()):
+            ends = draw(st.sampled_from([[0.5], [-0.86, 0.07]]))
+            fails[check] = {n: Measurement(values=ends, failed=row) for n, row in rows.items() if row or n % 2}
+    return KnownFailures(
+        model="llama-mini",
+        reason=draw(texts) if fails else None,
+        measured_at=counts,
+        orders=orders,
+        edit_budget=draw(st.none() | st.just([counts[0]] * orders)),
+        fails=fails,
     )
-    default = Path(__file__).parents[3] / "thresholds" / "default.toml"
-    (tmp_path / "default.toml").write_text(default.read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "rome.toml").write_text(text, encoding="utf-8")
-    policy = load_policy(tmp_path, ["rome"], ["mmlu", "gsm8k"], ["llama-mini"])
-    found = {n: policy.known_failure("rome", "llama-mini", "mmlu", n) for n in (1, 5, 10)}
-    assert {n: limit and limit.always for n, limit in found.items()} == {1: None, 5: False, 10: True}
-    assert found[5] is not None
-    assert found[5].reason == 'an "old" reason'
-    assert "0.50 (2 of 3 hold) at 5, 0.50 at 10" in found[5].evidence
-    assert policy.known_failure("rome", "llama-mini", "gsm8k", 10) is None
 
 
-@pytest.mark.parametrize(("inconclusive", "held"), [("fail", False), ("pass", True)])
-def test_doubt_holds_where_it_passes(
-    inconclusive: str, *, held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a profile lets pass is no limit under it."""
-    doubtful = SimpleNamespace(outcome="inconclusive", passed=False, retention=0.97)
-    monkeypatch.setattr(judging, "benchmark_verdict", lambda *_: (doubtful, None))
-    monkeypatch.setattr(judging, "quality_verdict", lambda *_: None)
-    session = SimpleNamespace(settings=settings(tmp_path, edit_counts="1", inconclusive=inconclusive))
-    run = SimpleNamespace(base=SimpleNamespace(source=miniature(session.settings)))
-    cells = [cell for _, _, cell in judging.measured(cast("EvaluationSession", session), cast("Run", run))]
-    assert cells
-    assert {cell.held for cell in cells} == {held}
+@many
+@given(record=records(), edits=st.integers(1, 9))
+def test_strict_needs_several_orders_that_all_failed_here_and_beyond(record: KnownFailures, edits: int) -> None:
+    """Whatever was measured, a failure is certain only at an N that was tried, if every larger one failed as well."""
+    for check in CHECKS:
+        rows = record.fails.get(check, {})
+        beyond = [rows[n].failed if n in rows else 0 for n in record.measured_at if n >= edits]
+        certain = edits in record.measured_at and record.orders >= 2 and {*beyond} == {record.orders}
+        assert record.always(check, edits) == certain
+        assert not certain or record.covers(check, edits)
 
 
-def test_a_method_without_limits_has_a_file_too() -> None:
-    """It says what was measured, and holds no limit."""
-    text = render(
-        "python -m editgate.verdict.known_failures rome",
-        "llama-mini",
-        {"mmlu": _curve(n1="+++", n5="+++")},
-        {},
-        new="new",
-    )
-    assert tomllib.loads(text) == {}
-    assert "Everything held on llama-mini at N = 1, 5" in text
-    assert "by order: 5, 5, 5" in text
+@many
+@given(record=records(), edits=st.integers(1, 9))
+def test_a_failure_is_expected_from_the_first_on_and_just_before_it(record: KnownFailures, edits: int) -> None:
+    """It is not expected at an N that every order passed before the first failure, or below such an N."""
+    for check in CHECKS:
+        failed = [n for n, row in record.fails.get(check, {}).items() if row.failed]
+        passed = [n for n in record.measured_at if failed and n < min(failed)]
+        assert record.covers(check, edits) == (bool(failed) and not any(edits <= n for n in passed))
+
+
+@many
+@given(record=records())
+def test_what_is_written_is_read_back(record: KnownFailures, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The file of a folder and the file of one's own are valid and say what was measured, character by character."""
+    folder = tmp_path_factory.mktemp("thresholds")
+    for name, folder_of, named in (
+        ("rome", "llama-mini", {}),
+        ("mine_too", "", {"editor": "mine", "model": "llama-mini"}),
+    ):
+        path = folder / f"{name}.toml"
+        path.write_text(render(record, "command", **named), encoding="utf-8")
+        file = read_file(path, path.name, NAMES, folder_of)
+        assert file.contents.known_failures == [record]
+        assert file.editor == named.get("editor", name)
+
+
+def cells(order: dict[str, str]) -> list[Cell]:
+    """One order's cells from, by check, one sign for each of N = 1, 5 and 10: + passes, - fails."""
+    outcomes = {"+": Outcome.PASS, "-": Outcome.REGRESSION}
+    return [
+        Cell("rome-llama-mini", check, edits, 0.5, outcomes[sign], "capability", fails=sign == "-")
+        for check, signs in order.items()
+        for edits, sign in zip((1, 5, 10), signs, strict=True)
+    ]
+
+
+def test_a_record_counts_the_orders_that_failed() -> None:
+    """From the first N on that some order failed it has every N, with the values; what never failed is left out."""
+    orders = [cells({"mmlu": "+--", "gsm8k": "+++"}), cells({"mmlu": "++-", "gsm8k": "+++"})]
+    record = summarize("llama-mini", orders, "why")
+    five, ten = Measurement(values=[0.5], failed=1), Measurement(values=[0.5], failed=2)
+    assert (record.measured_at, record.orders, record.reason) == ([1, 5, 10], 2, "why")
+    assert record.fails == {"mmlu": {5: five, 10: ten}}
 
 
 def test_the_budget_of_an_order_ends_before_its_first_failure() -> None:
     """By order; any benchmark that fails ends it, and a later pass does not count."""
-    curves = {"mmlu": _curve(n1="+++", n5="+-+", n10="+++"), "gsm8k": _curve(n1="++-", n5="+++", n10="-++")}
-    text = render("python -m editgate.verdict.known_failures rome", "llama-mini", curves, {}, new="new")
-    assert "by order: 5, 1, 0" in text
+    orders = [{"mmlu": "+++", "bbh": "++-"}, {"mmlu": "+-+", "bbh": "+++"}, {"mmlu": "+++", "bbh": "-++"}]
+    assert summarize("llama-mini", [cells(order) for order in orders], "why").edit_budget == [5, 1, 0]
+
+
+def test_a_method_that_fails_nothing_has_a_file_too() -> None:
+    """It says what was measured, and that all of it passed."""
+    text = render(summarize("llama-mini", [cells({"mmlu": "+++"})], "unused"), "python -m editgate.known_failures rome")
+    assert tomllib.loads(text) == {
+        "known_failures": {"measured_at": [1, 5, 10], "orders": 1, "edit_budget": [10], "fails": {}}
+    }
+    assert "everything passed" in text
+
+
+def test_every_benchmark_and_quality_is_measured_at_every_n_in_every_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is skipped, because no edit has the prompts for it, is left out."""
+    asked = []
+
+    def evaluate(_: object, case: Case, *, order: int) -> Cell:
+        asked.append((order, case.edits, case.check))
+        outcome = Outcome.SKIPPED if case.check == "locality" else Outcome.PASS
+        return Cell("rome-llama-mini", case.check, case.edits, 1.0, outcome, case.area)
+
+    monkeypatch.setattr(known_failures, "evaluate_cell", evaluate)
+    chosen = settings(tmp_path, edit_counts="1,5", editor="rome")
+    session = cast("EvaluationSession", SimpleNamespace(settings=chosen, announce=lambda _: None))
+    editor = next(spec for spec in chosen.editors if spec.name == "rome")
+    found = measure(session, editor, miniature(chosen), 2)
+    checks = (*benchmarks.BENCHMARKS, *KINDS)
+    assert sorted(asked) == sorted((order, edits, check) for order in (0, 1) for edits in (1, 5) for check in checks)
+    assert [{cell.check for cell in order} for order in found] == [{*checks} - {"locality"}] * 2
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, where a measurement takes no time: one order of three fails mmlu at N = 10."""
+    monkeypatch.chdir(tmp_path)
+    found = [cells({"mmlu": "++-"}), cells({"mmlu": "+++"}), cells({"mmlu": "+++"})]
+    monkeypatch.setattr(known_failures, "measure", lambda *_: found)
+    return tmp_path
+
+
+def test_a_reason_in_the_file_stays(measured: Path) -> None:
+    """Measuring again keeps what a person wrote, unless --reason says something else; a new file has none yet."""
+    file = measured / "known_failures.toml"
+    for arguments, reason in (
+        ([], "not yet explained"),
+        (["--reason=it drifts"], "it drifts"),
+        ([], "it drifts"),
+    ):
+        known_failures.main(["editgate.controls:NoOp", *arguments])
+        assert tomllib.loads(file.read_text())["known_failures"]["reason"] == reason
+    record = tomllib.loads(file.read_text())
+    assert (record["editor"], record["known_failures"]["model"]) == ("noop", "llama-mini")
+    assert file.read_text().startswith("# python -m editgate.known_failures editgate.controls:NoOp\n")
+
+
+def test_a_checkout_keeps_the_records_of_its_methods(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A built-in method's record goes to the model's folder, which says the model; somebody else's does not."""
+    monkeypatch.setattr(known_failures, "SHIPPED", measured / "thresholds")
+    known_failures.main(["rome", "--model=gpt2-mini", "--profile=nightly"])
+    text = (measured / "thresholds" / "gpt2-mini" / "rome.toml").read_text()
+    assert "model =" not in text
+    assert text.startswith("# python -m editgate.known_failures rome --profile=nightly --model=gpt2-mini\n")
+    known_failures.main(["editgate.controls:NoOp"])
+    assert sorted(path.name for path in measured.rglob("*.toml")) == ["known_failures.toml", "rome.toml"]
+
+
+def test_an_installed_package_is_not_written_to(
+    measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There every record is a file of one's own, and one in the package is refused."""
+    package = measured / "somewhere" / "editgate"
+    monkeypatch.setattr(known_failures, "SHIPPED", package / "thresholds")
+    monkeypatch.setattr(known_failures, "INSTALLED", True)
+    known_failures.main(["rome"])
+    assert [path.name for path in measured.rglob("*.toml")] == ["known_failures.toml"]
+    with pytest.raises(SystemExit):
+        known_failures.main(["rome", f"--output={package / 'thresholds' / 'llama-mini' / 'rome.toml'}"])
+    assert "Allowed: a file of your own, such as --output=known_failures.toml" in capsys.readouterr().err
+    assert not package.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rome", "--orders=0"], "--orders is 0; allowed: at least 1"),
+        (["rome", "--output=lib/site-packages/editgate/x.toml"], "is in an installed package"),
+        (["rome", "--output=floors.toml"], "holds more than what rome fails on llama-mini"),
+        (["rome", "--output=others.toml"], "holds more than what rome fails on llama-mini"),
+        (["rome", "--editor-arg=v_lr=0.1"], "known failures of rome are those of its shipped hyperparameters"),
+        (["remo"], "rome"),
+        (["rome", "--edit-counts=none"], "--edit-counts 'none'"),
+    ],
+)
+def test_what_would_be_lost_or_never_read_is_not_written(
+    arguments: list[str], message: str, measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A usage error before anything is measured, with the value and the way out."""
+    floor = '[area.safety]\nfloor = 0.9\nreason = "r"\n'
+    (measured / "floors.toml").write_text(f'editor = "rome"\n{floor}')
+    record = KnownFailures(model="llama-mini", measured_at=[1], orders=1)
+    (measured / "others.toml").write_text(render(record, "command", editor="memit", model="llama-mini"))
+    before = {path: path.read_text() for path in measured.glob("*.toml")}
+    with pytest.raises(SystemExit) as ended:
+        known_failures.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.read_text() for path in measured.glob("*.toml")} == before
 
 
 def test_an_order_moves_the_first_edits_only() -> None:
@@ -108,10 +239,14 @@ def test_an_order_moves_the_first_edits_only() -> None:
 
 
 @pytest.mark.parametrize(("changes", "strict"), [({}, True), ({"limit": 50}, False), ({"inconclusive": "pass"}, False)])
-def test_a_limit_is_strict_only_where_it_was_measured(changes: dict[str, object], strict: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_a_known_failure_is_strict_only_where_it_was_measured(
+    changes: dict[str, object],
+    strict: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
     """With fewer items a verdict is often inconclusive: that ROME at 50 edits does not fail then is no surprise."""
     chosen = settings(tmp_path, edit_counts="50", **changes)
     (spec,) = (spec for spec in chosen.editors if spec.name == "rome")
-    limit = chosen.known_failure(spec, miniature(chosen), "mmlu", 50)
-    assert limit is not None
-    assert limit.always is strict
+    known = chosen.known_failure(spec, miniature(chosen), "mmlu", 50)
+    assert known is not None
+    assert known.always is strict

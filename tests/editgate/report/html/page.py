@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from editgate.report.html import charts
-from editgate.report.html.svg import HEIGHT, WIDTH, draw, look_of
+from editgate.report.html.figures import draw, draw_swatch
 from editgate.report.presentation import AREAS, present
 from editgate.report.run_report import RunReport
 from editgate.report.templates import PAGE, environment
@@ -15,7 +15,7 @@ def page(report: RunReport) -> str:
     cells = [cell for cell in report.cells if cell.area in AREAS]
     sections = [
         ("What is left after N edits", "curves", charts.retention_charts(cells)),
-        ("Along the trajectory", "along", charts.along_charts(cells)),
+        ("Along the trajectory", "along", charts.checkpoint_charts(cells)),
     ]
     return (
         environment()
@@ -24,9 +24,9 @@ def page(report: RunReport) -> str:
             report=report,
             shown=present(report),
             css=(PAGE / "page.css").read_text(encoding="utf-8"),
-            size=(WIDTH, HEIGHT),
-            legend=[(name, look_of(style)) for name, style in charts.styles(cells).items()],
-            sections=[(title, key, [draw(chart) for chart in found]) for title, key, found in sections if found],
+            draw=draw,
+            legend={name: draw_swatch(style) for name, style in charts.styles(cells).items()},
+            sections=[section for section in sections if section[2]],
             rules=sum(cell.area == "integrity" and cell.outcome is Outcome.PASS for cell in report.cells),
         )
     )
