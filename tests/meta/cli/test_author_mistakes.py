@@ -37,7 +37,7 @@ FIRST = "ForeignFailure: meta.support.broken_methods:{name}: edit 1 ('*' -> '*')
 SENTENCES = {
     "returns_none": FIRST + "the function returned None; return the edited model, also if edited in place.",
     "returns_a_pair": FIRST + "the function returned a tuple; return the edited model and nothing else.",
-    "ReturnsACopy": FIRST + "apply(edit) returned a model that nobody looks at; set self.model to it.",
+    "ReturnsACopy": FIRST + "apply(edit) returned a model that is ignored; set self.model to it.",
     "returns_the_base": (
         "EditHadNoEffect: returns_the_base-llama-mini: after the edit '*' -> '*' none of * tensors differs from the "
         "base. apply() may have restored the weights, or edited a copy that `editor.model` does not show; a function "
