@@ -6,7 +6,7 @@ store:
 
 * a file appears under its name only when it is whole (temporary name in the same folder, then `os.replace`);
 * every entry carries a checksum, and one that does not match counts as missing, with a `StoreWarning`;
-* `fetch_json` and `fetch_tensors` hold a lock per entry, so that two processes compute it once.
+* `fetch_json` and `entry` hold a lock per entry, so that two processes compute it once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -133,12 +132,10 @@ class Store:
         A fresh payload is returned as JSON gives it back (tuples are lists), so that a full and an empty
         store lead to the same values.
         """
-        found = _load(self.path(kind, key, "json"), _read_json, warn=False)
-        if found is not None:
-            return found
-        with self.lock(kind, key):
-            found = self.load_json(kind, key)
-            return found if found is not None else self._write_json(kind, key, compute())
+        with self.entry(kind, key) as entry:
+            if entry.payload is None:
+                entry.payload = compute()
+        return entry.payload
 
     @contextmanager
     def entry(self, kind: str, key: str) -> Iterator[Entry]:
@@ -156,15 +153,6 @@ class Store:
             yield entry
             if missing:
                 entry.payload = self._write_json(kind, key, entry.payload)
-
-    def fetch_tensors(self, kind: str, key: str, compute: Callable[[], Tensors]) -> dict[str, torch.Tensor]:
-        """The entry's tensors; computed and written if they are missing. Others wait meanwhile."""
-        found = _load(self.path(kind, key, "safetensors"), _read_tensors, warn=False)
-        if found is not None:
-            return found
-        with self.lock(kind, key):
-            found = self.load_tensors(kind, key)
-            return found if found is not None else self._write_tensors(kind, key, compute())
 
     def _write_json(self, kind: str, key: str, payload: Json) -> Json:
         if payload is None:
@@ -197,38 +185,6 @@ def digest_tensors(tensors: Tensors) -> str:
         if tensor.numel():
             total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def code_digest(*sources: ModuleType | Path) -> str:
-    """A sha256 of source files, for the key of what that code computes.
-
-    Args:
-        sources: modules (a package counts with everything below it), files, or folders of `*.py`.
-
-    Raises:
-        StoreError: a source has no file that could be read.
-    """
-    total = hashlib.sha256()
-    for source in sources:
-        for name, path in _source_files(source):
-            content = path.read_bytes()
-            total.update(f"{len(name)}:{name}:{len(content)}:".encode() + content)
-    return total.hexdigest()
-
-
-def _source_files(source: ModuleType | Path) -> list[tuple[str, Path]]:
-    """(name that does not depend on where the checkout lies, file), sorted."""
-    if isinstance(source, Path):
-        base = source
-    elif source.__file__ is None:
-        raise StoreError(f"module {source.__name__} has no source file, so its code cannot be part of a key")
-    else:
-        base = Path(source.__file__)
-        base = base.parent if base.name == "__init__.py" else base
-    files = [base] if base.is_file() else sorted(base.rglob("*.py"))
-    if not files:
-        raise StoreError(f"{base}: no source file there, so its code cannot be part of a key")
-    return [(path.relative_to(base.parent).as_posix(), path) for path in files]
 
 
 def _canonical(payload: object, *, strict: bool = False) -> str:

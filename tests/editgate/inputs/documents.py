@@ -46,7 +46,7 @@ class Settings:
     max_new_tokens: int
 
 
-class Source(Protocol):
+class DocumentSource(Protocol):
     """Where a benchmark's documents come from."""
 
     def settings(self, benchmark: Benchmark) -> Settings:
@@ -158,7 +158,7 @@ class HubDocuments:
         """The row of the table, as it stands."""
         return Settings(benchmark.num_fewshot, benchmark.max_new_tokens)
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `Source`
+    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `DocumentSource`
         """The registered task or group by name, or with what must differ from it."""
         changed = corrections(benchmark)
         if not changed:

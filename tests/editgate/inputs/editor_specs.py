@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 import editors
-from editgate.cache.store import code_digest
+from editgate.cache.fingerprint import code_digest
 from editgate.errors import ConfigError
 from editgate.inputs.models import LoadedModel
 from editors import Editor, EditorError, HyperparameterError

@@ -12,14 +12,14 @@ from editgate.compat.lm_eval import templates_compiled_once
 from editgate.errors import ConfigError, EvaluationError
 from editgate.inputs import hub_errors
 from editgate.inputs.benchmarks import Benchmark, Document
-from editgate.inputs.documents import Source
+from editgate.inputs.documents import DocumentSource
 from editgate.inputs.task_overrides import REGISTERED
 
 Judge = Callable[[Document, list[tuple[float, bool]]], dict[str, float]]
 FEWSHOT_SEED = 1234  # lm-eval's own default for few-shot examples
 
 
-def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
+def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, ConfigurableTask]:
     """The benchmark's lm-eval tasks by name, few-shot sampling seeded, generation length set.
 
     Raises:
@@ -43,7 +43,7 @@ def load(benchmark: Benchmark, source: Source) -> dict[str, ConfigurableTask]:
     return tasks
 
 
-def _loaded(benchmark: Benchmark, source: Source, registry: TaskManager) -> dict[str, ConfigurableTask]:
+def _loaded(benchmark: Benchmark, source: DocumentSource, registry: TaskManager) -> dict[str, ConfigurableTask]:
     try:
         found: dict[str, ConfigurableTask] = registry.load(source.specs(benchmark, registry))["tasks"]
     except OSError as error:

@@ -19,7 +19,7 @@ from editgate.cache.store import digest_tensors, digest_text
 from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors
-from editgate.inputs.documents import HubDocuments, LocalDocuments, Source
+from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.miniature.recipes import WEIGHTS
 from editgate.miniature.world import corpus as miniature_corpus
 from editgate.miniature.world import edits as miniature_edits
@@ -50,7 +50,7 @@ class ModelSource:
 
     name: str
     location: str
-    documents: Source
+    documents: DocumentSource
     corpus: Callable[[], Sequence[str]]
     training: Callable[[], Sequence[Edit]]
     hyperparameters: str = ""

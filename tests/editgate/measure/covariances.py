@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import editors
-from editgate.cache.store import Store, code_digest
+from editgate.cache.fingerprint import code_digest
+from editgate.cache.store import Store
 from editors.locate.base import LocateEditor
 from editors.models.covariance import moments
 

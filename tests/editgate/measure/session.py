@@ -17,10 +17,11 @@ from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
 from editgate.measure import checkpoint_rules, integrity
-from editgate.measure.evaluate import Prepared, Shared, evaluate, prepare
+from editgate.measure.evaluate import Shared, evaluate
 from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalCheckpointSpec
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
+from editgate.measure.prepare import Prepared, prepare
 from editgate.measure.threads import SMALL
 from editgate.measure.trajectory import Trajectory
 from editgate.options.settings import Settings

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from editgate.compat.transformers import hide_progress_bars
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.documents import LocalDocuments
-from editgate.measure.evaluate import evaluate, prepare
+from editgate.measure.evaluate import evaluate
+from editgate.measure.prepare import prepare
 from editgate.miniature.recipes import Recipe
 from editgate.miniature.training.tokens import as_hugging_face
 from editgate.miniature.world import corpus

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,48 +17,97 @@ from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure.trajectory import Trajectory
 
-HERE = Path(editgate.__file__).parent
-# A trajectory's key holds what these give it (weights, texts, hyperparameters, second moments), not how they found it.
-IN_THE_KEY = frozenset(
-    {"conditions", "corpora", "editor_specs", "models", "preparation", "second_moments", "sources", "store"}
-)
+HOME = Path(editgate.__file__).parent
+# Modules and packages whose code no score depends on, each with the reason.
+NUMBERLESS = {
+    "errors": "names and sentences",
+    "cache": "what is stored comes back bit by bit, or is computed again",
+    "options": "which numbers are wanted; each choice that decides one is in the key",
+    "miniature": "texts and edits, which are in the key as they are",
+}
+# What a trajectory is given by these is in its key as it is: weights, tokenizer, hyperparameters, the method's code.
+IN_THE_KEY = frozenset({"inputs.models", "inputs.editor_specs"})
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_module(file): file for file in sorted(HOME.rglob("*.py"))}
 
 
 def _imported(module: str) -> set[str]:
-    """Names of the machine room's modules that this one imports."""
+    """The modules of editgate that this one imports anywhere in its file."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((HERE / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("editgate"):
-            inside = (node.module or "").removeprefix("editgate").strip(".")
-            found |= {inside} if inside else {name.name for name in node.names}
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "editgate":
+            within = (node.module or "").partition(".")[2]
+            names = [f"{within}.{alias.name}".strip(".") for alias in node.names]
+            found |= {name if name in FILES else within for name in names}
+        if isinstance(node, ast.Import):
+            found |= {a.name.partition(".")[2] for a in node.names if a.name.partition(".")[0] == "editgate"}
     return found
 
 
-def _reached(module: str, without: frozenset[str] = frozenset()) -> set[str]:
-    """The module and what it imports, directly or not, going past `without`."""
-    reached: set[str] = set()
-    ahead = {module}
+def _reached(*modules: str) -> set[str]:
+    """These modules and all that they import, directly or not, without going through `IN_THE_KEY`."""
+    reached, ahead = set[str](), set(modules)
     while ahead:
-        now = ahead.pop()
-        reached.add(now)
-        ahead |= _imported(now) - reached - without - {*fingerprint.NUMBERLESS, "provenance"}
+        module = ahead.pop()
+        reached.add(module)
+        if module not in IN_THE_KEY and module.partition(".")[0] not in NUMBERLESS:
+            ahead |= _imported(module) - reached
     return reached
 
 
-@pytest.mark.parametrize(
-    ("listed", "module", "without"),
-    [
-        (fingerprint.ANSWERING, "lm", frozenset({"probes"})),  # there for its fingerprints
-        (fingerprint.SCORING, "evaluate", frozenset()),
-        (fingerprint.EDITING, "trajectory", IN_THE_KEY),
-        (fingerprint.RULES, "integrity", IN_THE_KEY),
-    ],
-)
-def test_every_module_that_has_a_part_in_a_number_is_listed(
-    listed: tuple[str, ...], module: str, without: frozenset[str]
-) -> None:
-    """A module that scoring, editing or the rules begin to import is part of what their numbers depend on."""
-    assert _reached(module, without) <= set(listed)
+@pytest.mark.parametrize("module", [name for name in FILES if name.partition(".")[0] in fingerprint.SCORING])
+def test_what_a_score_depends_on_is_digested(module: str) -> None:
+    """A module that decides scores imports from digested packages, or from one that is listed as numberless."""
+    packages = {name.partition(".")[0] for name in _imported(module)}
+    assert packages <= {*fingerprint.SCORING, *NUMBERLESS, ""}
+
+
+def test_what_a_trajectory_depends_on_is_digested_or_in_its_key() -> None:
+    """Edits, edit quality and perplexity depend on no module of `inputs` but on what two of them hand over."""
+    reached = _reached("measure.trajectory", "measure.external_checkpoint", "measure.perplexity")
+    assert {name for name in reached if name.partition(".")[0] == "inputs"} <= IN_THE_KEY
+    assert {name.partition(".")[0] for name in reached} <= {*fingerprint.MEASURE, *NUMBERLESS, "inputs", ""}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of editgate's code that digests are taken of."""
+    copy = tmp_path / "editgate"
+    for file in (*FILES.values(), *HOME.rglob("*.yaml")):
+        target = copy / file.relative_to(HOME)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    monkeypatch.setattr(fingerprint, "HOME", copy)
+    fingerprint.code_of.cache_clear()
+    yield copy
+    fingerprint.code_of.cache_clear()
+
+
+def _changed(file: Path, packages: tuple[str, ...]) -> bool:
+    """Whether one more byte in the file changes the digest of these packages."""
+    before, content = fingerprint.code_of.__wrapped__(*packages), file.read_bytes()
+    file.write_bytes(content + b"#")
+    after = fingerprint.code_of.__wrapped__(*packages)
+    file.write_bytes(content)
+    return before != after
+
+
+@pytest.mark.parametrize("packages", [fingerprint.INFERENCE, fingerprint.MEASURE, fingerprint.SCORING])
+def test_one_byte_anywhere_in_a_digested_package_is_another_key(packages: tuple[str, ...], home: Path) -> None:
+    """Every file below the packages counts, a new one too, and none outside of them."""
+    files = [file for file in sorted(home.rglob("*")) if file.is_file()]
+    counted = {file for file in files if _changed(file, packages)}
+    assert counted == {file for file in files if file.relative_to(home).parts[0] in packages}
+    before = fingerprint.code_of(*packages)
+    fingerprint.code_of.cache_clear()
+    (home / packages[-1] / "new.py").touch()
+    assert fingerprint.code_of(*packages) != before
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +116,18 @@ def base() -> LoadedModel:
     return models.load(models.find("llama-mini"), device="cpu", dtype="float32")
 
 
-@pytest.fixture
-def keys(base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[str, str]]:
-    """The keys of a checkpoint and of what was prepared, by the text of `quality.py`."""
-    digest = fingerprint.digest
+def test_a_change_of_what_measures_an_edit_measures_it_again(base: LoadedModel, home: Path, tmp_path: Path) -> None:
+    """Efficacy of an older `edit_quality.py` stands for none of a newer one; what was prepared before stays."""
 
-    def found(added: str) -> tuple[str, str]:
-        monkeypatch.setattr(fingerprint, "digest", lambda names: digest(names) + added * ("quality" in names))
+    def keys() -> tuple[str, str]:
+        fingerprint.code_of.cache_clear()
         edits = edit_lists.read(edit_lists.SHIPPED["counterfact"])[:1]
         run = Trajectory(EditorSpec("ftl", "ftl"), base, edits, [1], Store(tmp_path))
         return run.key(1), run._preparation.key
 
-    return found
-
-
-def test_a_change_of_what_measures_an_edit_measures_it_again(keys: Callable[[str], tuple[str, str]]) -> None:
-    """Efficacy of an older `quality.py` stands for none of a newer one; what was trained before stays."""
-    (before, prepared), (after, still) = keys(""), keys("changed")
-    assert keys("") == (before, prepared)
-    assert before != after
-    assert prepared == still
+    checkpoint, prepared = keys()
+    assert keys() == (checkpoint, prepared)
+    file = home / "measure" / "edit_quality.py"
+    file.write_bytes(file.read_bytes() + b"#")
+    assert keys() == (keys()[0], prepared)
+    assert keys()[0] != checkpoint

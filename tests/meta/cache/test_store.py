@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from editgate.cache import store as store_module
-from editgate.cache.store import Store, code_digest, digest_tensors
+from editgate.cache.fingerprint import code_digest
+from editgate.cache.store import Store, digest_tensors
 from editgate.errors import ConfigError, StoreError, StoreWarning
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +73,11 @@ def fetch_small(store: Store, suffix: str) -> object:
     """One small entry of either sort, always the same."""
     if suffix == "json":
         return store.fetch_json("kind", "k", lambda: {"a": 1.25})
-    return store.fetch_tensors("kind", "k", lambda: {"w": torch.ones(2)})
+    if store.load_tensors("kind", "k") is None:
+        store.save_tensors("kind", "k", {"w": torch.ones(2)})
+    stored = store.load_tensors("kind", "k")
+    assert stored is not None
+    return stored["w"].clone()  # what was loaded is a view of the file, which a test may damage
 
 
 def test_tensors_come_back_bit_by_bit(store: Store) -> None:
@@ -97,14 +102,6 @@ def test_fresh_and_stored_payloads_are_the_same(store: Store) -> None:
     """A tuple is a list already on the first call, so a full and an empty store give the same types."""
     fresh = store.fetch_json("items", "k", lambda: {"a": (1, 2)})
     assert fresh == store.fetch_json("items", "k", forbidden) == {"a": [1, 2]}
-
-
-def test_fetched_tensors_do_not_share_memory_with_the_model(store: Store) -> None:
-    """Editing the model on in place does not reach into what fetch returned."""
-    weight = torch.zeros(3)
-    fetched = store.fetch_tensors("states", "k", lambda: {"w": weight})
-    weight += 1
-    assert fetched["w"].tolist() == [0, 0, 0]
 
 
 def test_missing_entries_are_none(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from editgate.inputs import models
 from editgate.inputs.benchmarks import CHAT
 from editgate.inputs.chat_tasks.judge import helped, is_refusal
-from editgate.measure.evaluate import prepare
+from editgate.measure.prepare import prepare
 from editgate.miniature.recipes import WEIGHTS
 from editgate.miniature.world import chat, requests
 

@@ -21,8 +21,9 @@ from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.lm_tasks import load
-from editgate.measure.evaluate import NOT_FOUND, Prepared, Shared, evaluate, prepare
+from editgate.measure.evaluate import Shared, evaluate
 from editgate.measure.items import Evaluation, pair
+from editgate.measure.prepare import NO_ANSWER, Prepared, prepare
 from meta.support import toy
 
 
@@ -129,9 +130,7 @@ def test_always_the_first_option_scores_chance(many: LocalDocuments) -> None:
     """Who takes the first option wherever options tie is right by luck only, on TruthfulQA too."""
     ready = _prepared("truthfulqa", many)
     always_first = [
-        question.outline.expected == question.choices[0]
-        for questions in ready.questions.values()
-        for question in questions
+        question.outline.expected == question.choices[0] for questions in ready.items.values() for question in questions
     ]
     assert sum(always_first) / len(always_first) == pytest.approx(ready.chance, abs=0.12)
     indifferent = evaluate(_prepared("toxigen", many), _indifferent())
@@ -167,7 +166,7 @@ def test_a_sample_is_even_and_nested(many: LocalDocuments) -> None:
 
     def asked(limit: int) -> tuple[set[tuple[str, str]], Counter[str], Counter[str]]:
         ready = prepare(BENCHMARKS["mmlu"], many, toy.tokenizer(bos=True), limit)
-        outlines = [question.outline for group in ready.questions.values() for question in group]
+        outlines = [item.outline for group in ready.items.values() for item in group]
         keys = {(outline.task, outline.doc_hash) for outline in outlines}
         return keys, Counter(o.task for o in outlines), Counter(o.expected for o in outlines)
 
@@ -226,7 +225,7 @@ def test_a_limit_beyond_all_asks_all(source: LocalDocuments) -> None:
 def test_what_cannot_be_read_is_counted(source: LocalDocuments) -> None:
     """Generations in which the filter finds nothing, and empty ones, are counted; the target is shown as read."""
     found = evaluate(_prepared("gsm8k", source), toy.model())
-    assert found.parse_failures == sum(item.answer == NOT_FOUND for item in found.items) == found.n
+    assert found.parse_failures == sum(item.answer == NO_ANSWER for item in found.items) == found.n
     assert all(item.expected.isdigit() for item in found.items)
     assert evaluate(_prepared("triviaqa", source), _indifferent()).empty == found.n
 

@@ -38,7 +38,10 @@ def memit() -> list[Cell]:
         cell("mmlu", 1, 1.01),
         replace(cell("mmlu", 5, 0.97), norm_ratio={"w": 1.2}, perplexity=4.4, perplexity_before=4.0),
         replace(
-            cell("mmlu", 10, 0.7, "regression"), flips=(flip,), reason="REGRESSION: it fell", norm_ratio={"w": 3.4}
+            cell("mmlu", 10, 0.7, "regression"),
+            flips=(flip,),
+            reason="REGRESSION: it fell",
+            norm_ratio={"w": 170_000.0},
         ),
         replace(cell("gsm8k", 10, 0.5, "regression"), known_failure="It is known to fail."),
         replace(cell("bbh", 10, 0.88, "inconclusive"), diagnostics={"loss": float("nan")}),

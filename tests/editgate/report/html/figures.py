@@ -35,6 +35,7 @@ STAND_INS = {name: f"#{index:06x}" for index, name in enumerate(PAGE_COLORS, sta
 SETTINGS = {"svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "path.simplify": False}
 XML_NAMESPACE = re.compile(r"\{[^}]*\}")
 STAND_IN = re.compile(r"#0000\d\w")
+EXPONENT = re.compile(r"e\+?(-?)0*")
 FONT_FAMILY = re.compile(r"font-family: [^;]*; ")
 
 
@@ -56,7 +57,7 @@ def look_of(style_number: int) -> Look:
 def draw(chart: Chart, identifier: str) -> str:
     """Return the chart as an `<svg>` element; `identifier` is unique in the page."""
     with style.context(["default", SETTINGS | {"svg.hashsalt": identifier}]):
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
         size = ((WIDTH - LEFT - RIGHT) / WIDTH, (HEIGHT - TOP - BOTTOM) / HEIGHT)
         axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size))
         _draw_axes(axes, chart)
@@ -80,7 +81,7 @@ def draw_swatch(style_number: int) -> str:
     """Return a method's line and marker as a small `<svg>` element for the legend."""
     width, height = SWATCH
     with style.context(["default", SETTINGS | {"svg.hashsalt": f"swatch{style_number}"}]):
-        figure = Figure(figsize=(width / 72, height / 72))
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set(xlim=(0, width), ylim=(0, height))
@@ -105,12 +106,14 @@ def _draw_axes(axes: Axes, chart: Chart) -> None:
         axes.set_yscale("log")
         axes.set_ylim(low / margin, high * margin)
         steps = (1.0, 2.0, 5.0) if high / low < WIDE else (1.0,)
-        axes.yaxis.set_major_locator(MaxNLocator(6) if high / low < NARROW else LogLocator(subs=steps, numticks=9))
+        axes.yaxis.set_major_locator(
+            MaxNLocator(6, steps=[1, 2, 5, 10]) if high / low < NARROW else LogLocator(subs=steps, numticks=9)
+        )
     else:
         margin = (high - low or 1.0) * MARGIN
         axes.set_ylim(low - margin, high + margin)
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.6g}"))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(_tick_text))
     axes.set_xticks([position for position, _ in chart.x_ticks], list(_apart(axes, chart.x_ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
@@ -125,6 +128,12 @@ def _draw_axes(axes: Axes, chart: Chart) -> None:
     axes.set_xlabel(chart.x_label, color=ink)
     axes.set_ylabel(chart.y_label, color=ink)
     axes.yaxis.set_label_coords(-33 / (WIDTH - LEFT - RIGHT), 0.5)
+
+
+def _tick_text(number: float, _: int | None = None) -> str:
+    """Return a number of at most five characters or so: `0.25`, `1000`, `1e5`."""
+    text = f"{number:.6g}" if abs(number) < 1e4 else f"{number:.3g}"
+    return EXPONENT.sub(r"e\1", text)
 
 
 def _apart(axes: Axes, ticks: Sequence[tuple[float, str]]) -> Iterator[str]:

@@ -1,0 +1,202 @@
+"""From a benchmark to prepared items: prompts, few-shot examples and tokens, which do not depend on the weights.
+
+Done once, so that every checkpoint of a trajectory is asked exactly the same questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.utils import handle_non_serializable, hash_string
+
+from editgate.compat.lm_eval import apply_filter, templates_compiled_once
+from editgate.errors import NoItemsScored
+from editgate.inference.backend import Completion
+from editgate.inference.tokenize import Pair, PairTokenizer, Tokenizer
+from editgate.inputs.benchmarks import Benchmark, Document
+from editgate.inputs.documents import DocumentSource
+from editgate.inputs.lm_tasks import FEWSHOT_SEED, load
+from editgate.measure.items import Item, shorten
+
+NO_ANSWER = "[invalid]"  # what lm-eval's regex filters return when they find no answer
+SAMPLE_SEED = 1234
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedItem:
+    """One document as a model will be asked it.
+
+    Attributes:
+        document: lm-eval's document.
+        instances: lm-eval's requests for it, one per option, or a single one for a generation.
+        outline: the item without its answer, label and score.
+        choices: the options' texts; empty for generations.
+        labels: the class of each option in a label distribution.
+        chance: what guessing scores.
+    """
+
+    document: dict[str, Any]
+    instances: tuple[Instance, ...]
+    outline: Item
+    choices: tuple[str, ...]
+    labels: tuple[str, ...]
+    chance: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A benchmark, ready for any model that uses this tokenizer.
+
+    Attributes:
+        items: by lm-eval task, in lm-eval's order.
+        pairs: tokens of all (context, option) pairs, in the order of the items; empty for generations.
+        completions: the generations to be made; empty for choices.
+        digest: changes with any prompt, option, right answer, metric or length; part of the store's key.
+    """
+
+    benchmark: Benchmark
+    tokenizer: Tokenizer
+    tasks: dict[str, ConfigurableTask]
+    items: dict[str, list[PreparedItem]]
+    pairs: list[Pair] = field(repr=False)
+    completions: list[Completion] = field(repr=False)
+    digest: str
+
+    @property
+    def chance(self) -> float:
+        """What guessing scores on average."""
+        chances = [item.chance for items in self.items.values() for item in items]
+        return sum(chances) / len(chances)
+
+
+def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, limit: int | None = None) -> Prepared:
+    """Build and tokenize all requests of a benchmark.
+
+    Args:
+        benchmark: a row of the table.
+        source: where its documents come from.
+        tokenizer: of the models to be evaluated.
+        limit: at most so many items, drawn by a fixed seed, evenly over subtasks and right answers; the
+            sample for a smaller limit is part of that for a larger one. lm-eval's own limit takes the first.
+
+    Raises:
+        ConfigError: the source's documents or settings are malformed.
+        NoItemsScored: there is no item.
+    """
+    with templates_compiled_once():
+        tasks = load(benchmark, source)
+        sample = _sample(tasks, limit)
+        items = {name: _items(benchmark, tasks[name], sample[name]) for name in tasks if sample[name]}
+    if not items:
+        raise NoItemsScored(f"{benchmark.name}: no question in {source} at a limit of {limit}.")
+    instances = [instance for group in items.values() for item in group for instance in item.instances]
+    pairs: list[Pair] = []
+    completions: list[Completion] = []
+    if benchmark.kind == "choice":
+        pairs = PairTokenizer(tokenizer).pairs([instance.args for instance in instances])
+    else:
+        texts = [text for text, _ in (instance.args for instance in instances)]
+        turns = [_user_turn(tokenizer, text) for text in texts] if benchmark.chat else texts
+        for instance, tokens in zip(instances, PairTokenizer(tokenizer).prompts(turns), strict=True):
+            text, settings = instance.args
+            completions.append(Completion(text, tokens, tuple(settings["until"]), settings["max_gen_toks"]))
+    digest = _digest(benchmark, items, pairs or completions)
+    return Prepared(benchmark, tokenizer, tasks, items, pairs, completions, digest)
+
+
+def _user_turn(tokenizer: Tokenizer, text: str) -> str:
+    """The text as a user's turn of the model's own chat template, up to where the assistant begins."""
+    turns = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def _items(row: Benchmark, task: ConfigurableTask, sample: list[int]) -> list[PreparedItem]:
+    """Build lm-eval's requests for these documents, grouped by document."""
+    task.set_fewshot_seed(FEWSHOT_SEED)  # or a second call would draw other examples
+    whole = len(sample) == len(task.eval_docs)
+    task.build_all_requests(samples=None if whole else sample)
+    by_document: dict[int, list[Instance]] = defaultdict(list)
+    for instance in task.instances:
+        by_document[instance.doc_id].append(instance)
+    return [_item(row, task, sorted(group, key=lambda i: i.idx)) for group in by_document.values()]
+
+
+def _item(row: Benchmark, task: ConfigurableTask, instances: list[Instance]) -> PreparedItem:
+    document = instances[0].doc
+    choices = tuple(task.doc_to_choice(document)) if row.kind == "choice" else ()
+    text = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    outline = Item(
+        task=task.config.task,
+        doc_hash=hash_string(text),
+        prompt_hash=hash_string(instances[0].arguments[0]),
+        score=0.0,
+        answer="",
+        expected=_expected(row, task, document, choices),
+        question=shorten(document[row.question]),
+    )
+    numbered = tuple(f"option {i}" for i in range(1, len(choices) + 1))
+    labels = choices if _same_choices(task) else numbered
+    return PreparedItem(document, tuple(instances), outline, choices, labels, row.chance(document, choices))
+
+
+def _expected(row: Benchmark, task: ConfigurableTask, document: Document, choices: Sequence[str]) -> str:
+    """The right answer for people: an option's text, or the target as the filter reads it."""
+    if row.metric == "acc" and callable(task.config.process_results):  # mc2: every true option
+        labels = document["mc2_targets"]["labels"]
+        return " | ".join(choice for choice, label in zip(choices, labels, strict=True) if label)
+    target = task.doc_to_target(document)
+    if choices:
+        return target if isinstance(target, str) else choices[int(target)]
+    text = str(target[0] if isinstance(target, list) else target)
+    trial = Instance("generate_until", document, ("", {}), 0, resps=[text])
+    apply_filter(task, row.filter, [trial])
+    answer = str(trial.filtered_resps[row.filter])
+    return text if answer == NO_ANSWER else answer
+
+
+def _same_choices(task: ConfigurableTask) -> bool:
+    """Whether all documents have the same options, such as A to D."""
+    return isinstance(task.config.doc_to_choice, list)
+
+
+def _sample(tasks: dict[str, ConfigurableTask], limit: int | None) -> dict[str, list[int]]:
+    """Indices of the documents to ask, by task.
+
+    Each stratum (task, and right answer where options are the same) is shuffled, its k-th of n documents gets the rank
+    (k + 1/2) / n, and the `limit` lowest ranks over all strata are taken.
+    """
+    sample = {name: list(range(len(task.eval_docs))) for name, task in tasks.items()}
+    if limit is None or limit >= sum(map(len, sample.values())):
+        return sample
+    random_source = random.Random(SAMPLE_SEED)
+    ranks: list[tuple[float, float, str, int]] = []
+    for name, task in tasks.items():
+        strata: dict[str, list[int]] = defaultdict(list)
+        for index, document in enumerate(task.eval_docs):
+            strata[str(task.doc_to_target(document)) if _same_choices(task) else ""].append(index)
+        for members in strata.values():
+            random_source.shuffle(members)
+            for k, index in enumerate(members):
+                ranks.append(((k + 0.5) / len(members), random_source.random(), name, index))
+    lowest = sorted(ranks)[:limit]
+    return {name: sorted(index for *_, task, index in lowest if task == name) for name in tasks}
+
+
+def _digest(row: Benchmark, items: dict[str, list[PreparedItem]], requests: Sequence[object]) -> str:
+    """Digest what is asked, and what counts as right: a corrected answer is in no prompt."""
+    digest = hashlib.sha256(f"{row.name}|{row.task}|{row.metric_key}".encode())
+    remaining = iter(requests)
+    for task, group in items.items():
+        for item in group:
+            digest.update(repr((task, item.outline, item.labels, item.chance)).encode())
+            for instance in item.instances:
+                digest.update(repr((instance.args, next(remaining))).encode())
+    return digest.hexdigest()
