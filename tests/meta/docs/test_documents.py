@@ -30,7 +30,7 @@ PAGES = {
 }
 FAILURES = PAGES["docs/failures.md"]
 HISTORY = "CHANGELOG.md"  # it names what is gone
-WRITTEN = {block.file for block in markdown.file_blocks(PAGES["CONTRIBUTING.md"])}  # by the worked examples
+WRITTEN = {block.file for block in markdown.file_blocks(PAGES["CONTRIBUTING.md"])}  # by the examples
 TOP = ("docs/", "editors/", "tests/", "thresholds/", ".ci/", ".github/")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+\b")
 MODULE = re.compile(r"\b(?:editgate|editors)(?:\.[a-z_]\w*)+(?::\w+)?")
@@ -55,7 +55,7 @@ def test_named_options_exist(page: str, request: pytest.FixtureRequest) -> None:
 
 @every_page
 def test_named_files_exist(page: str) -> None:
-    """A path from the top of the repository leads to a file or folder, or to one that a worked example writes."""
+    """A path from the top of the repository leads to a file or folder, or to one that an example writes."""
     words = (word.strip("'\"(),:;") for line in markdown.code(PAGES[page]) for word in line.split())
     paths = {word.partition("::")[0] for word in words if word.startswith(TOP) and not re.search("[<*…]", word)}
     assert {path for path in paths if not (ROOT / path).exists()} <= WRITTEN
