@@ -197,7 +197,7 @@ def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
 
 
 def test_own_thresholds_and_hyperparameters_reach_the_tests(pytester: pytest.Pytester) -> None:
-    """A file of one's own adds its known failure; a built-in editor with other hyperparameters has no known failures on file."""
+    """A file of one's own adds its known failure; with other hyperparameters a built-in editor has none."""
     file = pytester.path / "mine.toml"
     file.write_text(
         'editor = "noop"\n[known_failures]\nmodel = "llama-mini"\nreason = "it does nothing"\n'
