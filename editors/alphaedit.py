@@ -1,14 +1,14 @@
 """AlphaEdit: Null-Space Constrained Knowledge Editing (Fang et al., ICLR 2025, arXiv:2410.02355).
 
-MEMIT with each update projected on the directions in which the keys of other knowledge hardly lie: P spans the
-eigenvectors of their second moment C whose eigenvalue is below a threshold. The keys K_p of the edits before are
-kept too, so that a later edit does not undo them:
+MEMIT with each update projected on the approximate null space of other knowledge: P projects on the eigenvectors of
+the covariance C of other keys whose eigenvalue is below a threshold. The keys K_p of earlier edits are also kept, so
+that a later edit does not undo them:
 
     ΔW = R Kᵀ P (K_p K_pᵀ P + K Kᵀ P + L₂ I)⁻¹,     P = U₀ U₀ᵀ
 
-The paper has L₂ = 1, the authors' settings 10. They measure K_p anew after the last layer was written; but a
-layer's keys do not depend on that layer or those above, and those below had been written when K was measured,
-so that K_p is K itself.
+The paper has L₂ = 1, the authors' settings 10. They recompute K_p after the last layer
+is written. This is not needed: a layer's keys do not depend on that layer or those above, and those below had been
+written when K was computed, so K_p is K.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AlphaEditHyperparameters(LocateHyperparameters):
 
 
 class AlphaEdit(SpreadEditor):
-    """Mass-editing in the null space of what is to be kept.
+    """MEMIT with updates in the approximate null space of the keys to preserve.
 
     `prepared()` gives, and `load_prepared` takes, `projection:<module path>`: P [f, f] of each edited layer. The
     memory is `keys:<module path>`: K_pᵀ [m, f], one row an edit.
@@ -78,15 +78,15 @@ class AlphaEdit(SpreadEditor):
             self._check_projection(matrix, self._projections[matrix.path])
 
     def _project(self, matrix: Matrix) -> Tensor:
-        """P of one matrix; float32 as it is handed on, so that a resumed editor has the same one."""
+        """P of one matrix; in float32, as it is stored, so that a resumed editor uses the same one."""
         threshold = self.hyperparameters.nullspace_threshold
-        moment = self._covariances[matrix.path].to(matrix.weight.device)
-        projection, spectrum = null_space(moment, threshold)
+        covariance = self._covariances[matrix.path].to(matrix.weight.device)
+        projection, spectrum = null_space(covariance, threshold)
         if not float(spectrum[0]) < threshold <= float(spectrum[-1]):
             raise HyperparameterError(
                 f"alphaedit: nullspace_threshold is {threshold:g}, which leaves "
                 f"{'nothing' if threshold <= float(spectrum[0]) else 'everything'} free to change in {matrix.path}; "
-                f"it must lie within the spectrum of that matrix's second moment, {float(spectrum[0]):.3g} to "
+                f"it must lie within the spectrum of that matrix's covariance, {float(spectrum[0]):.3g} to "
                 f"{float(spectrum[-1]):.3g} (median {float(spectrum.median()):.3g})"
             )
         return projection.float()
@@ -101,10 +101,10 @@ class AlphaEdit(SpreadEditor):
         if not 0 < rank < width:
             raise StateMismatch(f"projection of {matrix.path} has rank {rank}; it must be between 1 and {width - 1}")
 
-    def _made(self) -> dict[str, Tensor]:
+    def _prepared_tensors(self) -> dict[str, Tensor]:
         return {PROJECTION + path: value for path, value in self._projections.items()}
 
-    def _take(self, made: Mapping[str, Tensor]) -> None:
+    def _load_prepared(self, made: Mapping[str, Tensor]) -> None:
         """Projections by `projection:<module path>`; anything else is a covariance."""
         for name, value in made.items():
             if name.startswith(PROJECTION):
@@ -136,7 +136,7 @@ class AlphaEdit(SpreadEditor):
             return
         wanted = {KEYS + matrix.path: matrix.stored(matrix.weight).shape[1] for matrix in self.matrices}
         if memory.keys() != wanted.keys():
-            raise StateMismatch(f"the memory holds {', '.join(memory)}; it must hold {', '.join(wanted)}")
+            raise StateMismatch(f"the memory contains {', '.join(memory)}; it must contain {', '.join(wanted)}")
         counts = {keys.shape[0] for keys in memory.values() if keys.ndim == 2}
         for name, keys in memory.items():
             if keys.ndim != 2 or keys.shape[1] != wanted[name] or len(counts) != 1 or not keys.is_floating_point():

@@ -4,11 +4,11 @@ Gradient steps on MLP down-projections W until the model gives the new answer, e
 
     min over W of -log p_W(y* | x*)    subject to  |W - W_0|_inf <= epsilon
 
-by Adam with a clamp after each step. W_0 is the weight before this edit; over many edits it wanders. The loss is here
+by Adam with a clamp after each step. W_0 is the weight before this edit, so it drifts over many edits. Here the loss is
 the mean over the answer's tokens, each predicted after those before it (`target_new`; known as FT-M).
 
-The authors' code for FT-L, and EasyEdit's default, read all of the answer's tokens off the prompt's last token
-(`prompt_last`), so that a model that is certain of the first is still punished for the others; the two agree for
+The authors' code for FT-L, and EasyEdit's default, score all of the answer's tokens at the prompt's last token
+(`prompt_last`), so that a model that is certain of the first is still penalized for the others; the two agree for
 answers of one token. That code picks parameters by a part of their name: where the name given leaves out "weight", the
 bias is trained too (`bias`). EasyEdit counts BOS as a token of the answer in `prompt_last` (`bos_in_target`).
 """
@@ -34,7 +34,7 @@ from editors.models.suffix_forward import UpperBlocks
 from editors.models.tokens import Row, prompt_row, target_ids, target_row
 from editors.models.trace import Trace
 
-ENOUGH = 1e-2  # a loss below this asks for no step, as in the authors' code
+LOSS_TOLERANCE = 1e-2  # no step is taken below this loss, as in the authors' code
 
 
 class FtlHyperparameters(BaseHyperparameters):
@@ -63,20 +63,20 @@ class FtlHyperparameters(BaseHyperparameters):
 
 
 class Batch:
-    """Some edits on the model as it is, and their loss as a function of the trained weights."""
+    """A batch of edits, and their loss as a function of the trained weights."""
 
     def __init__(
         self, architecture: Architecture, first: int, rows: Sequence[Row], targets: Sequence[Sequence[int]]
     ) -> None:
         trace = Trace(architecture, rows, ())
-        trace.forget()
-        self._above = UpperBlocks(trace, first)
+        trace.drop_cache()
+        self._upper_blocks = UpperBlocks(trace, first)
         self._labels = [len(row.labels) for row in rows]
         self._targets = [torch.tensor(target, device=trace.ids.device) for target in targets]
 
     def loss(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Mean over the edits of the mean NLL of their tokens; one label serves all tokens of its edit."""
-        logits = self._above.logits(weights)
+        logits = self._upper_blocks.logits(weights)
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).split(self._labels)
         each = [
             -part.expand(len(target), -1).gather(1, target[:, None]).mean()
@@ -120,7 +120,7 @@ class Ftl(Editor):
         after = self._minimize(batches, before)
         for name, value in after.items():
             self._weights.write(name, value.to(before[name].dtype))
-        stepped = self._diagnostics["steps"] > 0  # an answer that is known already takes none: nothing is wrong
+        stepped = self._diagnostics["steps"] > 0  # no step is needed for an answer that the model already gives
         if stepped and all(same_bits(self._weights[name], value) for name, value in before.items()):
             raise NoEffect(
                 f"ftl: the steps for {edits[0].text!r} -> {edits[0].target_new!r} are smaller than the weights' dtype "
@@ -128,13 +128,13 @@ class Ftl(Editor):
             )
 
     def _row(self, edit: Edit) -> tuple[Row, list[int]]:
-        """An edit's row with its labels, and the ids that are wanted there."""
-        asked = self.hyperparameters
+        """An edit's row with its labels, and the target ids."""
+        hparams = self.hyperparameters
         row = prompt_row(self.tokenizer, edit, "{}", "last")
         target = target_ids(self.tokenizer, edit.text, edit.target_new)
-        if asked.objective_optimization == "target_new":
+        if hparams.objective_optimization == "target_new":
             return target_row(row, target), target
-        extra = [row.ids[0]] if asked.bos_in_target and row.ids[0] == self.tokenizer.bos_token_id else []
+        extra = [row.ids[0]] if hparams.bos_in_target and row.ids[0] == self.tokenizer.bos_token_id else []
         return Row(row.ids, row.lookup, (len(row.ids) - 1,)), extra + target
 
     def _trained(self) -> list[str]:
@@ -149,25 +149,25 @@ class Ftl(Editor):
         Raises:
             NonFiniteEdit: A loss is not finite.
         """
-        asked = self.hyperparameters
+        hparams = self.hyperparameters
         start = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in before.items()}
         weights = {name: value.clone().requires_grad_() for name, value in start.items()}
-        adam = torch.optim.Adam(weights.values(), lr=asked.lr, weight_decay=asked.weight_decay)
+        adam = torch.optim.Adam(weights.values(), lr=hparams.lr, weight_decay=hparams.weight_decay)
         steps = 0
-        for _ in range(asked.num_steps):
+        for _ in range(hparams.num_steps):
             losses = []
             for batch in batches:
                 loss = batch.loss({name: value.to(before[name].dtype) for name, value in weights.items()})
                 losses.append(float(loss.detach()))
                 if not loss.isfinite():
                     raise NonFiniteEdit("the loss is not finite")
-                if losses[-1] >= ENOUGH:
+                if losses[-1] >= LOSS_TOLERANCE:
                     adam.zero_grad()
                     loss.backward()
                     adam.step()
                     steps += 1
                 self._clamp(weights, start)
-            if sum(losses) / len(losses) < ENOUGH:
+            if sum(losses) / len(losses) < LOSS_TOLERANCE:
                 break
         self._diagnostics = {"loss": sum(losses) / len(losses), "steps": float(steps), **_change(weights, start)}
         return {name: value.detach() for name, value in weights.items()}

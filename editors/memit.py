@@ -1,13 +1,13 @@
 """MEMIT: Mass-Editing Memory in a Transformer (Meng et al., ICLR 2023, arXiv:2210.07229).
 
-Several edits at once, spread over several layers. For each edit a vector z is found which, as the output of
-the last edited block at the subject's last token, makes the model say the new answer. Then, layer by layer
-from below, each down-projection takes its share of what is still missing, R = (z - h) / (layers left), as the
-least-squares solution that keeps other keys, whose second moment is C, in place:
+Several edits in one batch, spread over several layers. For each edit a vector z is optimized: as the output of
+the last edited block at the subject's last token it makes the model give the new answer. Then each layer, from the
+lowest up, adds its share of the remaining residual, R = (z - h) / (layers left), to its down-projection. The update is
+the least-squares solution that preserves the outputs for other keys, whose covariance is C:
 
     ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹
 
-K holds the edits' keys as columns, h is the present output of the last edited block.
+K holds the edits' keys as columns, h is the current output of the last edited block.
 """
 
 from __future__ import annotations

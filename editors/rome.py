@@ -1,9 +1,9 @@
 """ROME: Locating and Editing Factual Associations in GPT (Meng et al., NeurIPS 2022, arXiv:2202.05262).
 
-An MLP down-projection W is read as a memory of key-value pairs: the inner activation k at the subject's last
-token selects the value v = W k + b that says what the model knows about the subject. ROME finds a value v*
-that makes the model say the new answer, then changes W by the one rank-one update that gives v* for the
-subject's key and disturbs other keys, whose second moment is C = E[k kᵀ], the least:
+ROME treats an MLP down-projection W as a memory of key-value pairs: the inner activation k at the subject's last
+token selects the value v = W k + b, which encodes what the model knows about the subject. ROME optimizes a value v*
+that makes the model give the new answer, then changes W by the one rank-one update that gives v* for the
+subject's key and disturbs other keys least. C = E[k kᵀ] is their uncentered covariance:
 
     ΔW = (v* - W k - b) uᵀ / (kᵀ u),     u = C⁻¹ k̄
 
@@ -63,8 +63,8 @@ class Rome(LocateEditor):
         matrix = self.architecture.down(layer)
         located = self.locate(edit, self.contexts, [layer])
         u = self._direction(located, matrix, layer)
-        value = self.find_value(located, layer, located.trace.outputs[layer][0], lens=False).value
-        key, output = (each.to(u.dtype) for each in self._anchor(located, layer))
+        value = self.optimize_value(located, layer, located.trace.outputs[layer][0], lens=False).value
+        key, output = (vector.to(u.dtype) for vector in self._anchor(located, layer))
         right, denominator = rank_one(u, value - output, key)
         self._weights.write(matrix.parameter, matrix.added(torch.outer(right, u)))
         self._diagnostics |= {"denominator": denominator, "update_norm": float(right.norm() * u.norm())}

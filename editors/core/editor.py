@@ -1,4 +1,4 @@
-"""What every editor is: one model under one method, with a way to apply, save, restore and take back."""
+"""The interface of every editor: apply edits to one model, save, restore and undo them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Editor(ABC):
         model: A Hugging Face causal language model; put into eval mode, its parameters frozen.
         tokenizer: Its tokenizer.
         hyperparameters: The method's record.
-        supplies: Texts, training edits, ready-made covariances and contexts, the seed.
+        resources: Texts, training edits, ready-made covariances and contexts, the seed.
     """
 
     name: ClassVar[str]
@@ -59,20 +59,19 @@ class Editor(ABC):
 
     @property
     def model(self) -> PreTrainedModel:
-        """What to evaluate: the model after the edits so far, or the wrapper that answers in its place."""
+        """The model to evaluate: the edited model, or a wrapper around it."""
         return self._model
 
     @property
     def contexts(self) -> Contexts:
-        """The context templates in use; makes them if there are none yet."""
+        """The context templates; generated on first use."""
         self.prepare()
         return self._contexts or ()
 
     def prepare(self) -> None:
-        """Make what depends on the pristine model only (contexts, covariances, trained networks), once.
+        """Compute what depends on the unedited model only (contexts, covariances, trained networks), once.
 
-        Runs at the first edit by itself. If edits were restored before, it runs on the base weights all the
-        same.
+        Called automatically before the first edit; always runs on the base weights, even after a `restore`.
 
         Raises:
             MissingCorpus: A covariance is needed and there is nothing to compute it from.
@@ -84,32 +83,32 @@ class Editor(ABC):
             self._prepared = True
 
     def cost(self) -> str:
-        """In words, what `prepare` will take, where that is much and can be told before; else empty."""
+        """Describe what `prepare` will take, if that is known and large; else an empty string."""
         return ""
 
     def prepared(self) -> dict[str, Tensor]:
-        """What `prepare` computed, fit for safetensors; prepares if that was not done yet."""
+        """Tensors that `prepare` computed, ready for safetensors; calls `prepare` if necessary."""
         self.prepare()
-        return self._made()
+        return self._prepared_tensors()
 
     def load_prepared(self, tensors: Mapping[str, Tensor], contexts: Sequence[Sequence[str]] | None = None) -> None:
-        """Take what an earlier `prepared()` gave (and its `contexts`) instead of computing it."""
-        self._take(tensors)
+        """Load what an earlier `prepared()` returned (and its `contexts`) instead of computing it."""
+        self._load_prepared(tensors)
         if contexts is not None:
             self._contexts = checked(contexts)
         self._prepared = False
 
     def apply(self, edit: Edit) -> None:
-        """Apply one edit, in place, on top of those before.
+        """Apply one edit, in place, on top of the earlier ones.
 
         Raises:
-            NonFiniteEdit: The update holds NaN or infinity; the weights are as before.
-            EditError: The edit does not suit the tokenizer.
+            NonFiniteEdit: The update contains NaN or infinity; the weights are unchanged.
+            EditError: The edit cannot be tokenized as the method needs.
         """
         self._apply([edit])
 
     def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Apply several edits: at once if the method knows batches, else one after another."""
+        """Apply several edits: as one batch if the method supports batches, else one after another."""
         for edit in edits:
             self.apply(edit)
 
@@ -122,22 +121,22 @@ class Editor(ABC):
             with self._weights.transaction(), torch.inference_mode(mode=False), torch.enable_grad():
                 self._edit(edits)
         except NonFiniteEdit as error:
-            asked = "; ".join(f"{edit.text!r} -> {edit.target_new!r}" for edit in edits)
-            raise NonFiniteEdit(f"{self.name}: {error}, at the edit {asked}; the weights are as before") from None
+            requested = "; ".join(f"{edit.text!r} -> {edit.target_new!r}" for edit in edits)
+            raise NonFiniteEdit(f"{self.name}: {error}, at the edit {requested}; the weights are as before") from None
 
     def state(self) -> dict[str, Tensor]:
-        """All that differs from the base: `weight:<parameter>`, `memory:<what the method carries along>`."""
+        """Everything that differs from the base: `weight:<parameter>` and `memory:<name>`."""
         return self._weights.state() | {MEMORY + name: value for name, value in self._memory().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state, bit by bit; `{}` is the base.
+        """Restore a state, bit-exact; `{}` is the base.
 
         Raises:
             StateMismatch: A name, shape or dtype does not fit; nothing is changed.
         """
-        strange = [name for name in state if not name.startswith((PREFIX, MEMORY))]
-        if strange:
-            raise StateMismatch(f"the state holds {', '.join(strange)}; names begin with {PREFIX!r} or {MEMORY!r}")
+        unknown = [name for name in state if not name.startswith((PREFIX, MEMORY))]
+        if unknown:
+            raise StateMismatch(f"the state contains {', '.join(unknown)}; names begin with {PREFIX!r} or {MEMORY!r}")
         memory = {name.removeprefix(MEMORY): value for name, value in state.items() if name.startswith(MEMORY)}
         self._check_memory(memory)
         self._weights.restore({name: value for name, value in state.items() if name.startswith(PREFIX)})
@@ -145,15 +144,15 @@ class Editor(ABC):
         self._diagnostics = {}
 
     def undo(self) -> None:
-        """Return to the base, bit by bit."""
+        """Return to the base, bit-exact."""
         self.restore({})
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers of the last apply, e.g. the search's last loss and steps, the length of the update."""
+        """Numbers about the last `apply`, e.g. the last loss, the number of steps, the norm of the update."""
         return dict(self._diagnostics)
 
     def record(self, name: str, value: Tensor) -> None:
-        """Hand an intermediate to whoever asked for it."""
+        """Pass an intermediate tensor to the `record` callback, if there is one."""
         if self._sink is not None:
             self._sink(name, value.detach().clone())
 
@@ -162,24 +161,24 @@ class Editor(ABC):
         """Apply edits as one batch, writing through `self._weights`."""
 
     def _prepare(self) -> None:  # noqa: B027 - a method that needs nothing has nothing to do
-        """Make what depends on the pristine model; called on base weights."""
+        """Compute what depends on the unedited model; called on base weights."""
 
-    def _made(self) -> dict[str, Tensor]:
-        """What `_prepare` made, by name."""
+    def _prepared_tensors(self) -> dict[str, Tensor]:
+        """Tensors that `_prepare` computed, by name."""
         return dict(self._covariances)
 
-    def _take(self, made: Mapping[str, Tensor]) -> None:
-        """Take over what `_made` gave; `_prepare` then finds it there."""
-        self._covariances.update(made)
+    def _load_prepared(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load what `_prepared_tensors` returned; `_prepare` then does not compute it."""
+        self._covariances.update(tensors)
 
     def _memory(self) -> dict[str, Tensor]:
-        """What the method carries from edit to edit beside weights."""
+        """Tensors that the method keeps from edit to edit, other than weights."""
         return {}
 
     def _check_memory(self, memory: Mapping[str, Tensor]) -> None:
-        """Refuse a memory that is not this method's."""
+        """Raise StateMismatch unless the memory is one of this method."""
         if memory:
-            raise StateMismatch(f"the state holds {', '.join(memory)}, which {self.name} does not keep")
+            raise StateMismatch(f"the state contains {', '.join(memory)}, which {self.name} does not keep")
 
     def _load_memory(self, memory: Mapping[str, Tensor]) -> None:  # noqa: B027 - most methods keep none
-        """Take over a memory that `_check_memory` let pass."""
+        """Load a memory that passed `_check_memory`."""

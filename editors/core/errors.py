@@ -1,17 +1,17 @@
-"""Everything that an editor may raise on purpose.
+"""Exceptions of the editors.
 
 EditorError
 +-- EditError              the edit itself is malformed, or its subject cannot be found in the tokens
 +-- EditorNotFound         no built-in editor, module or attribute has that name
 +-- HyperparameterError    unknown, missing or out-of-range hyperparameter
-+-- UnsupportedModel       the model's family or module tree is not one that editors know
++-- UnsupportedModel       the model's architecture is not supported
 +-- MissingCorpus          a covariance is needed and there is neither a matrix nor a text to compute it from
-+-- MissingTraining        a network must be trained first and there are no edits to train it on
-+-- StateMismatch          a state does not belong to this model or editor
-+-- NonFiniteEdit          an update holds NaN or infinity; the weights are as they were before
-+-- NoEffect               the method found nothing to change, or its memory would never be consulted
-+-- ContextOverflow        what a memory puts before a prompt leaves no room for it in the model's context
-+-- ForeignFailure         somebody else's method raised, or gave back what cannot be used; the cause is its exception
++-- MissingTraining        a network must be trained first, and there are no training edits
++-- StateMismatch          a state does not fit this model or editor
++-- NonFiniteEdit          an update contains NaN or infinity; the weights are as they were before
++-- NoEffect               the edit would change nothing, or its memory entry would never be used
++-- ContextOverflow        a prompt and the text that a memory adds exceed the model's context
++-- ForeignFailure         an external method raised or returned something unusable; the cause is its exception
 """
 
 
@@ -32,7 +32,7 @@ class HyperparameterError(EditorError, ValueError):
 
 
 class UnsupportedModel(EditorError, TypeError):  # noqa: N818 - the state of affairs is the name
-    """A model whose module tree the editors do not know."""
+    """A model whose architecture is not supported."""
 
 
 class MissingCorpus(EditorError, ValueError):  # noqa: N818 - names what is missing
@@ -56,7 +56,7 @@ class NoEffect(EditorError, RuntimeError):  # noqa: N818 - names what happened
 
 
 class ContextOverflow(EditorError, ValueError):  # noqa: N818 - names what happened
-    """A prompt and what a memory puts before it are longer than the model's context."""
+    """A prompt and the text that a memory adds are longer than the model's context."""
 
 
 class ForeignFailure(EditorError, RuntimeError):  # noqa: N818 - names what happened

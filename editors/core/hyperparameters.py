@@ -14,7 +14,7 @@ from editors.core.errors import HyperparameterError
 from editors.models.tokens import FactToken
 
 FOLDER = Path(__file__).resolve().parent.parent / "defaults"
-_NOTES = ("source", "aliases")  # keys of a table that are no hyperparameters
+_NOTES = ("source", "aliases")  # keys of a table that are not hyperparameters
 
 
 def _a_set(layers: tuple[int, ...]) -> tuple[int, ...]:
@@ -27,17 +27,17 @@ Layers = Annotated[tuple[int, ...], AfterValidator(_a_set)]
 
 
 class BaseHyperparameters(BaseModel):
-    """Base of each method's record: frozen, unknown names refused."""
+    """Base of each method's record: frozen; unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LocateHyperparameters(BaseHyperparameters):
-    """What all methods with a value search take. Names are those of the authors' code."""
+    """Hyperparameters of all methods that optimize a value. Names are those of the authors' code."""
 
     layers: Layers = Field(min_length=1, description="blocks whose MLP down-projection is edited")
     fact_token: FactToken = Field("subject_last", description="the token whose key is edited")
-    v_num_grad_steps: int = Field(ge=1, description="loss evaluations of the value search; one fewer Adam steps")
+    v_num_grad_steps: int = Field(ge=1, description="loss evaluations of the value search, one more than Adam steps")
     v_lr: float = Field(0.5, gt=0, description="Adam's rate in the value search")
     v_loss_layer: int | None = Field(None, ge=0, description="block the targets are read from; none: the last")
     v_weight_decay: float = Field(ge=0, description="weight of |delta| / |v0|^2 in the search's loss")
@@ -93,7 +93,7 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
         method: Name of the method, for its table file and messages.
         model: Model key.
         given: Values that replace defaults; `layer=2` stands for `layers=(2,)`.
-        explicit: The key was asked for by name, so some method must know it.
+        explicit: The key was named by the caller, so some method must have defaults for it.
 
     Raises:
         HyperparameterError: A name is unknown, a value out of bounds, or the model unknown and a value

@@ -1,6 +1,6 @@
-"""Editors by name: built-in ones are found by scanning the folder, others imported from where they are.
+"""Editors by name: built-in ones are the modules of this package, external ones are imported.
 
-Installed packages may give theirs a name, with an entry point in the group `editgate.editors`.
+An installed package can register an editor under a name, with an entry point in the group `editgate.editors`.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from editors.core.hyperparameters import build, known_names, model_key
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.external import easyedit
-from editors.external.adapter import ForeignEditor
-from editors.external.calls import check_shape, theirs
+from editors.external.adapter import ExternalEditor
+from editors.external.calls import check_shape, external_call
 
 FOLDER = Path(__file__).resolve().parent.parent
-ROOMS = ("core", "external", "locate", "memory", "models")  # what methods share; every other package is a method
+SHARED_PACKAGES = ("core", "external", "locate", "memory", "models")  # shared subpackages; every other one is a method
 GROUP = "editgate.editors"
 _CONSTRUCTOR = tuple(field.name for field in fields(EditorResources))
 
 
 def names() -> list[str]:
-    """Names of the built-in editors: the files of the folder and the packages in it that are no rooms."""
+    """Names of the built-in editors: every module and every subpackage of `editors` except the shared ones."""
     files = [path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")]
-    folders = [path.parent.name for path in FOLDER.glob("*/__init__.py") if path.parent.name not in ROOMS]
+    folders = [path.parent.name for path in FOLDER.glob("*/__init__.py") if path.parent.name not in SHARED_PACKAGES]
     return sorted(files + folders)
 
 
-def place_of(name: str) -> Path:
-    """File or folder that holds the code of a built-in editor."""
+def code_path(name: str) -> Path:
+    """File or folder with the code of a built-in editor."""
     folder = FOLDER / name
     return folder if folder.is_dir() else folder.with_suffix(".py")
 
@@ -62,7 +62,7 @@ def built_in(name: str) -> type[Editor]:
 
 
 def installed() -> dict[str, str]:
-    """What installed packages registered: `package.module:Name` by the entry point's name."""
+    """Editors registered by installed packages: `package.module:Name` by entry point name."""
     return {found.name: f"{found.module}:{found.attr}" for found in entry_points(group=GROUP)}
 
 
@@ -88,13 +88,13 @@ def target_of(spec: str) -> str:
 
 
 def package_of(spec: str) -> str:
-    """Top-level package whose code a foreign spec runs."""
+    """Top-level package of an external editor's code."""
     path = target_of(spec).partition(":")[0]
     return easyedit.PACKAGE if path == easyedit.PREFIX else path.partition(".")[0]
 
 
 def kind_of(spec: str) -> Kind:
-    """Kind of an editor: weights, wrapper or prompt; a foreign one that does not say counts as weights."""
+    """Kind of an editor: weights, wrapper or prompt; "weights" for an external one without the attribute `kind`."""
     target = resolve(spec)
     kind: Kind = getattr(target, "kind", "weights")
     return kind
@@ -119,12 +119,12 @@ def resolve(spec: str) -> Callable[..., object]:
     except AttributeError:
         public = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
         raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}") from None
-    return found  # type: ignore[no-any-return]  # `check_shape` looks at what it is
+    return found  # type: ignore[no-any-return]  # `check_shape` checks it
 
 
 def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which has what it has
     try:
-        with theirs(f"{spec!r}: importing {path!r}"):
+        with external_call(f"{spec!r}: importing {path!r}"):
             return importlib.import_module(path)
     except ForeignFailure as failure:
         if not isinstance(failure.__cause__, ModuleNotFoundError):
@@ -136,7 +136,7 @@ def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which ha
 
 
 def check_settings(spec: str, settings: Mapping[str, object]) -> None:
-    """Refuse hyperparameters that the editor does not have, before there is a model.
+    """Check hyperparameter names without a model.
 
     Raises:
         EditorNotFound: No such editor.
@@ -159,22 +159,22 @@ def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
             with `apply(edit)` or of a function `edit(model, tokenizer, edits) -> model`.
         model: A causal language model, edited in place.
         tokenizer: Its tokenizer.
-        **kwargs: The fields of `Supplies` (`corpus`, `contexts`, `covariances`, `training`, `scratch`,
+        **kwargs: The fields of `EditorResources` (`corpus`, `contexts`, `covariances`, `training`, `scratch`,
             `seed`, `record`); `defaults`, the key of the model whose shipped hyperparameters to start from;
-            everything else is a hyperparameter. A foreign editor gets its hyperparameters, and of the others
-            those that it takes.
+            everything else is a hyperparameter. An external editor gets its hyperparameters, and those of
+            the other arguments that its signature names.
 
     Raises:
         EditorNotFound: No such editor.
         HyperparameterError: A hyperparameter is unknown, out of bounds or missing.
-        UnsupportedModel: The method does not know the model's module tree.
+        UnsupportedModel: The method does not support the model's architecture.
     """
     target = resolve(spec)
     offered = {name: kwargs.pop(name) for name in (*_CONSTRUCTOR, "defaults") if name in kwargs}
     if not (inspect.isclass(target) and issubclass(target, Editor)):
-        return ForeignEditor(spec, target, model, tokenizer, settings=kwargs, offered=offered)
-    asked = offered.pop("defaults", None)
-    key = model_key(model) if asked is None else str(asked).lower()
-    record = build(target.Hyperparameters, target.name, key, kwargs, explicit=asked is not None)
+        return ExternalEditor(spec, target, model, tokenizer, settings=kwargs, offered=offered)
+    named = offered.pop("defaults", None)
+    key = model_key(model) if named is None else str(named).lower()
+    record = build(target.Hyperparameters, target.name, key, kwargs, explicit=named is not None)
     constructor: Callable[..., Editor] = target
     return constructor(model, tokenizer, hyperparameters=record, resources=EditorResources(**offered))  # type: ignore[arg-type]  # names are checked above

@@ -1,4 +1,4 @@
-"""What an editor is given besides model and tokenizer: texts, edits to train on, ready-made parts, a seed."""
+"""What an editor can use in addition to model and tokenizer: a corpus, training edits, precomputed tensors, a seed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from editors.core.edit import Edit
 
 @dataclass(frozen=True)
 class EditorResources:
-    """Everything optional that `editors.create` hands on.
+    """The optional arguments of `editors.create`.
 
     Attributes:
-        corpus: Texts to compute covariances from, where the method needs one that is not given.
-        contexts: Groups of context templates, the first of all the bare `{}`; generated if absent.
-        covariances: Second moments by module path, e.g. `model.layers.1.mlp.down_proj`.
-        training: Edits for methods that train a network first; disjoint from those that will be applied.
-        scratch: Folder where a long training keeps its checkpoints, to continue after it was killed.
+        corpus: Texts to compute covariances from, if the method needs one that is not in `covariances`.
+        contexts: Groups of context templates, starting with the bare `{}`; generated if None.
+        covariances: Uncentered covariances by module path, e.g. `model.layers.1.mlp.down_proj`.
+        training: Edits for methods that train a network first; disjoint from the edits to apply.
+        scratch: Folder for training checkpoints, from which an interrupted training resumes.
         seed: Of all random choices.
         record: Called with the name and value of each intermediate, for tests.
     """

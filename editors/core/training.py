@@ -1,4 +1,4 @@
-"""One way to train a method's network before its first edit: seeded, with a progress bar, resumable after a kill."""
+"""Training loop for the networks of MEND and SERAC: seeded, with a progress bar and resumable checkpoints."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def train(
     """Minimize `loss_of` over the network's parameters, in place.
 
     Args:
-        name: What the progress bar and the checkpoint file are called.
-        network: What is trained; its buffers are kept in checkpoints too.
+        name: Name of the progress bar and of the checkpoint file.
+        network: The network to train; checkpoints include its buffers.
         optimizer: Over (some of) the network's parameters.
         loss_of: Called with the step and a generator that depends on seed and step only, so that a resumed training
             draws what an uninterrupted one would have; gives the step's loss.
-        steps: How many.
+        steps: Number of steps.
         seed: Of the generator.
-        clip: Greatest L2 norm of a step's gradient; a step whose gradient is not finite is left out.
-        scratch: Folder for a checkpoint; None: nothing is kept.
-        cooldown: The last part of the steps, 0 to 1, in which the optimizer's rates fall to 0, linearly.
+        clip: Largest L2 norm of a step's gradient; a step whose gradient is not finite is skipped.
+        scratch: Folder for a checkpoint; None: no checkpoints.
+        cooldown: Fraction of the steps, at the end, over which the learning rates fall linearly to 0.
     """
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     file = None if scratch is None else scratch / f"{name}.safetensors"
@@ -61,7 +61,7 @@ def train(
 
 
 def _save(file: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write under a temporary name first, so that a killed run never leaves half a checkpoint."""
+    """Write under a temporary name first, so that an interrupted run never leaves a partial checkpoint."""
     tensors = {f"network.{key}": value.detach().clone() for key, value in network.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():

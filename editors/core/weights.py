@@ -1,4 +1,4 @@
-"""The weights of one model under edit: what they were, what they are, and the way back."""
+"""Write a model's weights so that every change can be undone, saved and restored bit-exact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREFIX = "weight:"
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
-    """True if two tensors hold the same bits: NaN equals itself, -0 differs from 0."""
+    """Return whether two tensors have the same dtype, shape and bits: NaN equals itself, -0 differs from 0."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
     return torch.equal(_bits(left), _bits(right))
@@ -25,7 +25,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 class Weights:
-    """All writing goes through here, so that every write can be taken back bit by bit.
+    """The only way to write a model's parameters; every write can be undone bit-exact.
 
     A parameter is copied the first time it is written; `state` and `undo` know these parameters only.
     """
@@ -42,7 +42,7 @@ class Weights:
         """Overwrite one parameter.
 
         Raises:
-            NonFiniteEdit: The value holds NaN or infinity; nothing is written.
+            NonFiniteEdit: The value contains NaN or infinity; nothing is written.
         """
         live = self._live[name]
         if not bool(torch.isfinite(value).all()):
@@ -55,7 +55,7 @@ class Weights:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes inside stay, or none: an exception takes them back."""
+        """Keep all writes in the block, or none: an exception reverts them."""
         self._before = {}
         try:
             yield
@@ -68,7 +68,7 @@ class Weights:
 
     @contextmanager
     def pristine(self) -> Iterator[None]:
-        """The base weights for a while, then the edited ones again, both bit by bit."""
+        """Use the base weights in the block, then restore the edited ones; both bit-exact."""
         edited = {name: self._live[name].detach().clone() for name in self._base}
         for name, value in self._base.items():
             _copy(self._live[name], value)
@@ -87,7 +87,7 @@ class Weights:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Make `state` the current one; parameters that it does not name return to the base.
+        """Load a state; parameters that it does not name return to the base.
 
         Raises:
             StateMismatch: A name, shape or dtype does not fit; nothing is changed.
@@ -103,7 +103,7 @@ class Weights:
 
     def _check(self, name: str, value: Tensor) -> None:
         if name not in self._live:
-            raise StateMismatch(f"the state holds {name!r}, which this model does not have")
+            raise StateMismatch(f"the state contains {name!r}, which this model does not have")
         live = self._live[name]
         if (live.shape, live.dtype) != (value.shape, value.dtype):
             raise StateMismatch(

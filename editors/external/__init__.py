@@ -1,1 +1,1 @@
-"""Somebody else's method behind the same contract."""
+"""External methods (other packages' classes and functions) behind the `Editor` interface."""

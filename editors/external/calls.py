@@ -1,4 +1,4 @@
-"""Calls into somebody else's code: what it must look like, whose fault it is, and that its warnings stay warnings."""
+"""Calls into external code: check signatures, attribute exceptions to it, keep its warnings from becoming errors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
 @contextmanager
-def theirs(what: str) -> Iterator[None]:
-    """Inside, foreign code runs: an exception says `what` happened, and a warning is no error of ours.
+def external_call(what: str) -> Iterator[None]:
+    """Run external code: name its exceptions by `what`, and keep its warnings warnings.
 
     Raises:
         ForeignFailure: The code raised; its own exception, with its traceback, is the cause.
@@ -35,8 +35,8 @@ def theirs(what: str) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, the global generators of Python, numpy and torch begin at `seed`; afterwards they go on as before."""
-    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - foreign code draws from the global one
+    """Seed the global generators of Python, numpy and torch in the block, and restore their states afterwards."""
+    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - external code draws from the global one
     with torch.random.fork_rng():
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - as above
@@ -51,7 +51,7 @@ def seeded(seed: int) -> Iterator[None]:
 def accepted(
     spec: str, target: Callable[..., object], settings: Mapping[str, Any], offered: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All settings, and of what is offered the part that the target takes.
+    """All settings, and those of the offered arguments that the target takes.
 
     Raises:
         HyperparameterError: The target does not take one of the settings.
@@ -70,13 +70,13 @@ def accepted(
 def check_shape(
     spec: str, target: Callable[..., object], settings: Mapping[str, Any], supplied: Collection[str]
 ) -> None:
-    """Refuse what cannot be called as an editor, before there is a model.
+    """Check that a target can be called as an editor, without a model.
 
     Args:
         spec: How the target was named, for messages.
         target: The class or function.
         settings: Its hyperparameters, as given.
-        supplied: Names of further arguments that it gets if it takes them.
+        supplied: Names of further arguments that it gets if its signature has them.
 
     Raises:
         EditorError: It is neither a class with `apply(edit)` nor a function over edits.

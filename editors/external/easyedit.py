@@ -1,17 +1,17 @@
 """Any method of an installed EasyEdit: `easyedit:METHOD` with the hyperparameter `hparams`, a file of EasyEdit's own.
 
-EasyEdit (the package `easyeditor`) is on no package index and is imported only when one of its methods is asked for.
+EasyEdit (the package `easyeditor`) is not on a package index, and is imported only if one of its methods is used.
 The adapter was written against its sources as published (`easyeditor/util/alg_dict.py`, `editors/editor.py` and the
 methods' `*_main.py`) and is tested against a stand-in with that interface; it has not been run with the real package,
-whose methods mostly want a CUDA device. What it holds to:
+whose methods mostly want a CUDA device. What it does:
 
 - One request a call, `copy=False` and `keep_original_weight=False` as in EasyEdit's own sequential loop (with True its
   SERAC forgets all edits but the last). Each call gets the model that the last one returned, if that is a transformers
   model; a wrapper around it (GRACE, WISE, SERAC) is not wrapped twice: as in EasyEdit, they find their memory in the
-  model that was handed over.
+  model that was passed in.
 - Whatever the last call returned is what is evaluated.
-- EasyEdit keeps context templates, caches and executors in modules. They are made anew for each editor, and the random
-  generators are set before each edit, so that trajectories do not leak into each other.
+- EasyEdit keeps context templates, caches and executors in modules. They are re-created for each editor, and the random
+  generators are seeded before each edit, so that trajectories do not leak into each other.
 - WISE's irrelevant prompts come from the edits for training, never from those that are measured.
 """
 
@@ -30,7 +30,7 @@ from editors.core.edit import Edit
 from editors.core.editor import Kind
 from editors.core.errors import EditorError, EditorNotFound, ForeignFailure, HyperparameterError
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
-from editors.external.calls import seeded, theirs
+from editors.external.calls import external_call, seeded
 
 PREFIX = "easyedit"
 PACKAGE = "easyeditor"
@@ -53,20 +53,20 @@ def method(name: str) -> type[EasyEditMethod]:
 
 
 class EasyEditMethod:
-    """One method of EasyEdit as a foreign class.
+    """One method of EasyEdit as an external class.
 
     Args:
         model: Edited in place.
         tokenizer: Copied; the copy pads as EasyEdit's does.
         hparams: A hyperparameter file of EasyEdit (YAML); its `alg_name`, `model_name` and `device` count.
         training: Edits to take irrelevant prompts from.
-        seed: Of the random generators, set anew before each edit.
+        seed: Of the random generators, seeded before each edit.
 
     Raises:
         HyperparameterError: The file is missing, or EasyEdit refuses it.
     """
 
-    kind: ClassVar[Kind] = "wrapper"  # its modules and objects remember: edits are applied again, never written back
+    kind: ClassVar[Kind] = "wrapper"  # its modules and objects have state: `restore` replays the edits
     method: ClassVar[str]
 
     def __init__(
@@ -88,20 +88,22 @@ class EasyEditMethod:
 
     @staticmethod
     def check_settings(settings: Mapping[str, object]) -> None:
-        """Refuse a file that is not there before any model is loaded.
+        """Check that the file exists, without a model.
 
         Raises:
-            HyperparameterError: `hparams` is no file.
+            HyperparameterError: `hparams` is not a file.
         """
         path = str(settings.get("hparams"))
         if not Path(path).is_file():
-            raise HyperparameterError(f"hparams={path!r} is no file; give one of EasyEdit's own, hparams/METHOD/*.yaml")
+            raise HyperparameterError(
+                f"hparams={path!r} is not a file; give one of EasyEdit's own, hparams/METHOD/*.yaml"
+            )
 
     def apply(self, edit: Edit) -> None:
         """One request on top of those before.
 
         Raises:
-            EditorError: The method returned something else than a model and the old weights.
+            EditorError: The method returned something other than a model and the old weights.
         """
         import transformers  # noqa: PLC0415 - takes seconds
 
@@ -132,7 +134,7 @@ class EasyEditMethod:
 
 def _import(name: str) -> ModuleType:
     try:
-        with theirs(f"importing {name}"):
+        with external_call(f"importing {name}"):
             return importlib.import_module(name)
     except ForeignFailure as failure:
         cause = failure.__cause__
@@ -150,7 +152,7 @@ def _fresh(name: str) -> Callable[..., Any]:
     family = apply.__module__.rpartition(".")[0]
     for module in [m for m in sys.modules if m == family or m.startswith(f"{family}.")][::-1]:
         importlib.reload(sys.modules[module])  # into the same namespace, which `apply` looks its globals up in
-    if inspect.ismethod(apply):  # an executor that keeps the first model it ever saw
+    if inspect.ismethod(apply):  # an executor keeps its first model
         executor = getattr(sys.modules[apply.__module__], type(apply.__self__).__name__)
         apply = getattr(executor(), apply.__name__)
     found: Callable[..., Any] = apply

@@ -1,7 +1,7 @@
-"""Somebody else's wrapper in the place of a model: every prompt goes to it, each alone and without padding.
+"""A model around an external wrapper: every prompt is passed to the wrapper, one at a time and without padding.
 
-What such an object keeps, and which prompts its memory answers, is its own affair. Some of them (GRACE, WISE) look at a
-position that they take from the length of the row, so a row must not be padded to the length of its neighbors.
+The wrapper decides itself which prompts its memory answers. Some wrappers (GRACE, WISE) use a token position derived
+from the length of the row, so a row must not be padded.
 """
 
 from __future__ import annotations
@@ -14,60 +14,60 @@ from torch import Tensor
 
 from editors.core.errors import ForeignFailure
 from editors.core.typing import PreTrainedModel
-from editors.external.calls import theirs
+from editors.external.calls import external_call
 from editors.memory.memory_model import MemoryModel, Tokens
 
 
-class AnsweringModel(MemoryModel[int]):
-    """A wrapper that answers everything.
+class WrapperModel(MemoryModel[int]):
+    """A model whose every prompt is answered by an external wrapper.
 
     Args:
-        model: The unedited model; the wrapper's own copy of it is another.
-        shown: What the foreign code shows: called with `input_ids` and `attention_mask`, it gives logits; its
+        model: The unedited model; the wrapper has a copy of its own.
+        exposed: The external wrapper: called with `input_ids` and `attention_mask`, it gives logits; its
             `generate`, where it has one, continues a prompt.
         spec: How the editor was named, for messages.
     """
 
-    def __init__(self, model: PreTrainedModel, shown: Callable[..., Any], spec: str) -> None:
+    def __init__(self, model: PreTrainedModel, exposed: Callable[..., Any], spec: str) -> None:
         super().__init__(model)
-        self.shown: Any = shown
+        self.exposed: Any = exposed
         self.spec = spec
 
     def routes(self, contexts: Sequence[Tokens]) -> list[int | None]:
-        """The wrapper, for each prompt."""
+        """Route every prompt to the wrapper."""
         return [0 for _ in contexts]
 
-    def logits(self, tokens: Tokens, context: int, route: int) -> Tensor:  # noqa: ARG002 - only the wrapper knows
-        """Logits [T, V] of one row of T tokens; what a wrapper puts before the row is left out.
+    def logits(self, tokens: Tokens, context: int, route: int) -> Tensor:  # noqa: ARG002 - the wrapper routes
+        """Logits [T, V] of one row of T tokens; logits of tokens that the wrapper adds before the row are dropped.
 
         Raises:
             ForeignFailure: The wrapper raised, or gave no logits for every token.
         """
         ids = torch.tensor([tokens], device=self.device)
-        with theirs(f"{self.spec}: the forward pass of what it shows as the model"):
-            result = self.shown(input_ids=ids, attention_mask=torch.ones_like(ids))
+        with external_call(f"{self.spec}: the forward pass of the model that it exposes"):
+            result = self.exposed(input_ids=ids, attention_mask=torch.ones_like(ids))
         logits = getattr(result, "logits", result)
         if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[1] < len(tokens):
-            raise ForeignFailure(f"{self.spec}: calling what it shows as the model gave no logits [B, T, V]")
+            raise ForeignFailure(f"{self.spec}: calling the model that it exposes gave no logits [B, T, V]")
         return logits[0, -len(tokens) :]
 
-    def write(self, context: Tokens, route: int, limit: int, ends: frozenset[int]) -> list[int]:
-        """Greedy continuation by the wrapper's own `generate`, or token by token where that tells none."""
+    def continue_routed(self, context: Tokens, route: int, limit: int, eos_ids: frozenset[int]) -> list[int]:
+        """Greedy continuation by the wrapper's own `generate`, or token by token if it has none that can be used."""
         own = self._generated(context, limit)
         if own is None:
             own = []
-            while len(own) < limit and not (own and own[-1] in ends):
+            while len(own) < limit and not (own and own[-1] in eos_ids):
                 own.append(int(self.logits(context + tuple(own), len(context), route)[-1].argmax()))
-        stop = next((place + 1 for place, token in enumerate(own) if token in ends), len(own))
+        stop = next((index + 1 for index, token in enumerate(own) if token in eos_ids), len(own))
         return own[: min(stop, limit)]
 
     def _generated(self, context: Tokens, limit: int) -> list[int] | None:
-        """What `generate` wrote after the prompt; None if it has none or its answer does not begin with the prompt."""
-        generate = getattr(self.shown, "generate", None)
+        """Tokens that `generate` added to the prompt; None without a `generate` whose output begins with the prompt."""
+        generate = getattr(self.exposed, "generate", None)
         if generate is None:
             return None
         ids = torch.tensor([context], device=self.device)
-        with theirs(f"{self.spec}: generate() of what it shows as the model"):
+        with external_call(f"{self.spec}: generate() of the model that it exposes"):
             given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": limit, "do_sample": False}
             row = generate(input_ids=ids, **given)[0].tolist()
         return row[len(context) :] if tuple(row[: len(context)]) == context else None

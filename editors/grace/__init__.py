@@ -1,16 +1,15 @@
 """GRACE: Aging with GRACE, lifelong model editing with discrete key-value adaptors (Hartvigsen et al., NeurIPS 2023).
 
-The weights (arXiv:2211.11031) stay as they are. Beside one matrix stands a codebook: keys k_i are inputs of the
-matrix at the last token of edited prompts, values v_i are outputs trained to give the edited answer, and ε_i are
-radii. A prompt whose own input q falls into the ball of its nearest key gets that key's value instead of the
-matrix's output h:
+The weights (arXiv:2211.11031) are not changed. One matrix gets a codebook: keys k_i are inputs of the matrix at
+the last token of edited prompts, values v_i are outputs trained to give the edited answer, and ε_i are radii. If the
+input q of a prompt is inside the ball of its nearest key, that key's value replaces the matrix's output h:
 
     n = argmin_i ‖k_i - q‖,     h' = v_n if ‖k_n - q‖ ≤ ε_n, else h
 
     v_n = argmin_v  -(1/T) Σ_j log p(t_j | prompt, t_<j; h' = v)      by Adam, from a random or the matrix's own output
 
-Prompts outside all balls are answered by the unedited model bit by bit. A new edit near a key with the same answer
-widens that ball; near one with another answer the two balls part halfway.
+Prompts outside all balls get the unedited model's logits, bit-exact. A new edit near a key with the same answer
+expands that ball; near a key with another answer, both balls shrink to half the distance.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class GraceHyperparameters(BaseHyperparameters):
 
 
 class Grace(Editor):
-    """A codebook beside one matrix."""
+    """A codebook for one matrix."""
 
     name: ClassVar[str] = "grace"
     kind: ClassVar[Kind] = "wrapper"
@@ -97,36 +96,37 @@ class Grace(Editor):
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self.architecture = Architecture(model)
         self.architecture.check_layers("layer", (hyperparameters.layer,))
-        self.architecture.check_rows("grace")
-        self._matrix = self._find(hyperparameters)
+        self.architecture.check_batch_dimension("grace")
+        self._matrix = self._find_matrix(hyperparameters)
         outputs, inputs = self._matrix.stored(self._matrix.weight).shape
         self._queries = Queries(self.architecture, self._matrix.module)
         self._empty = Codebook.empty(inputs, outputs, self._matrix.weight)
-        self._wrapped = CodebookModel(model, self._matrix.module, self._queries, self._empty, hyperparameters)
+        self._codebook_model = CodebookModel(model, self._matrix.module, self._queries, self._empty, hyperparameters)
         self._count = 0
 
-    def _find(self, given: GraceHyperparameters) -> Matrix:
+    def _find_matrix(self, hyperparameters: GraceHyperparameters) -> Matrix:
         family = self.architecture.family
         roles = {"down": family.down, "up": family.up, "attention_out": family.attention_out}
-        path = f"{family.blocks}.{given.layer}.{roles.get(given.matrix, given.matrix)}"
+        path = f"{family.blocks}.{hyperparameters.layer}.{roles.get(hyperparameters.matrix, hyperparameters.matrix)}"
         try:
             return Matrix(path, self._model.get_submodule(path))
         except AttributeError:
             raise HyperparameterError(
-                f"matrix is {given.matrix!r}, but there is no {path} here; give {', '.join(roles)} or a path in a block"
+                f"matrix is {hyperparameters.matrix!r}, but there is no {path} here; give {', '.join(roles)} or a path "
+                "in a block"
             ) from None
 
     @property
     def model(self) -> PreTrainedModel:
-        """The base behind the codebook."""
-        return self._wrapped  # type: ignore[return-value]  # as much of one as evaluations need
+        """The base model with the codebook."""
+        return self._codebook_model  # type: ignore[return-value]  # it has the methods that evaluation uses
 
     def apply(self, edit: Edit) -> None:
         """Apply one edit, in place, on top of those before.
 
         Raises:
-            NonFiniteEdit: The value holds NaN or infinity; the codebook is as before.
-            NoEffect: The edited prompt would not be answered by its own entry; the codebook is as before.
+            NonFiniteEdit: The value contains NaN or infinity; the codebook is unchanged.
+            NoEffect: The edited prompt would not hit its own entry; the codebook is unchanged.
             EditError: The edit does not suit the tokenizer.
         """
         super().apply(edit)
@@ -138,7 +138,7 @@ class Grace(Editor):
     def _edit_one(self, edit: Edit) -> None:
         prompt = tuple(encode(self.tokenizer, edit.text))
         target = self._target(edit)
-        book, entry = self._placed(prompt, target)
+        book, entry = self._inserted(prompt, target)
         if not bool(book.keys.isfinite().all()):
             raise NonFiniteEdit(f"the key of entry {entry} is not finite")
         value, losses = self._search(prompt, target).run(book.values[entry], self.hyperparameters)
@@ -167,51 +167,48 @@ class Grace(Editor):
         ids = target_ids(self.tokenizer, edit.text, edit.target_new)
         return [*ids, self.tokenizer.eos_token_id] if self.hyperparameters.end_token else ids
 
-    def _placed(self, prompt: Tokens, target: Sequence[int]) -> tuple[Codebook, int]:
+    def _inserted(self, prompt: Tokens, target: Sequence[int]) -> tuple[Codebook, int]:
         """The codebook with an entry for the prompt, not yet trained."""
         query = self._queries.alone(prompt)
         label = [MASKED] * len(prompt) + list(target)
-        return self._wrapped.book.place(query, label, self._start(prompt), self.hyperparameters)
-
-    def _start(self, prompt: Tokens) -> Tensor:
-        """Where the search of a new value begins, [d_out]."""
-        if self.hyperparameters.val_init == "cold":
-            return cold_start(self.seed, self._count, self._empty.values).to(self._empty.values)
-        return self._own_output(prompt)
+        return self._codebook_model.book.insert(query, label, self._start(prompt), self.hyperparameters)
 
     @torch.no_grad()
-    def _own_output(self, prompt: Tokens) -> Tensor:
+    def _start(self, prompt: Tokens) -> Tensor:
+        """Initial value of the search, [d_out]: random, or the matrix's own output."""
+        if self.hyperparameters.val_init == "cold":
+            return cold_start(self.seed, self._count, self._empty.values).to(self._empty.values)
         output: Tensor = self._matrix.module(self._queries.alone(prompt))
         return output.to(self._empty.values)
 
     def _commit(self, edit: Edit, prompt: Tokens, book: Codebook, entry: int) -> None:
-        """Put a codebook in force, if the prompt hits its entry there."""
-        before, self._wrapped.book = self._wrapped.book, book
-        self._wrapped.asked = self._wrapped.hits = 0
-        found = self._wrapped.routes([prompt])[0]
-        if found != entry:
-            self._wrapped.book = before
-            other = "no entry" if found in (None, WATCHED) else f"entry {found}"
+        """Install a codebook, if the prompt hits its entry in it."""
+        before, self._codebook_model.book = self._codebook_model.book, book
+        self._codebook_model.routed = self._codebook_model.hits = 0
+        hit = self._codebook_model.routes([prompt])[0]
+        if hit != entry:
+            self._codebook_model.book = before
+            other = "no entry" if hit in (None, WATCHED) else f"entry {hit}"
             raise NoEffect(f"{self.name}: {edit.text!r} would be answered by {other} instead of its own, {entry}")
         self._count += 1
 
     def diagnostics(self) -> dict[str, float]:
-        """Also how many prompts were asked since the last apply, and how many of them the codebook answered."""
-        counts = {"asked": float(self._wrapped.asked), "hits": float(self._wrapped.hits)}
+        """Also the number of prompts since the last `apply` (`asked`), and how many of them hit an entry (`hits`)."""
+        counts = {"asked": float(self._codebook_model.routed), "hits": float(self._codebook_model.hits)}
         return self._diagnostics | (counts if self._diagnostics else {})
 
     def _memory(self) -> dict[str, Tensor]:
-        return self._wrapped.book.state() | ({COUNT: torch.tensor(self._count)} if self._count else {})
+        return self._codebook_model.book.state() | ({COUNT: torch.tensor(self._count)} if self._count else {})
 
     def _check_memory(self, memory: Mapping[str, Tensor]) -> None:
         if memory:
             self._empty.check(memory)
-        strange = set(memory) - {COUNT, *(field.name for field in fields(Codebook))}
-        if strange or (memory and COUNT not in memory):
-            raise StateMismatch(f"the state of {self.name} lacks {COUNT!r} or holds {', '.join(sorted(strange))}")
+        unknown = set(memory) - {COUNT, *(field.name for field in fields(Codebook))}
+        if unknown or (memory and COUNT not in memory):
+            raise StateMismatch(f"the state of {self.name} lacks {COUNT!r} or contains {', '.join(sorted(unknown))}")
 
     def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        self._wrapped.book = self._empty.loaded(memory) if memory else self._empty
+        self._codebook_model.book = self._empty.loaded(memory) if memory else self._empty
         self._count = int(memory[COUNT]) if memory else 0
 
 

@@ -1,4 +1,4 @@
-"""A codebook: balls in the space of one matrix's inputs, each with the output that takes over inside it.
+"""A codebook: balls in the space of one matrix's inputs, each with the output that replaces the matrix's inside it.
 
 Only the nearest key answers, and only within its radius:
 
@@ -17,17 +17,17 @@ from torch.nn.functional import pad
 
 from editors.core.errors import StateMismatch
 
-MASKED = -100  # stands in a label for each token of the prompt, as transformers has it
+MASKED = -100  # label of the prompt's tokens, as in transformers
 FILLER = -1  # fills shorter labels up to the longest; no token's id
-GAP = 1e-5  # between two balls that were parted, as in the authors' code
-REPEAT = 1e-5  # a query this near to a key, in lengths of the query, is the same prompt again
+GAP = 1e-5  # between two balls after a conflict, as in the authors' code
+REPEAT = 1e-5  # a query this near to a key, relative to its norm, is the same prompt
 
 LabelRule = Literal["ids", "mean"]
 Expansion = Literal["coverage", "moving_average"]
 
 
 class Rules(Protocol):
-    """The hyperparameters that decide where an edit goes."""
+    """The hyperparameters that decide how an edit is inserted."""
 
     @property
     def eps(self) -> float: ...  # noqa: D102
@@ -68,7 +68,7 @@ class Codebook:
         return len(self.keys)
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance to the nearest key and its number, both [Q], of queries [Q, d_in].
+        """Distance to the nearest key and its index, both [Q], of queries [Q, d_in].
 
         Differences are taken one by one. The matrix product that `cdist` uses by itself for more than 25 keys
         gives a key a distance of 0.3 to itself at the width of Llama-2.
@@ -77,8 +77,8 @@ class Codebook:
         found = distances.min(1)
         return found.values, found.indices
 
-    def place(self, query: Tensor, label: Sequence[int], start: Tensor, rules: Rules) -> tuple[Self, int]:
-        """The codebook with room for an edit, and the number of the entry whose value is to be trained.
+    def insert(self, query: Tensor, label: Sequence[int], start: Tensor, rules: Rules) -> tuple[Self, int]:
+        """Return the codebook with an entry for an edit, and the index of the entry whose value is to be trained.
 
         Args:
             query: The edited prompt's input to the matrix, [d_in].
@@ -86,8 +86,8 @@ class Codebook:
             start: Value [d_out] of an entry that is new.
             rules: The hyperparameters.
 
-        Far from all balls, or in conflict with the nearest one, a new entry is made; a conflict parts the two
-        balls halfway. The same answer nearby widens the nearest ball to hold the query.
+        Far from all balls, or in conflict with the nearest one, a new entry is added; in a conflict both balls
+        shrink to half the distance. With the same answer nearby, the nearest ball expands to contain the query.
         """
         if not len(self):
             return self.added(query, label, start, rules.eps), 0
@@ -99,7 +99,7 @@ class Codebook:
             return self._widened(near, query, distance, rules.eps_expand), near
         if rules.overwrite_repeats and distance <= REPEAT * float(query.norm()):
             return self.valued(near, start).labeled(near, label), near
-        return self._parted(near, distance, rules).added(query, label, start, self._half(distance, rules)), len(self)
+        return self._shrunk(near, distance, rules).added(query, label, start, self._half(distance, rules)), len(self)
 
     def valued(self, entry: int, value: Tensor) -> Self:
         """With another value [d_out] of one entry."""
@@ -123,7 +123,7 @@ class Codebook:
         return replace(self, labels=_with(wide, entry, row))
 
     def _widened(self, entry: int, query: Tensor, distance: float, how: Expansion) -> Self:
-        """The ball reaches to the query; by `moving_average` its key also moves half the way there."""
+        """Expand the ball to the query; with `moving_average` its key also moves half the way there."""
         if distance <= float(self.epsilons[entry]):
             return self
         wide = replace(self, epsilons=_with(self.epsilons, entry, self.epsilons.new_tensor(distance)))
@@ -131,8 +131,8 @@ class Codebook:
             return wide
         return replace(wide, keys=_with(self.keys, entry, 0.5 * self.keys[entry] + 0.5 * query.to(self.keys)))
 
-    def _parted(self, entry: int, distance: float, rules: Rules) -> Self:
-        """An old ball shrunk to less than half the distance to a new key."""
+    def _shrunk(self, entry: int, distance: float, rules: Rules) -> Self:
+        """Shrink a ball to less than half the distance to a new key."""
         half = distance / 2 - GAP
         if rules.shrink_only:
             half = min(float(self.epsilons[entry]), half)
@@ -147,22 +147,22 @@ class Codebook:
         return {part.name: getattr(self, part.name).clone() for part in fields(self)} if len(self) else {}
 
     def check(self, state: Mapping[str, Tensor]) -> None:
-        """Refuse what `state` of such a codebook cannot have given.
+        """Check that a state fits a codebook of these sizes.
 
         Raises:
             StateMismatch: A tensor is missing, or its shape or dtype does not fit.
         """
         count = len(state["keys"]) if "keys" in state and state["keys"].ndim else 0
         for part in fields(self):
-            own, given = getattr(self, part.name), state.get(part.name)
-            width = given.shape[1:] if part.name == "labels" and given is not None else own.shape[1:]
-            if given is None or given.dtype != own.dtype or given.shape != (count, *width):
-                got = "missing" if given is None else f"{tuple(given.shape)} {given.dtype}"
+            own, stored = getattr(self, part.name), state.get(part.name)
+            width = stored.shape[1:] if part.name == "labels" and stored is not None else own.shape[1:]
+            if stored is None or stored.dtype != own.dtype or stored.shape != (count, *width):
+                got = "missing" if stored is None else f"{tuple(stored.shape)} {stored.dtype}"
                 wanted = f"({', '.join(map(str, (count, *own.shape[1:])))}) {own.dtype}"
                 raise StateMismatch(f"the codebook's {part.name} are {got} in the state; this model needs {wanted}")
 
     def loaded(self, state: Mapping[str, Tensor]) -> Self:
-        """A codebook from a state that `check` let pass, on this one's device."""
+        """A codebook from a state that passed `check`, on this one's device."""
         return replace(self, **{part.name: state[part.name].to(self.keys.device).clone() for part in fields(self)})
 
 

@@ -1,4 +1,4 @@
-"""A model behind a codebook: where a prompt's last token falls into a ball, one matrix gives another output."""
+"""A model with a codebook: if a prompt's query is inside a ball, the output of one matrix is replaced."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from editors.models.shared_queries import Queries
 Replacement = Literal["replace_last", "replace_all", "replace_prompt"]
 Change = Callable[[Tensor, Tensor], Tensor]  # input [B, S, d_in] and output [B, S, d_out] of the matrix: new output
 
-WATCHED = -1  # the route of a prompt that no entry answers, but whose continuation may yet hit one
-MARGIN = 1e-3  # distances this near to a radius, relative to it, are computed again for the prompt alone
+WATCHED = -1  # route of a prompt that hits no entry, but whose continuation may hit one (`requery`)
+MARGIN = 1e-3  # distances this near to a radius, relative to it, are recomputed for the prompt alone
 
 
 class Settings(Protocol):
@@ -32,7 +32,7 @@ class Settings(Protocol):
 
 
 def span(context: int, replacement: Replacement) -> slice:
-    """Positions that take the value, after a prompt of `context` tokens."""
+    """Positions at which the value replaces the output, for a prompt of `context` tokens."""
     last = context - 1
     return {
         "replace_last": slice(last, last + 1),
@@ -41,8 +41,8 @@ def span(context: int, replacement: Replacement) -> slice:
     }[replacement]
 
 
-def putting(value: Tensor, where: slice) -> Change:
-    """The change that gives `value` [d_out] to these positions."""
+def replacement_of(value: Tensor, where: slice) -> Change:
+    """A change that sets the output to `value` [d_out] at these positions."""
 
     def change(_inputs: Tensor, outputs: Tensor) -> Tensor:
         outputs = outputs.clone()
@@ -53,8 +53,8 @@ def putting(value: Tensor, where: slice) -> Change:
 
 
 @contextmanager
-def replacing(matrix: nn.Module, change: Change) -> Iterator[None]:
-    """Inside, a matrix gives what `change` makes of its output; no hook stays behind."""
+def changed_output(matrix: nn.Module, change: Change) -> Iterator[None]:
+    """Apply a change to the output of a matrix, in the block only."""
     handle = matrix.register_forward_hook(lambda _module, args, outputs: change(args[0], outputs))
     try:
         yield
@@ -63,12 +63,12 @@ def replacing(matrix: nn.Module, change: Change) -> Iterator[None]:
 
 
 class CodebookModel(MemoryModel[int]):
-    """The base behind a codebook; a route is the number of an entry.
+    """The base model with a codebook; a route is the index of an entry.
 
     Attributes:
-        book: The codebook in force.
-        asked: Prompts routed since the counts were last set to 0.
-        hits: Those of them that an entry answers.
+        book: The current codebook.
+        routed: Number of prompts routed since the counts were reset.
+        hits: Number of these that hit an entry.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CodebookModel(MemoryModel[int]):
     ) -> None:
         super().__init__(model)
         self.book = book
-        self.asked = self.hits = 0
+        self.routed = self.hits = 0
         self._matrix = matrix
         self._queries = queries
         self._settings = settings
@@ -86,7 +86,7 @@ class CodebookModel(MemoryModel[int]):
         if not len(self.book) or not contexts:
             return [None] * len(contexts)
         entries = self._entries(contexts)
-        self.asked += len(contexts)
+        self.routed += len(contexts)
         self.hits += sum(entry is not None for entry in entries)
         rest = WATCHED if self._settings.requery else None
         return [rest if entry is None else entry for entry in entries]
@@ -97,7 +97,7 @@ class CodebookModel(MemoryModel[int]):
         distances, nearest = self.book.nearest(queries)
         radii = self.book.epsilons[nearest]
         close = (distances - radii).abs() <= MARGIN * radii.abs()
-        for index in close.nonzero()[:, 0].tolist():  # what shared a batch must not tip the scales
+        for index in close.nonzero()[:, 0].tolist():  # the decision must not depend on the batch
             alone, entry = self.book.nearest(self._queries.alone(contexts[index])[None])
             distances[index], nearest[index] = alone[0], entry[0]
         hit = distances <= self.book.epsilons[nearest]
@@ -108,45 +108,45 @@ class CodebookModel(MemoryModel[int]):
     def logits(self, tokens: Tokens, context: int, route: int) -> Tensor:
         """See `MemoryModel.logits`."""
         ids = torch.tensor([tokens], device=self.device)
-        with replacing(self._matrix, self._first(context, route)):
+        with changed_output(self._matrix, self._first(context, route)):
             found: Tensor = self.model(input_ids=ids).logits[0]
         return found
 
     @torch.no_grad()
-    def write(self, context: Tokens, route: int, limit: int, ends: frozenset[int]) -> list[int]:
-        """See `MemoryModel.write`."""
+    def continue_routed(self, context: Tokens, route: int, limit: int, eos_ids: frozenset[int]) -> list[int]:
+        """See `MemoryModel.continue_routed`."""
         ids = torch.tensor([context], device=self.device)
         change, cache = self._first(len(context), route), None
         written: list[int] = []
         while len(written) < limit:
-            with replacing(self._matrix, change):
+            with changed_output(self._matrix, change):
                 result = forward_with_cache(self.model, ids, cache)
             written.append(int(result.logits[0, -1].argmax()))
-            if written[-1] in ends:
+            if written[-1] in eos_ids:
                 break
             ids, cache, change = ids.new_tensor([written[-1:]]), returned_cache(result), self._next(route)
         return written
 
     def _first(self, context: int, route: int) -> Change:
-        """What happens to the tokens of a prompt, and to those of an answer that is scored with it."""
+        """The change for the tokens of a prompt, and of an answer that is scored with it."""
         if route == WATCHED:
             return _nothing
-        return putting(self.book.values[route], span(context, self._settings.replacement))
+        return replacement_of(self.book.values[route], span(context, self._settings.replacement))
 
     def _next(self, route: int) -> Change:
-        """What happens to a token that was just written."""
+        """The change for a generated token."""
         if self._settings.requery:
-            return self._asking_again
+            return self._requeried
         everything = self._settings.replacement == "replace_all"
-        return putting(self.book.values[route], slice(None)) if everything else _nothing
+        return replacement_of(self.book.values[route], slice(None)) if everything else _nothing
 
-    def _asking_again(self, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """The new token is a query of its own, as in the authors' code."""
+    def _requeried(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Query the codebook with the new token too, as in the authors' code."""
         distances, nearest = self.book.nearest(inputs[:, -1])
         inside = bool(distances[0] <= self.book.epsilons[nearest[0]])
         if not inside or self._settings.replacement == "replace_prompt":
             return outputs
-        return putting(self.book.values[int(nearest[0])], slice(None))(inputs, outputs)
+        return replacement_of(self.book.values[int(nearest[0])], slice(None))(inputs, outputs)
 
 
 def _nothing(_inputs: Tensor, outputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The search of a codebook value: which output of one matrix makes the model give an answer?
+"""Optimize a codebook value: the output of one matrix that makes the model give an answer.
 
     v* = argmin_v  -(1/T) Σ_j log p(t_j | prompt, t_<j; the matrix gives v at some positions)      by Adam
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from editors.grace.codebook_model import putting, replacing
+from editors.grace.codebook_model import changed_output, replacement_of
 from editors.locate.value_search import Adam
 from editors.models.architecture import Architecture
 from editors.models.cached_window import CachedWindow, CachedWindowUnsupported, PlainWindow, Window
@@ -33,10 +33,10 @@ class Settings(Protocol):
 
 
 class ValueSearch:
-    """One prompt with its answer, ready to try values.
+    """The loss of values for one prompt and answer.
 
     Args:
-        anatomy: The model's.
+        architecture: The model's.
         matrix: A projection in block `layer`.
         layer: That block.
         row: Prompt and answer with the answer's labels; its lookup is the first position that takes the value.
@@ -63,7 +63,7 @@ class ValueSearch:
 
     def loss(self, value: Tensor) -> Tensor:
         """Mean negative log-likelihood of the answer's tokens under a value [d_out]."""
-        with replacing(self._matrix, putting(value, self._where)):
+        with changed_output(self._matrix, replacement_of(value, self._where)):
             logits = self._window.logits(self._nothing)
         return cross_entropy(logits.to(value.dtype), self._target)
 

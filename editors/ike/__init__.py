@@ -5,17 +5,17 @@ then the query x, and answers from the context:
 
     p_edited(y | x) = p(y | c_k, ..., c_1, f, x)
 
-The demonstrations are of the other edits nearest to the new one, the nearest last; of 32, 4 show that an edited prompt
-is answered anew (copy), 12 that its rewordings are (update), 16 that what is near is not (retain).
+The demonstrations are of the other edits nearest to the new one, the nearest last. Of 32, 4 show that an edited prompt
+gets the new answer (copy), 12 that its rephrases do (update), 16 that neighboring prompts do not (retain).
 
-The paper asks about one edit at a time and has no rule for many. Here `policy` says which edit a prompt is asked with:
-`retrieve` (the nearest stored one, if it is alike enough; every other prompt is answered by the base, to the last bit),
-`last`, or `all` (each stored fact is a demonstration of itself). The paper finds demonstrations by a pretrained
-sentence encoder; `tfidf` needs none, and also routes. It looks at names above all: other questions about an edit's
-subject are often asked with the edit, and then it is for the model to tell them apart.
+The paper has one edit at a time and no rule for many. Here `policy` says which edit is put before a prompt: `retrieve`
+(the nearest stored one, if it is similar enough; every other prompt is answered by the base, bit-exact),
+`last`, or `all` (each stored fact is a demonstration of itself). The paper retrieves demonstrations with a
+pretrained sentence encoder; `tfidf` needs none, and is also used for routing. It depends mostly on names: other
+questions about an edit's subject often get the edit too, and then the model has to distinguish them.
 
-What does not fit into the model's context is left out from the front, the farthest demonstration first and the new fact
-never, decided by the prompt's length and `answer_room`, so that all answers to one prompt are scored alike.
+If the context is too long, demonstrations are dropped, the farthest first; the new fact is never dropped. This depends
+on the prompt's length and `answer_room` only, so that all answers to one prompt are scored alike.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.ike.demonstrations import Demonstration, check_template, choose, fill, self_copy, words_of
-from editors.ike.in_context_model import InContextModel, Prompted, after_ids, before_ids
+from editors.ike.in_context_model import InContextModel, PromptContext, prefix_ids, suffix_ids
 from editors.ike.retrieval import Encoded, Similarity, TfIdf
 from editors.memory.encoders import HiddenStates, SentenceTransformers
 from editors.memory.memory_model import Tokens
 from editors.memory.prefixed_model import PrefixedModel
-from editors.memory.scope import ScopeText, seen
+from editors.memory.scope import ScopeText, classifier_text
 from editors.memory.string_tensors import pack, unpack
 from editors.models.tokens import encode
 
@@ -63,14 +63,14 @@ class IkeHyperparameters(BaseHyperparameters):
     )
     self_copy: bool = Field(default=True, description="show the new fact as a demonstration of itself, last")
     policy: Literal["retrieve", "last", "all"] = Field(
-        "retrieve", description="which stored edit a prompt is asked with"
+        "retrieve", description="the stored edit that is put before a prompt"
     )
     threshold: float = Field(0.65, ge=-1, le=1, description="least similarity at which a stored edit is used")
     encoder: str = Field(
         "tfidf",
-        description="what similarity is computed by: tfidf, self (hidden states), a sentence-transformers model",
+        description="how similarity is computed: tfidf, self (hidden states), a sentence-transformers model",
     )
-    scope_text: ScopeText = Field("last_segment", description="what of a prompt is compared with stored edits, or full")
+    scope_text: ScopeText = Field("last_segment", description="part of a prompt to compare with stored edits, or full")
     answer_room: int = Field(32, ge=1, description="tokens of the context kept free for the answer")
 
 
@@ -95,19 +95,19 @@ class Ike(Editor):
         check_template("demonstration", hyperparameters.demonstration, (*FIELDS, "answer"))
         self._pool: list[Edit] | None = None
         self._memorized: list[Edit] = []
-        self._shown: dict[Edit, list[Demonstration]] = {}
+        self._chosen: dict[Edit, list[Demonstration]] = {}
         self._dropped = 0
-        self._prompted = InContextModel(model, self._judge)
+        self._in_context_model = InContextModel(model, self._route)
 
     @property
     def model(self) -> PreTrainedModel:
-        """The base behind the memory."""
-        return self._prompted  # type: ignore[return-value]  # as much of one as evaluations need
+        """The base model with the memory."""
+        return self._in_context_model  # type: ignore[return-value]  # it has the methods that evaluation uses
 
     def diagnostics(self) -> dict[str, float]:
-        """Of the last apply; `dropped_since`: demonstrations left out of prompts that were answered since."""
-        told = super().diagnostics()
-        return told | {"dropped_since": float(self._dropped)} if told else told
+        """Numbers about the last `apply`; `dropped_since`: demonstrations dropped from prompts since then."""
+        numbers = super().diagnostics()
+        return numbers | {"dropped_since": float(self._dropped)} if numbers else numbers
 
     def _prepare(self) -> None:
         if self._pool is None:
@@ -117,52 +117,52 @@ class Ike(Editor):
             raise MissingTraining(
                 "ike takes demonstrations and the weights of words from other edits; give training=<edits>"
             )
-        self._likeness = self._make_likeness(self._pool)
+        self._similarity = self._make_similarity(self._pool)
 
-    def _make_likeness(self, pool: Sequence[Edit]) -> Similarity:
-        asked = self.hyperparameters.encoder
-        if asked == "tfidf":
+    def _make_similarity(self, pool: Sequence[Edit]) -> Similarity:
+        encoder = self.hyperparameters.encoder
+        if encoder == "tfidf":
             texts = (
                 text for edit in pool for text in (edit.text, *edit.rephrases, *(near for near, _ in edit.neighbors))
             )
             return TfIdf(list(dict.fromkeys(texts)))
         return Encoded(
-            HiddenStates(self._model, self.tokenizer, [0]) if asked == "self" else SentenceTransformers(asked)
+            HiddenStates(self._model, self.tokenizer, [0]) if encoder == "self" else SentenceTransformers(encoder)
         )
 
-    def _made(self) -> dict[str, Tensor]:
+    def _prepared_tensors(self) -> dict[str, Tensor]:
         return _packed(self._pool or (), POOL)
 
-    def _take(self, made: Mapping[str, Tensor]) -> None:
-        self._pool = _edits(made, POOL)
-        self._shown.clear()
+    def _load_prepared(self, tensors: Mapping[str, Tensor]) -> None:
+        self._pool = _edits(tensors, POOL)
+        self._chosen.clear()
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         before = self._memorized
         self._memorized = before + [_bare(edit) for edit in edits]
         try:
             for number, edit in enumerate(edits, start=len(before)):
-                self._consult(edit, number)
+                self._check_routing(edit, number)
         except (NoEffect, ContextOverflow):
             self._memorized = before
             raise
         self._dropped = 0
 
-    def _consult(self, edit: Edit, number: int) -> None:
-        """Note how an edit's own prompt will be answered.
+    def _check_routing(self, edit: Edit, number: int) -> None:
+        """Check that an edit's own prompt is answered with this edit, and record the numbers.
 
         Raises:
-            NoEffect: Not with this edit.
+            NoEffect: It is not.
             ContextOverflow: The new fact and the prompt do not fit into the model's context.
         """
         tokens = tuple(encode(self.tokenizer, edit.text))
         found = self._nearest(tokens)
         if found is None or self._memorized[found[0]] != _bare(edit):
             raise NoEffect(
-                f"ike: nothing would be read around the prompt {edit.text!r} of edit {number}, or another edit: none "
-                f"is alike by the threshold of {self.hyperparameters.threshold}; the memory is as before"
+                f"ike: the prompt {edit.text!r} of edit {number} would be answered without it or with another edit: "
+                f"none is similar by the threshold of {self.hyperparameters.threshold}; the memory is unchanged"
             )
-        _, dropped = self._around(tokens, found[0])
+        _, dropped = self._context_of(tokens, found[0])
         self._diagnostics = {
             "entries": float(len(self._memorized)),
             "similarity": found[1],
@@ -170,7 +170,7 @@ class Ike(Editor):
             "dropped": float(dropped),
         }
 
-    def _judge(self, contexts: Sequence[Tokens]) -> list[Prompted | None]:
+    def _route(self, contexts: Sequence[Tokens]) -> list[PromptContext | None]:
         if not self._memorized:
             return [None] * len(contexts)
         self.prepare()
@@ -179,54 +179,54 @@ class Ike(Editor):
             None if hit is None else self._read(tokens, hit[0]) for tokens, hit in zip(contexts, found, strict=True)
         ]
 
-    def _read(self, tokens: Tokens, entry: int) -> Prompted:
-        prompted, dropped = self._around(tokens, entry)
+    def _read(self, tokens: Tokens, entry: int) -> PromptContext:
+        in_context, dropped = self._context_of(tokens, entry)
         self._dropped += dropped
-        return prompted
+        return in_context
 
     def _nearest(self, tokens: Tokens) -> tuple[int, float] | None:
-        """The edit that a prompt is asked with, of equally near ones the latest, and its similarity."""
+        """The edit to put before a prompt, of equally near ones the latest, and its similarity."""
         last = len(self._memorized) - 1
         if self.hyperparameters.policy != "retrieve":
             return last, 1.0
         text = str(self.tokenizer.decode([*tokens], skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        stored = [seen(edit.text, self.hyperparameters.scope_text) for edit in self._memorized]
-        likeness = self._likeness(seen(text, self.hyperparameters.scope_text), stored)
-        best = max(range(last + 1), key=lambda entry: (likeness[entry], entry))
-        return (best, likeness[best]) if likeness[best] >= self.hyperparameters.threshold else None
+        stored = [classifier_text(edit.text, self.hyperparameters.scope_text) for edit in self._memorized]
+        similarities = self._similarity(classifier_text(text, self.hyperparameters.scope_text), stored)
+        best = max(range(last + 1), key=lambda entry: (similarities[entry], entry))
+        return (best, similarities[best]) if similarities[best] >= self.hyperparameters.threshold else None
 
     def _demonstrations(self, entry: int) -> list[Demonstration]:
-        """What stands before an edit's query, the farthest first."""
-        edit, asked = self._memorized[entry], self.hyperparameters
-        if asked.policy == "all":
+        """The demonstrations before an edit's query, the farthest first."""
+        edit, hparams = self._memorized[entry], self.hyperparameters
+        if hparams.policy == "all":
             return [self_copy(each) for each in self._memorized]
-        if edit not in self._shown:
-            rank = self._likeness
-            self._shown[edit] = choose(edit, self._pool or (), asked.k, rank, self.seed)
-        return self._shown[edit] + ([self_copy(edit)] if asked.self_copy else [])
+        if edit not in self._chosen:
+            rank = self._similarity
+            self._chosen[edit] = choose(edit, self._pool or (), hparams.k, rank, self.seed)
+        return self._chosen[edit] + ([self_copy(edit)] if hparams.self_copy else [])
 
-    def _around(self, tokens: Tokens, entry: int) -> tuple[Prompted, int]:
-        """What is read around a prompt, and how many demonstrations were left out.
+    def _context_of(self, tokens: Tokens, entry: int) -> tuple[PromptContext, int]:
+        """The context of a prompt, and how many demonstrations were dropped.
 
         Raises:
-            ContextOverflow: There is no room even without demonstrations.
+            ContextOverflow: The prompt does not fit even without demonstrations.
         """
         words = words_of(self._memorized[entry])
         before, after = (fill(part, words) for part in self.hyperparameters.query.split("{query}"))
-        suffix = after_ids(self.tokenizer, after) if after else ()
+        suffix = suffix_ids(self.tokenizer, after) if after else ()
         shown = [each.text(self.hyperparameters.demonstration) for each in self._demonstrations(entry)]
         bos = self.tokenizer.bos_token_id
         for dropped in range(len(shown) + 1):
-            prefix = before_ids(self.tokenizer, "".join(shown[dropped:]) + before)
-            prompted = Prompted(
+            prefix = prefix_ids(self.tokenizer, "".join(shown[dropped:]) + before)
+            in_context = PromptContext(
                 PrefixedModel(self._model, prefix, entry, bos if prefix and prefix[0] == bos else None), suffix
             )
             own = len(tokens) - (tokens[:1] == (bos,) == prefix[:1])  # two BOS would be read as one
             needed = own + len(suffix) + self.hyperparameters.answer_room
-            if needed <= prompted.before.room:
+            if needed <= in_context.before.remaining_context:
                 break
-        prompted.before.require_room(needed)
-        return prompted, dropped
+        in_context.before.check_fits(needed)
+        return in_context, dropped
 
     def _memory(self) -> dict[str, Tensor]:
         return _packed(self._memorized, MEMORY) if self._memorized else {}
@@ -241,7 +241,7 @@ class Ike(Editor):
 
 
 def _bare(edit: Edit) -> Edit:
-    """What is remembered of an edit; rewordings and neighbors would give away what it is tested on."""
+    """The part of an edit that is stored: its rephrases and neighbors are test data."""
     return Edit(edit.prompt, edit.subject, edit.target_new)
 
 
@@ -250,14 +250,14 @@ def _packed(edits: Sequence[Edit], names: tuple[str, str]) -> dict[str, Tensor]:
 
 
 def _edits(tensors: Mapping[str, Tensor], names: tuple[str, str]) -> list[Edit]:
-    """The edits that `_packed` was given.
+    """The edits that were passed to `_packed`.
 
     Raises:
-        StateMismatch: The tensors are others.
+        StateMismatch: The tensors are not those of `_packed`.
     """
     if set(tensors) != set(names):
         raise StateMismatch(f"ike keeps its edits as {', '.join(names)}; there are {', '.join(tensors) or 'none'}")
     try:
         return [Edit.from_dict(json.loads(text)) for text in unpack(*(tensors[name] for name in names))]
     except (ValueError, TypeError) as error:
-        raise StateMismatch(f"ike's memory holds something that is no edit: {error}") from None
+        raise StateMismatch(f"ike's memory contains something that is not an edit: {error}") from None

@@ -1,7 +1,7 @@
-"""IKE's demonstrations: how other edits in the context show which questions an edit answers, and which it must not.
+"""IKE's demonstrations: examples in the context that show which questions an edit changes, and which it does not.
 
-Three kinds of them: `copy` asks the other edit's own prompt, `update` a rewording of it, both answered with that edit's
-new answer; `retain` asks about something near, answered as before.
+There are three kinds: `copy` has another edit's own prompt, `update` a rephrase of it, both with that edit's new
+answer; `retain` has a neighboring prompt with its unchanged answer.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _FIELD = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One worked example.
+    """One demonstration.
 
     Attributes:
-        kind: What it shows.
+        kind: Its kind.
         edit: The edit that it is about.
-        query: What is asked.
-        answer: What is answered.
+        query: Its prompt.
+        answer: Its answer.
     """
 
     kind: Shown
@@ -43,7 +43,7 @@ class Demonstration:
 
 
 def words_of(edit: Edit) -> dict[str, str]:
-    """What a template may say of the new fact."""
+    """Values of a template's fields for an edit."""
     return {"fact": edit.text, "target": edit.target_new, "subject": edit.subject}
 
 
@@ -56,12 +56,12 @@ def check_template(name: str, template: str, allowed: Iterable[str]) -> str:
     """The template itself.
 
     Raises:
-        HyperparameterError: It holds another field, or not exactly one {query}.
+        HyperparameterError: It contains another field, or not exactly one {query}.
     """
     fields = _FIELD.findall(template)
-    strange = sorted(set(fields) - set(allowed))
-    if strange or fields.count("query") != 1:
-        fault = f"the unknown field {{{strange[0]}}}" if strange else f"{fields.count('query')} times {{query}}"
+    unknown = sorted(set(fields) - set(allowed))
+    if unknown or fields.count("query") != 1:
+        fault = f"the unknown field {{{unknown[0]}}}" if unknown else f"{fields.count('query')} times {{query}}"
         names = ", ".join(f"{{{each}}}" for each in allowed)
         raise HyperparameterError(
             f"{name} is {template!r} with {fault}; allowed are {names}, and {{query}} exactly once"
@@ -98,11 +98,11 @@ def choose(edit: Edit, pool: Sequence[Edit], count: int, rank: Rank, seed: int) 
     wanted = kinds(count)
     draw.shuffle(wanted)
     others = [other for other in pool if other.subject != edit.subject] if wanted else []
-    likeness = rank(edit.text, [other.text for other in others])
-    nearest = sorted(range(len(others)), key=lambda index: -likeness[index])
+    similarities = rank(edit.text, [other.text for other in others])
+    nearest = sorted(range(len(others)), key=lambda index: -similarities[index])
     found: list[Demonstration] = []
     for kind in wanted:
-        index = next((each for each in nearest if _can_show(others[each], kind)), None)
+        index = next((index for index in nearest if _can_show(others[index], kind)), None)
         if index is not None:
             nearest.remove(index)
             found.append(_show(others[index], kind, draw))

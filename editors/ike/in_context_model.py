@@ -1,4 +1,4 @@
-"""A base model that reads something around some prompts: text before the prompt, text between prompt and answer."""
+"""A base model with text in its context: before some prompts, and between prompt and answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MARK = "x"
 
 
 @dataclass(frozen=True)
-class Prompted:
-    """What is read around one prompt.
+class PromptContext:
+    """The context of one prompt.
 
     Attributes:
         before: The base, after a prefix.
@@ -29,38 +29,38 @@ class Prompted:
     after: Tokens = ()
 
 
-Judge = Callable[[Sequence[Tokens]], list[Prompted | None]]
+Router = Callable[[Sequence[Tokens]], list[PromptContext | None]]
 
 
-class InContextModel(MemoryModel[Prompted]):
-    """The base; where `judge` says so, with more to read.
+class InContextModel(MemoryModel[PromptContext]):
+    """The base model, with additional context for some prompts.
 
     Args:
         model: The base.
-        judge: What is read around each prompt, by the prompt's own tokens only; None: nothing.
+        route_prompts: Gives the context of each prompt, from its own tokens only; None: the base answers.
     """
 
-    def __init__(self, model: PreTrainedModel, judge: Judge) -> None:
+    def __init__(self, model: PreTrainedModel, route_prompts: Router) -> None:
         super().__init__(model)
-        self._judge = judge
+        self._route_prompts = route_prompts
 
-    def routes(self, contexts: Sequence[Tokens]) -> list[Prompted | None]:
-        """What is read around each prompt."""
-        return self._judge(contexts)
+    def routes(self, contexts: Sequence[Tokens]) -> list[PromptContext | None]:
+        """The context of each prompt."""
+        return self._route_prompts(contexts)
 
-    def logits(self, tokens: Tokens, context: int, route: Prompted) -> Tensor:
-        """Logits [T, V]; what follows the prompt is predicted at its last token, as if nothing stood between."""
+    def logits(self, tokens: Tokens, context: int, route: PromptContext) -> Tensor:
+        """Logits [T, V]; what follows the prompt is predicted at its last token, as if nothing were in between."""
         got = route.before.logits((*tokens[:context], *route.after, *tokens[context:]))
         if not route.after:
             return got
         return torch.cat([got[: context - 1], got[context - 1 + len(route.after) :]])
 
-    def write(self, context: Tokens, route: Prompted, limit: int, ends: frozenset[int]) -> list[int]:
+    def continue_routed(self, context: Tokens, route: PromptContext, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """Greedy continuation."""
-        return route.before.write((*context, *route.after), limit, ends)
+        return route.before.generate((*context, *route.after), limit, eos_ids)
 
 
-def before_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tokens:
+def prefix_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tokens:
     """Ids of a text that a prompt's own ids will follow, with BOS if the tokenizer adds one.
 
     A tokenizer that keeps a space inside the next word (SentencePiece) gives it to the prompt's first token too: then
@@ -72,7 +72,7 @@ def before_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tokens:
     return tuple(encode(tokenizer, text))
 
 
-def after_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tokens:
+def suffix_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tokens:
     """Ids of a text that follows a prompt's own ids; without the word mark that some tokenizers put first."""
     start, whole = encode(tokenizer, _MARK), encode(tokenizer, _MARK + text)
     if whole[: len(start)] == start:

@@ -1,4 +1,4 @@
-"""How alike two texts are, for memories of text: by their rarest common words, or by a sentence encoder."""
+"""Similarity of two texts, for retrieval: TF-IDF, or the cosine of a text encoder's features."""
 
 from __future__ import annotations
 
@@ -17,38 +17,35 @@ Vector = Mapping[str, float]
 
 
 class Similarity(Protocol):
-    """Similarity of texts, -1 to 1; of two texts the same whatever else was asked."""
+    """Similarity of texts, -1 to 1; it depends on the two texts only."""
 
     def __call__(self, query: str, texts: Sequence[str]) -> list[float]:
         """Similarity of the query to each text."""
 
 
 class TfIdf:
-    """Cosine of two texts' words, capitals aside; a word that d of n texts hold weighs log((1 + n) / (1 + d))².
+    """Cosine of two texts' words, capitals aside; a word in d of n texts has weight log((1 + n) / (1 + d))².
 
-    The square, which common TF-IDF does not have, lets the names that few texts hold outweigh the words of a relation,
-    which all the facts of one kind share: on the miniature's edits it parts rewordings from neighbors with a gap.
+    The square, which common TF-IDF does not have, gives rare names more weight than the words of a relation,
+    which all facts of one kind share: on the miniature's edits it separates rephrases from neighbors.
 
     Args:
-        known: Texts to count words in; a word that none of them holds weighs most.
+        known: Texts to count words in; a word in none of them has the largest weight.
     """
 
     def __init__(self, known: Sequence[str]) -> None:
         self._count = len(known)
-        self._holding = Counter(word for text in known for word in set(_words(text)))
+        self._document_counts = Counter(word for text in known for word in set(_words(text)))
         self._vectors: dict[str, Vector] = {}
 
     def __call__(self, query: str, texts: Sequence[str]) -> list[float]:
         """Similarity of the query to each text; 0 for a text without words."""
-        asked = self._vector(query)
-        found = []
-        for text in texts:
-            other = self._vector(text)
-            found.append(sum(weight * other.get(word, 0.0) for word, weight in asked.items()))
-        return found
+        vector = self._vector(query)
+        others = map(self._vector, texts)
+        return [sum(weight * other.get(word, 0.0) for word, weight in vector.items()) for other in others]
 
     def _vector(self, text: str) -> Vector:
-        """Weights by word, of unit length; empty where no word weighs anything."""
+        """Weights by word, of unit length; empty if every weight is 0."""
         if text not in self._vectors:
             raw = {word: count * self._weight(word) for word, count in Counter(_words(text)).items()}
             length = math.hypot(*raw.values()) or 1.0
@@ -56,7 +53,7 @@ class TfIdf:
         return self._vectors[text]
 
     def _weight(self, word: str) -> float:
-        return math.log((1 + self._count) / (1 + self._holding[word])) ** 2
+        return math.log((1 + self._count) / (1 + self._document_counts[word])) ** 2
 
 
 class Encoded:
@@ -72,8 +69,8 @@ class Encoded:
 
     def __call__(self, query: str, texts: Sequence[str]) -> list[float]:
         """Similarity of the query to each text."""
-        asked = self._vector(query)
-        return [float(asked @ self._vector(text)) for text in texts]
+        vector = self._vector(query)
+        return [float(vector @ self._vector(text)) for text in texts]
 
     def _vector(self, text: str) -> Tensor:
         if text not in self._vectors:

@@ -1,19 +1,19 @@
 """KN: Knowledge Neurons in Pretrained Transformers (Dai et al., ACL 2022, arXiv:2104.08696).
 
-A neuron of an MLP is taken to express a fact if turning it up from 0 to its value a at the prompt's last token
-adds much to the probability p of the old answer: its attribution is the integrated gradient
+A neuron of an MLP is a knowledge neuron of a fact if raising it from 0 to its value a at the prompt's last token
+increases the probability p of the old answer a lot. Its attribution is the integrated gradient
 
     S = a ∫₀¹ ∂p(α a)/∂a dα  ≈  a/m Σ_{k=1..m} ∂p(k/m · a)/∂a.
 
-The neurons with S above a share of the largest are the fact's. Each one's value vector, its column of the MLP
-down-projection, is moved from the embedding t of the old answer to the embedding t' of the new one:
+The neurons with S above a fraction of the largest are selected. The value vector of each, its column of the MLP
+down-projection, is shifted from the embedding t of the old answer to the embedding t' of the new one:
 
     W[:, i] ← W[:, i] - λ₁ t + λ₂ t'.
 
 The paper edits one-token answers of BERT. Of an answer with more tokens each is attributed after those before
 it, the attributions are averaged and the embeddings added up. Where the edit does not say the old answer, it is
-what the model writes. The ports to decoders (EleutherAI's, taken over by EasyEdit) differ in much of this;
-`leading_space`, `target_bos`, `context`, `erased`, `double_erase`, `path` and `neuron` bring their numbers back,
+what the model generates. The ports to decoders (EleutherAI's, adopted by EasyEdit) differ in much of this;
+`leading_space`, `target_bos`, `context`, `erased`, `double_erase`, `path` and `neuron` reproduce their numbers,
 and the tables of `defaults/kn.toml` that end in `-easyedit` set them all.
 """
 
@@ -107,18 +107,18 @@ class Kn(Editor):
         for edit in edits:
             neurons = self.neurons(edit)
             if not neurons:
-                raise NoEffect(f"kn: no neuron adds to the probability of the old answer of {edit.text!r}")
+                raise NoEffect(f"kn: no neuron increases the probability of the old answer of {edit.text!r}")
             self._shift(neurons, self._direction(edit))
 
     def neurons(self, edit: Edit) -> Neurons:
-        """The fact's neurons, in order of layers; empty if none adds to the old answer's probability."""
+        """The knowledge neurons of a fact, in order of layers; empty if none increases the old answer's probability."""
         templates = [SLOT]
         if self.hyperparameters.refine:
             templates = [template for group in self.contexts for template in group]
-        found: Counter[tuple[int, int]] = Counter()
+        counts: Counter[tuple[int, int]] = Counter()
         for template in templates:
-            found.update(self._coarse(edit, template.replace(SLOT, edit.text)))
-        kept = sorted(neuron for neuron, count in found.items() if count > self.hyperparameters.p * len(templates))
+            counts.update(self._coarse(edit, template.replace(SLOT, edit.text)))
+        kept = sorted(neuron for neuron, count in counts.items() if count > self.hyperparameters.p * len(templates))
         self.record("refined_neurons", torch.tensor(kept).reshape(-1, 2))
         return kept
 
@@ -159,13 +159,13 @@ class Kn(Editor):
             return [([*start, *answer[:-1]], sites)]
         if self.hyperparameters.context == "prompt":
             return [(start, [Site(len(start) - 1, token) for token in answer])]
-        grown = [encode(self.tokenizer, text) for text in self._own_texts(prompt, len(answer) - 1)]
+        grown = [encode(self.tokenizer, text) for text in self._greedy_texts(prompt, len(answer) - 1)]
         return [(ids, [Site(len(ids) - 1, token)]) for ids, token in zip(grown, answer, strict=True)]
 
     def _old_answer(self, edit: Edit) -> list[int]:
         if edit.target_true:
             return self.answer_ids(edit, edit.target_true)
-        return self._own(encode(self.tokenizer, edit.text), len(self.answer_ids(edit, edit.target_new)))
+        return self._greedy(encode(self.tokenizer, edit.text), len(self.answer_ids(edit, edit.target_new)))
 
     def answer_ids(self, edit: Edit, answer: str) -> list[int]:
         """Token ids of an answer after the edit's prompt."""
@@ -176,28 +176,28 @@ class Kn(Editor):
         return ids
 
     @torch.no_grad()
-    def _own(self, ids: Sequence[int], count: int) -> list[int]:
-        """The model's own next tokens after some ids."""
+    def _greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        """The model's greedy continuation of some ids."""
         written = torch.tensor([list(ids)], device=self._model.device)
         for _ in range(count):
             chosen = self._model(input_ids=written).logits[0, -1].argmax()
             written = torch.cat([written, chosen.reshape(1, 1)], dim=1)
         return [int(token) for token in written[0, len(ids) :]]
 
-    def _own_texts(self, prompt: str, count: int) -> list[str]:
-        """The prompt, and it with the texts of the model's next choices, one more each time.
+    def _greedy_texts(self, prompt: str, count: int) -> list[str]:
+        """The prompt, followed by the text of none, one, two, ... of the model's greedy tokens.
 
-        A choice that is part of a character has no text of its own, so going on from texts is not going on
-        from ids: that is what the ports do.
+        A token that is part of a character has no text of its own, so that re-tokenizing the text is not the same as
+        continuing the ids. The ports do the former.
         """
         texts = [prompt]
         for _ in range(count):
-            (token,) = self._own(encode(self.tokenizer, texts[-1]), 1)
+            (token,) = self._greedy(encode(self.tokenizer, texts[-1]), 1)
             texts.append(f"{texts[-1]}{self.tokenizer.decode([token])}")
         return texts
 
     def _direction(self, edit: Edit) -> Tensor:
-        """What is added to each value vector, [d].
+        """The shift of each value vector, [d].
 
         Raises:
             NoEffect: The old answer is the new one.
@@ -206,15 +206,15 @@ class Kn(Editor):
         assert isinstance(table, Tensor)
         table = table.to(torch.promote_types(table.dtype, torch.float32))
         if self.hyperparameters.erased == "argmax_text":
-            texts = self._own_texts(edit.text, len(new) - 1)
-            old = [self._own(encode(self.tokenizer, text), 1)[0] for text in texts]
+            texts = self._greedy_texts(edit.text, len(new) - 1)
+            old = [self._greedy(encode(self.tokenizer, text), 1)[0] for text in texts]
         else:
             old = self._old_answer(edit)
         twice = 2.0 if self.hyperparameters.double_erase and len(new) == 1 else 1.0
         direction: Tensor = self.hyperparameters.lambda_2 * table[new].sum(0)
         direction = direction - twice * self.hyperparameters.lambda_1 * table[old].sum(0)
         if not bool(direction.any()):
-            raise NoEffect(f"kn: the old answer of {edit.text!r} is {edit.target_new!r}; nothing is to be moved")
+            raise NoEffect(f"kn: the old answer of {edit.text!r} is {edit.target_new!r}; there is nothing to shift")
         return direction
 
     def _shift(self, neurons: Neurons, direction: Tensor) -> None:

@@ -1,8 +1,8 @@
 """Integrated gradients of a target token's probability over every MLP neuron of a model, in one forward pass.
 
-Turning a neuron up or down at one token changes nothing at earlier tokens. So each point of the path of each
-layer is one token: it starts above the MLP in which it was changed, attends to the stored keys and values of
-the true tokens before it and to itself, and all of them go side by side through the blocks that are left.
+Changing a neuron at one token does not affect earlier tokens. So each point of each layer's path is one extra token: it
+starts above the changed MLP and attends to the stored keys and values of the real tokens before it and to itself. All
+of these tokens pass through the remaining blocks in one batch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Neuron = Literal["activation", "preactivation"]
 
 @dataclass(frozen=True)
 class Site:
-    """Where a probability is read: at a token of the row, of an id."""
+    """Where a probability is measured: the position in the row, and the token id."""
 
     position: int
     token: int
@@ -74,7 +74,7 @@ def attribute(
 
 
 class _Paths:
-    """One row's pass, kept; from it the passes with changed neurons start."""
+    """The trace of one row, from which the passes with changed neurons start."""
 
     def __init__(self, architecture: Architecture, ids: Sequence[int], sites: Sequence[Site], neuron: Neuron) -> None:
         config = architecture.trunk.config
@@ -84,13 +84,13 @@ class _Paths:
                 f"{', '.join(ANY_MASK_ATTENTION)}"
             )
         architecture.writer(0)  # attribution adds what the MLP writes to the hidden states as it is
-        self._anatomy = architecture
+        self._architecture = architecture
         self._neuron: Neuron = neuron
         inputs, self._trace = _traced(architecture, ids)
         device = self._trace.ids.device
         self._positions = torch.tensor([site.position for site in sites], device=device)
         self._tokens = torch.tensor([site.token for site in sites], device=device)
-        self._inputs = [each[self._positions] for each in inputs]  # [sites, d] a layer
+        self._inputs = [states[self._positions] for states in inputs]  # [sites, d] a layer
         with torch.no_grad():
             raw = [_values(architecture, layer, x, neuron) for layer, x in enumerate(self._inputs)]
             self._clean = [self._output(layer, value) for layer, value in enumerate(raw)]
@@ -101,15 +101,15 @@ class _Paths:
         """Sum over the points of each neuron's gradient, [layers, sites, f]."""
         leaves: list[Tensor] = []
         states = self._inputs[0][:0]  # [tokens so far, d]
-        for layer in range(self._anatomy.depth):
+        for layer in range(self._architecture.depth):
             states = self._block(layer, states)
             leaf = (points.to(self.values)[:, None, None] * self.values[layer]).requires_grad_()
             leaves.append(leaf)  # [points, sites, f]
             states = torch.cat([states, self._changed(layer, leaf).flatten(0, 1)])
-        logits: Tensor = self._anatomy.head(self._anatomy.norm(states[None]))[0]
+        logits: Tensor = self._architecture.head(self._architecture.norm(states[None]))[0]
         tokens = self._tokens.repeat(len(states) // len(self._tokens))
         read = logits.to(self.values.dtype).softmax(-1).gather(1, tokens[:, None])
-        return torch.stack([each.sum(0) for each in torch.autograd.grad(read.sum(), leaves)])
+        return torch.stack([gradient.sum(0) for gradient in torch.autograd.grad(read.sum(), leaves)])
 
     def _changed(self, layer: int, leaf: Tensor) -> Tensor:
         """Output of a block whose neurons are `leaf` [points, sites, f], at the sites: [points, sites, d]."""
@@ -119,19 +119,19 @@ class _Paths:
     def _output(self, layer: int, values: Tensor) -> Tensor:
         """Output of a layer's MLP whose neurons have the given values [..., sites, f]."""
         if self._neuron == "activation":
-            found: Tensor = self._anatomy.down(layer).module(values)
+            found: Tensor = self._architecture.down(layer).module(values)
             return found
         inputs = self._inputs[layer].expand(*values.shape[:-1], -1).contiguous()  # Conv1D asks for a view
-        with _hooked(self._anatomy.up(layer).module.register_forward_hook(lambda *_: values)):
-            return first_tensor(self._anatomy.mlp(layer)(inputs))
+        with _hooked(self._architecture.up(layer).module.register_forward_hook(lambda *_: values)):
+            return first_tensor(self._architecture.mlp(layer)(inputs))
 
     def _block(self, layer: int, states: Tensor) -> Tensor:
-        """One block over the tokens that were changed below it, [tokens, d]."""
+        """One block over the tokens with a neuron changed in a lower block, [tokens, d]."""
         if len(states) == 0:
             return states
         positions = self._positions.repeat(len(states) // len(self._positions))
         named = self._arguments(layer, positions, states.dtype)
-        return first_tensor(self._anatomy.blocks[layer](states[None], **named))[0]
+        return first_tensor(self._architecture.blocks[layer](states[None], **named))[0]
 
     def _arguments(self, layer: int, positions: Tensor, dtype: torch.dtype) -> Arguments:
         """The block's own arguments for tokens at the given positions that do not see each other."""
@@ -149,13 +149,13 @@ class _Paths:
                 named[name] = value
         return named
 
-    def _mask(self, given: Tensor | None, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        """Additive mask [1, 1, tokens, prefix + tokens]: what the model's own mask allows, before; then itself."""
+    def _mask(self, mask: Tensor | None, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """Additive mask [1, 1, tokens, prefix + tokens]: the model's own before a position, then the token itself."""
         length, device = self._trace.ids.shape[1], positions.device
-        if given is None:
+        if mask is None:
             allowed = torch.ones(length, length, dtype=torch.bool, device=device).tril()
         else:
-            allowed = (given if given.dtype == torch.bool else given == 0)[0, 0]
+            allowed = (mask if mask.dtype == torch.bool else mask == 0)[0, 0]
         before = torch.arange(int(self._positions.max()), device=device)
         left = allowed[positions][:, before] & (before < positions[:, None])
         both = torch.cat([left, torch.eye(len(positions), dtype=torch.bool, device=device)], dim=1)
@@ -165,7 +165,7 @@ class _Paths:
 
 
 def _at(value: States | None, positions: Tensor) -> States | None:
-    """Values given per position, [1, length, ...] or a tuple of such, at some positions."""
+    """Values per position, [1, length, ...] or a tuple of such, at some positions."""
     if isinstance(value, tuple):
         return tuple(part[:, positions] for part in value)
     return None if value is None else value[:, positions]
@@ -203,7 +203,7 @@ def _values(architecture: Architecture, layer: int, inputs: Tensor, neuron: Neur
 
 @contextmanager
 def _hooked(handle: RemovableHandle) -> Iterator[None]:
-    """A hook that is there for a while."""
+    """Remove a hook at the end of the block."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What ROME, MEMIT and their descendants share: an edit's rows, the traced pass, the search, factors of C."""
+"""Base class of ROME, R-ROME, MEMIT, AlphaEdit and PMET: tokenize, trace, optimize the value, factor the covariance."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.closed_form import CholeskyFactor
-from editors.locate.value_search import Found, search
+from editors.locate.value_search import SearchResult, search_value
 from editors.models.architecture import Architecture
 from editors.models.cached_window import open_window
 from editors.models.contexts import Contexts, generate
-from editors.models.covariance import check, cost, moments
+from editors.models.covariance import check, compute_covariances, cost
 from editors.models.projection import Matrix
 from editors.models.tokens import essence_row, prompt_row, target_ids, target_row
 from editors.models.trace import Trace
@@ -40,7 +40,7 @@ class Located:
 
 
 class LocateEditor(Editor):
-    """Base of the methods that find a value for the fact token and write it into MLP down-projections."""
+    """Base of the methods that optimize a value for the fact token and write it into MLP down-projections."""
 
     kind: ClassVar[Kind] = "weights"
     Hyperparameters: ClassVar[type[LocateHyperparameters]]
@@ -82,13 +82,13 @@ class LocateEditor(Editor):
 
     @property
     def missing(self) -> list[Matrix]:
-        """The matrices whose second moments are needed and not there yet: `prepare` computes them from the corpus."""
+        """Matrices whose covariance is needed but missing; `prepare` computes them from the corpus."""
         if not self._needs_covariance():
             return []
         return [matrix for matrix in self.matrices if matrix.path not in self._covariances]
 
     def cost(self) -> str:
-        """What the covariances will take that `prepare` is going to compute."""
+        """Describe the memory and time that computing the missing covariances will take."""
         if not self.missing or self.resources.corpus is None:
             return ""
         return str(cost(self.architecture, self.tokenizer, self.resources.corpus, self.missing))
@@ -97,45 +97,47 @@ class LocateEditor(Editor):
         if self.resources.corpus is None:
             paths = ", ".join(matrix.path for matrix in matrices)
             raise MissingCorpus(
-                f"{self.name} needs the second moment of the inputs of {paths}: "
+                f"{self.name} needs the covariance of the inputs of {paths}: "
                 "pass covariances={path: matrix} or corpus=[texts]"
             )
-        return moments(self.architecture, self.tokenizer, self.resources.corpus, matrices)
+        return compute_covariances(self.architecture, self.tokenizer, self.resources.corpus, matrices)
 
     def factor(self, matrix: Matrix) -> CholeskyFactor:
-        """The factored second moment of a matrix's input, made once."""
+        """Cholesky factor of the covariance of a matrix's inputs, computed once."""
         if matrix.path not in self._factors:
-            moment = self._covariances[matrix.path].to(matrix.weight.device)
-            self._factors[matrix.path] = CholeskyFactor.of(moment)
+            covariance = self._covariances[matrix.path].to(matrix.weight.device)
+            self._factors[matrix.path] = CholeskyFactor.of(covariance)
         return self._factors[matrix.path]
 
     def target(self, edit: Edit) -> list[int]:
         """Ids of the new answer, as it continues the prompt."""
         return target_ids(self.tokenizer, edit.text, edit.target_new)
 
-    def locate(self, edit: Edit, contexts: Contexts, probed: Sequence[int], matrices: Sequence[Matrix] = ()) -> Located:
-        """Trace an edit's rows through the model as it is, reading keys and outputs at what is probed."""
+    def locate(
+        self, edit: Edit, contexts: Contexts, recorded: Sequence[int], matrices: Sequence[Matrix] = ()
+    ) -> Located:
+        """Run an edit's rows through the current model, recording keys and outputs of some layers and matrices."""
         which = self.hyperparameters.fact_token
         templates = [template for group in contexts for template in group]
         prompts = [prompt_row(self.tokenizer, edit, template, which) for template in templates]
         target = self.target(edit)
         rows = [target_row(row, target) for row in prompts]
         rows.append(essence_row(self.tokenizer, edit.subject, which))
-        trace = Trace(self.architecture, rows, probed, matrices)
+        trace = Trace(self.architecture, rows, recorded, matrices)
         return Located(trace, torch.tensor([target] * len(prompts), device=trace.ids.device))
 
-    def find_value(self, located: Located, site: int, start: Tensor, *, lens: bool) -> Found:
-        """Search v* at block `site` from the bare prompt's own output `start` [d].
+    def optimize_value(self, located: Located, site: int, start: Tensor, *, lens: bool) -> SearchResult:
+        """Optimize v* at block `site`, starting from the bare prompt's own output `start` [d].
 
         Args:
             located: The edit's trace.
-            site: Block to whose output the searched vector is added.
+            site: Block to whose output the optimized vector is added.
             start: v0.
             lens: Read the targets after `v_loss_layer` if that is not the last block.
         """
         last = self.architecture.depth - 1
         wanted = self.hyperparameters.v_loss_layer if lens else None
         window = open_window(located.trace, site, last if wanted is None else max(wanted, site))
-        found = search(window, located.targets, start, self.hyperparameters, self.record)
-        self._diagnostics |= {"loss": found.loss, "steps": float(found.steps)}
-        return found
+        result = search_value(window, located.targets, start, self.hyperparameters, self.record)
+        self._diagnostics |= {"loss": result.loss, "steps": float(result.steps)}
+        return result

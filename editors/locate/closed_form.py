@@ -1,6 +1,6 @@
-"""The closed forms of locate-then-edit methods on plain matrices; nothing here knows a model.
+"""Closed-form solutions of the locate-then-edit methods, on matrices only; independent of any model.
 
-Throughout: W [d, f], keys K [f, n] as columns, residuals R [d, n], second moment C [f, f] symmetric.
+Throughout: W [d, f], keys K [f, n] as columns, residuals R [d, n], C [f, f] the uncentered covariance E[k kᵀ].
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SINGULAR = 1e-10  # C is singular if an input has no more of its own than this, 
 
 @dataclass(frozen=True)
 class CholeskyFactor:
-    """Cholesky factor of a second moment, in float64.
+    """Cholesky factor of a covariance, in float64.
 
     Attributes:
         lower: G [f, f] with C + ridge I = G Gᵀ.
@@ -29,13 +29,13 @@ class CholeskyFactor:
     ridge: float = 0.0
 
     @classmethod
-    def of(cls, moment: Tensor) -> CholeskyFactor:
+    def of(cls, covariance: Tensor) -> CholeskyFactor:
         """Factor C; a singular C (too few tokens) gets the least ridge that makes it definite.
 
         Raises:
             StateMismatch: C is far from positive semidefinite.
         """
-        wide = moment.double()
+        wide = covariance.double()
         scale = float(wide.diagonal().mean())
         for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
             shifted = wide + ridge * torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
@@ -43,7 +43,7 @@ class CholeskyFactor:
             left_over = lower.diagonal() ** 2 / shifted.diagonal()  # of each input, given those before it
             if not failed and float(left_over.min()) > SINGULAR:
                 return cls(lower, ridge)
-        raise StateMismatch("a covariance is not positive semidefinite: it is no second moment")
+        raise StateMismatch("a covariance is not positive semidefinite: so it is not an uncentered covariance E[k kᵀ]")
 
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, shape [f, n], float64."""
@@ -73,8 +73,8 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     """
     keys = keys.double()
     if keys.shape[1] * 2 > keys.shape[0]:
-        moment = weight * (factor.lower @ factor.lower.T) + keys @ keys.T
-        return torch.cholesky_solve(keys, torch.linalg.cholesky(moment))
+        covariance = weight * (factor.lower @ factor.lower.T) + keys @ keys.T
+        return torch.cholesky_solve(keys, torch.linalg.cholesky(covariance))
     whitened = factor.solve(keys)
     small = keys.T @ whitened
     small = small + weight * torch.eye(len(small), dtype=small.dtype, device=small.device)
@@ -82,17 +82,17 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     return solved.T
 
 
-def null_space(moment: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """The projection on what a second moment hardly contains.
+def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Projection on the approximate null space of a covariance.
 
     Args:
-        moment: C [f, f].
+        covariance: C [f, f].
         threshold: Directions whose eigenvalue is below this span the space.
 
     Returns:
         P = U₀U₀ᵀ [f, f] and all eigenvalues, ascending, [f]; float64.
     """
-    values, vectors = torch.linalg.eigh(moment.double())
+    values, vectors = torch.linalg.eigh(covariance.double())
     free = vectors[:, values < threshold]
     return free @ free.T, values
 

@@ -1,8 +1,9 @@
-"""What MEMIT and its descendants share: a batch's values, and each layer's share of what is still missing.
+"""Shared by MEMIT and AlphaEdit: optimize a value per edit, then spread the residual over several layers.
 
-For each edit a vector z is found which, as the output of the last edited block at the fact token, makes the model
-say the new answer. Then, layer by layer from below, each down-projection takes its share of what is still
-missing, R = (z - h) / (layers left), as ΔW = R Aᵀ. The methods differ in A, which they make of the edits' keys K.
+For each edit a vector z is optimized: as the output of the last edited block at the fact token it makes the model
+give the new answer. Then each layer, from the lowest up, adds its share of the remaining residual,
+R = (z - h) / (layers left), to its down-projection as ΔW = R Aᵀ. The methods differ in how they compute A from the
+edits' keys K.
 """
 
 from __future__ import annotations
@@ -40,26 +41,26 @@ class SpreadEditor(LocateEditor):
         layers = self.hyperparameters.layers
         last = layers[-1]
         located: list[Located] = []
-        found: list[Tensor] = []
+        values: list[Tensor] = []
         for edit in edits:
-            each = self.locate(edit, self.contexts, layers)
-            found.append(self.find_value(each, last, each.trace.leaving(last)[0], lens=True).value)
-            each.trace.forget()
-            located.append(each)
-        goal = torch.stack(found)  # z [n, d]
+            traced = self.locate(edit, self.contexts, layers)
+            values.append(self.optimize_value(traced, last, traced.trace.leaving(last)[0], lens=True).value)
+            traced.trace.drop_cache()
+            located.append(traced)
+        goal = torch.stack(values)  # z [n, d]
         self.record("z", goal)
         for left, layer in zip(range(len(layers), 0, -1), layers, strict=True):
             self._edit_layer(located, goal, layer, left)
             if layer != last:
-                for each in located:
-                    each.trace.advance(layer, last)
+                for traced in located:
+                    traced.trace.advance(layer, last)
 
     def _edit_layer(self, located: Sequence[Located], goal: Tensor, layer: int, left: int) -> None:
-        """Write one layer's share; the traces are those of the weights as they are now."""
+        """Write one layer's share; the traces must be of the current weights."""
         matrix = self.architecture.down(layer)
         last = self.hyperparameters.layers[-1]
-        keys = torch.stack([self._key(each, layer) for each in located])  # [n, f]
-        present = torch.stack([each.trace.leaving(last)[0] for each in located])  # h [n, d]
+        keys = torch.stack([self._key(traced, layer) for traced in located])  # [n, f]
+        present = torch.stack([traced.trace.leaving(last)[0] for traced in located])  # h [n, d]
         residual = (goal.double() - present.double()).T / left  # R [d, n]
         solved = self._solve(matrix, layer, keys.T)  # A [f, n]
         update = residual @ solved.T

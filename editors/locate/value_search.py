@@ -1,4 +1,4 @@
-"""The value search of ROME, MEMIT and their descendants: which vector at the fact token says the new answer?
+"""Value optimization of ROME, R-ROME, MEMIT and AlphaEdit: the vector at the fact token that gives the new answer.
 
     v* = v0 + argmin_δ  -(1/N) Σ_j (1/T) Σ_i log p_δ(t_i | row j)
                         + κ KL(p_δ(. | "<subject> is a") || p_0)  +  λ ‖δ‖ / ‖v0‖²
@@ -19,7 +19,7 @@ from torch.nn.functional import kl_div
 
 from editors.models.cached_window import Window
 
-ENOUGH = 0.05  # a loss below this ends the search, as in the authors' code
+LOSS_TOLERANCE = 0.05  # a loss below this ends the search, as in the authors' code
 
 
 class Settings(Protocol):
@@ -38,7 +38,7 @@ class Settings(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Outcome of a search.
 
     Attributes:
@@ -70,10 +70,10 @@ class Adam:
         value.addcdiv_(self.mean, scale, value=-self.lr / (1 - 0.9**self.count))
 
 
-def search(
+def search_value(
     window: Window, targets: Tensor, start: Tensor, settings: Settings, record: Callable[[str, Tensor], None]
-) -> Found:
-    """Find v*.
+) -> SearchResult:
+    """Optimize v*.
 
     Args:
         window: Gives the logits of N rows with T labels each, then those of the essence row.
@@ -94,7 +94,7 @@ def search(
     for step in range(settings.v_num_grad_steps):
         loss = loss_of(window.logits(delta), delta)
         value = float(loss.detach())
-        if value < ENOUGH or step == settings.v_num_grad_steps - 1:
+        if value < LOSS_TOLERANCE or step == settings.v_num_grad_steps - 1:
             break
         (gradient,) = torch.autograd.grad(loss, delta)
         with torch.no_grad():
@@ -104,11 +104,11 @@ def search(
             size = delta.norm()
             if size > limit:
                 delta.mul_(limit / size)
-    return Found(start + delta.detach(), value, adam.count)
+    return SearchResult(start + delta.detach(), value, adam.count)
 
 
 class Terms:
-    """What the model's logits say: NLL of the targets, drift of the essence from where it began."""
+    """Terms of the loss that depend on the logits: NLL of the targets, KL divergence of the essence from its start."""
 
     def __init__(self, targets: Tensor) -> None:
         self._targets = targets.reshape(-1, 1)  # [N T, 1]
@@ -125,7 +125,7 @@ class Terms:
         return scores, wrong, drift
 
     def all_likeliest(self, scores: Tensor) -> bool:
-        """Whether no token is likelier than the target, wherever one is scored."""
+        """Whether the target is the likeliest token at every label."""
         return torch.equal(scores[:-1].gather(1, self._targets)[:, 0], scores[:-1].amax(-1))
 
 

@@ -1,4 +1,4 @@
-"""Vectors of texts, to compare them by: the language model's own hidden states, or a sentence-transformers model."""
+"""Text encoders: the language model's own hidden states, or a sentence-transformers model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from editors.models.architecture import Architecture
 from editors.models.tokens import Row, encode
 from editors.models.trace import StopForward, bind, pad
 
-TOGETHER = 32  # texts in one forward pass
+BATCH_SIZE = 32  # texts in one forward pass
 
 
 class Encoder(Protocol):
@@ -26,7 +26,7 @@ class Encoder(Protocol):
 
 
 class HiddenStates:
-    """Means, over a text's tokens but special ones, of the states that enter some blocks; side by side.
+    """Mean hidden states at the inputs of some blocks, over a text's non-special tokens, concatenated.
 
     Args:
         model: A causal model whose weights do not change.
@@ -38,8 +38,8 @@ class HiddenStates:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: Sequence[int]) -> None:
-        self._anatomy = Architecture(model)
-        self._anatomy.check_layers("encoder_layers", tuple(layers))
+        self._architecture = Architecture(model)
+        self._architecture.check_layers("encoder_layers", tuple(layers))
         self._tokenizer = tokenizer
         self._layers = tuple(layers)
         self._special = set(tokenizer.all_special_ids)
@@ -47,12 +47,12 @@ class HiddenStates:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Features [n, D], D = width x number of layers. Texts of like length share a pass."""
+        """Features [n, D], D = width x number of layers. Texts of similar length share a pass."""
         ids = [encode(self._tokenizer, text) or [0] for text in texts]
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         found: dict[int, Tensor] = {}
-        for start in range(0, len(order), TOGETHER):
-            some = order[start : start + TOGETHER]
+        for start in range(0, len(order), BATCH_SIZE):
+            some = order[start : start + BATCH_SIZE]
             found |= zip(some, self._means([ids[index] for index in some]), strict=True)
         return torch.stack([found[index] for index in range(len(ids))])
 
@@ -60,25 +60,25 @@ class HiddenStates:
         rows, mask = pad([Row(tuple(row), 0) for row in ids], self._device)
         counted = torch.zeros(rows.shape)
         for index, row in enumerate(ids):
-            plain = [place for place, token in enumerate(row) if token not in self._special]
-            counted[index, plain or list(range(len(row)))] = 1
+            positions = [index for index, token in enumerate(row) if token not in self._special]
+            counted[index, positions or list(range(len(row)))] = 1
         weights = (counted / counted.sum(1, keepdim=True)).to(self._device)
         states = self._states(rows, mask)
         return torch.cat([torch.einsum("bt,btd->bd", weights, each.float()) for each in states], dim=1).cpu()
 
     def _states(self, rows: Tensor, mask: Tensor) -> list[Tensor]:
-        """What enters each layer [B, T, d]; the pass ends at the last of them."""
+        """Hidden states at the input of each layer [B, T, d]; the pass ends at the last of them."""
         seen: dict[int, Tensor] = {}
         with ExitStack() as stack:
             for layer in self._layers:
-                hook = self._watching(layer, seen)
-                block = self._anatomy.blocks[layer]
+                hook = self._recording_hook(layer, seen)
+                block = self._architecture.blocks[layer]
                 stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
             with suppress(StopForward):
-                self._anatomy.trunk(input_ids=rows, attention_mask=mask, use_cache=False)
+                self._architecture.trunk(input_ids=rows, attention_mask=mask, use_cache=False)
         return [seen[layer] for layer in self._layers]
 
-    def _watching(self, layer: int, seen: dict[int, Tensor]) -> Callable[..., None]:
+    def _recording_hook(self, layer: int, seen: dict[int, Tensor]) -> Callable[..., None]:
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             first, named = bind(block, args, kwargs)
             seen[layer] = named[first]

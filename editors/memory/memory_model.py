@@ -1,14 +1,14 @@
-"""What a memory-based method hands over for evaluation: the untouched base, and a memory that answers some prompts.
+"""The model of a memory-based method for evaluation: the unchanged base, and a memory that answers some prompts.
 
 lm-eval calls a model in two ways: `model(ids)` on right-padded rows of prompt and answer without a mask, and
 `model.generate(ids, attention_mask=...)` on left-padded prompts. In both, which memory entry answers a row is decided
 from the row's prompt alone (its *context*), never from the answer that is scored, the padding, or the other rows.
-`generate` knows its contexts from the mask. For `model(ids)` the caller says where each context ends:
+`generate` knows its contexts from the mask. For `model(ids)` the caller passes the length of each context:
 
     with wrapped.reading([len(context) for context in contexts]):
         logits = wrapped(ids).logits
 
-Without that each whole row counts as its context. Rows that no entry answers keep the base's logits bit for bit.
+Otherwise the whole row is its context. Rows that no entry answers get the base's logits, bit-exact.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Route = TypeVar("Route")
 
 
 class MemoryModel(ABC, Generic[Route]):
-    """A base model behind a memory; as much of a Hugging Face model as lm-eval needs.
+    """A base model with a memory; it has the part of a Hugging Face model's interface that lm-eval uses.
 
     Attributes:
         model: The base; never changed.
@@ -45,15 +45,15 @@ class MemoryModel(ABC, Generic[Route]):
 
     @abstractmethod
     def routes(self, contexts: Sequence[Tokens]) -> list[Route | None]:
-        """Which memory entry answers each prompt; None: the base does. Each by its own tokens only."""
+        """Which memory entry answers each prompt; None: the base. Each depends on its own tokens only."""
 
     @abstractmethod
     def logits(self, tokens: Tokens, context: int, route: Route) -> Tensor:
         """Logits [T, V] of one routed row of T tokens, the first `context` of which are the prompt."""
 
     @abstractmethod
-    def write(self, context: Tokens, route: Route, limit: int, ends: frozenset[int]) -> list[int]:
-        """Greedy continuation of one routed prompt: at most `limit` tokens, through the first of `ends`."""
+    def continue_routed(self, context: Tokens, route: Route, limit: int, eos_ids: frozenset[int]) -> list[int]:
+        """Greedy continuation of one routed prompt: at most `limit` tokens, ending with the first of `eos_ids`."""
 
     @property
     def device(self) -> torch.device:
@@ -74,12 +74,12 @@ class MemoryModel(ABC, Generic[Route]):
 
     @contextmanager
     def reading(self, contexts: Sequence[int], lengths: Sequence[int] | None = None) -> Iterator[None]:
-        """Inside, the rows of a forward pass have prompts of these lengths, in tokens.
+        """Set the lengths of the prompts, in tokens, for forward passes in the block.
 
         Args:
             contexts: Tokens of each row's prompt.
-            lengths: Tokens of each whole row without padding. Where no mask tells it either, padding is read as text:
-                it changes no logits before it, but takes room that a memory may need.
+            lengths: Tokens of each whole row without padding. Without it and without a mask, padding is treated as
+                text: it does not change the logits before it, but uses context that a memory may need.
         """
         self._contexts, self._lengths = list(contexts), None if lengths is None else list(lengths)
         try:
@@ -92,12 +92,12 @@ class MemoryModel(ABC, Generic[Route]):
         """Logits [B, T, V] of right-padded rows.
 
         Raises:
-            ValueError: `reading` gave another number of contexts than there are rows.
+            ValueError: `reading` was called with another number of contexts than there are rows.
         """
         rows = [_real(*row) for row in zip(input_ids.tolist(), _masks(input_ids, attention_mask), strict=True)]
         ends = self._contexts if self._contexts is not None else [len(row) for row in rows]
         if len(ends) != len(rows):
-            raise ValueError(f"reading() was told {len(ends)} contexts, but {len(rows)} rows came")
+            raise ValueError(f"reading() was called with {len(ends)} contexts, but there are {len(rows)} rows")
         if self._lengths is not None:
             rows = [row[:length] for row, length in zip(rows, self._lengths, strict=True)]
         routes = self.routes([row[:end] for row, end in zip(rows, ends, strict=True)])
@@ -116,10 +116,10 @@ class MemoryModel(ABC, Generic[Route]):
         """Greedy continuations of left-padded prompts [B, T]: ids [B, T + new], padded on the right.
 
         Raises:
-            ValueError: Sampling or beams are asked for: a memory answers greedily only.
+            ValueError: Sampling or beam search is requested: a memory generates greedily only.
         """
         if kwargs.get("do_sample") or kwargs.get("num_beams", 1) != 1:
-            raise ValueError("a model behind a memory generates greedily only: do_sample=False, num_beams=1")
+            raise ValueError("a model with a memory generates greedily only: do_sample=False, num_beams=1")
         contexts = [_real(*row) for row in zip(input_ids.tolist(), _masks(input_ids, attention_mask), strict=True)]
         routes = self.routes(contexts)
         limit = _new_tokens(input_ids.shape[1], kwargs)
@@ -132,7 +132,7 @@ class MemoryModel(ABC, Generic[Route]):
         ends = self._ends(kwargs)
         for index, route in enumerate(routes):
             if route is not None:
-                rows[index] = self.write(contexts[index], route, limit, ends)
+                rows[index] = self.continue_routed(contexts[index], route, limit, ends)
         return torch.cat([input_ids, self._padded(rows, input_ids)], dim=1)
 
     def _padded(self, rows: Sequence[Sequence[int]], like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Answers that read something else first: a causal model on `prefix` + the prompt, for textual memories."""
+"""A causal model that reads a fixed prefix before every prompt, for memories of text."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from editors.models.compat import forward_with_cache, returned_cache
 
 @dataclass(frozen=True)
 class PrefixedModel:
-    """Who answers a prompt, after reading what.
+    """A causal model and the prefix that it reads before a prompt.
 
     Attributes:
         model: A causal model with the base's vocabulary.
-        prefix: Tokens that stand before the prompt's own; at least one.
-        entry: Number of the memory entry, for diagnostics.
-        bos: Left out where the prompt begins with it: the prefix has its own. What the prompt's BOS would predict is
-            then read at the prefix's last token.
+        prefix: Tokens before the prompt's own; at least one.
+        entry: Index of the memory entry, for diagnostics.
+        bos: BOS id to drop from the start of the prompt, because the prefix has its own. The logits of the prompt's BOS
+            are then those of the prefix's last token.
     """
 
     model: PreTrainedModel
@@ -42,40 +42,40 @@ class PrefixedModel:
         return found
 
     @torch.no_grad()
-    def write(self, context: Tokens, limit: int, ends: frozenset[int]) -> list[int]:
+    def generate(self, context: Tokens, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """Greedy continuation, with a cache.
 
         Raises:
-            ContextOverflow: There is no room for a single new token.
+            ContextOverflow: No context remains for a single new token.
         """
         ids = self._ids(context, new=1)
         written: list[int] = []
         cache = None
-        for _ in range(min(limit, self.room + len(self.prefix) - ids.shape[1])):
+        for _ in range(min(limit, self.remaining_context + len(self.prefix) - ids.shape[1])):
             result = forward_with_cache(self.model, ids, cache)
             cache = returned_cache(result)
             written.append(int(result.logits[0, -1].argmax()))
-            if written[-1] in ends:
+            if written[-1] in eos_ids:
                 break
             ids = ids.new_tensor([written[-1:]])
         return written
 
     def _ids(self, tokens: Tokens, new: int = 0) -> Tensor:
-        """Prefix and prompt [1, length], with room for `new` tokens more."""
+        """Prefix and prompt [1, length], checking that `new` more tokens fit."""
         kept = tokens[1:] if tokens and tokens[0] == self.bos else tokens
-        self.require_room(len(kept) + new)
+        self.check_fits(len(kept) + new)
         return torch.tensor([self.prefix + kept], device=self.model.device)
 
     @property
-    def room(self) -> int:
+    def remaining_context(self) -> int:
         """Tokens that the model's context leaves after the prefix."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         return int(limit) - len(self.prefix)
 
-    def require_room(self, needed: int) -> None:
-        """Refuse to cut silently."""
-        if needed > self.room:
+    def check_fits(self, needed: int) -> None:
+        """Raise ContextOverflow if a prompt does not fit; it is never truncated."""
+        if needed > self.remaining_context:
             raise ContextOverflow(
                 f"{len(self.prefix)} tokens of memory and {needed} of the prompt exceed the model's context of "
-                f"{self.room + len(self.prefix)}; cutting either would change the question"
+                f"{self.remaining_context + len(self.prefix)}; truncating either would change the question"
             )

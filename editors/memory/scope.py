@@ -1,8 +1,8 @@
-"""Is a question about a stored edit? Texts become points, and what lies near an edit's point is in its scope.
+"""Scope classifier: is a query about a stored edit? Texts are embedded, and queries near an edit are in its scope.
 
-An encoder makes a vector of a text; a trained linear map takes it to a space in which the wordings of one fact lie
-together. As in SERAC the similarity of two texts is exp(-|a - b|²), and a text is in scope above 1/2, that is within
-a squared distance of ln 2.
+An encoder makes a vector of a text; a trained linear map takes it to a space in which the rephrases of one fact are
+close to each other. As in SERAC the similarity of two texts is exp(-|a - b|²), and a text is in scope above 1/2, that
+is within a squared distance of ln 2.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from editors.core.errors import StateMismatch
 from editors.memory.encoders import Encoder
 
-REACH = math.log(2)  # squared distance at which the similarity is 1/2
-ROUNDING = 1e-3  # relative; a decision closer to the border than this is repeated on the text alone
+SCOPE_RADIUS = math.log(2)  # squared distance at which the similarity is 1/2
+ROUNDING = 1e-3  # relative; a decision closer to the border is recomputed for the text alone
 ScopeText = Literal["last_segment", "full"]
 
 _CUE = re.compile(r"\s*\(?[A-Z][.)]\s.*|.*:\s*")  # `B. wood`, `Answer:`
@@ -27,9 +27,9 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def last_segment(text: str) -> str:
-    """The last sentence of a text: what is asked after examples, passages and unrelated sentences.
+    """The last sentence of a text: the question after examples, passages and unrelated sentences.
 
-    Lettered options and a closing cue such as `Answer:` are not what is asked, and are passed over.
+    Lettered options and a closing cue such as `Answer:` are skipped.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     while len(lines) > 1 and _CUE.fullmatch(lines[-1]):
@@ -37,13 +37,13 @@ def last_segment(text: str) -> str:
     return _SENTENCE.split(lines[-1].strip())[-1] if lines else ""
 
 
-def seen(text: str, which: ScopeText) -> str:
-    """What of a text the classifier reads."""
+def classifier_text(text: str, which: ScopeText) -> str:
+    """The part of a text that the classifier reads."""
     return last_segment(text) if which == "last_segment" else text.strip()
 
 
 class Scope:
-    """The encoder followed by the trained map; features are kept, since the base never changes.
+    """The encoder followed by the trained map; features are cached, since the base never changes.
 
     Args:
         encoder: Gives features [n, D].
@@ -61,8 +61,8 @@ class Scope:
         self._mean, self._map = tensors["scope.mean"], tensors["scope.map"]
         self._known: dict[str, Tensor] = {}
 
-    def place(self, texts: Sequence[str]) -> Tensor:
-        """Points [n, K] of texts."""
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings [n, K] of texts."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
             self._known |= zip(new, self._encoder(new), strict=True)
@@ -72,20 +72,20 @@ class Scope:
         return (features - self._mean) @ self._map
 
     def nearest(self, texts: Sequence[str], entries: Tensor) -> list[tuple[int, float]]:
-        """Number and similarity of the entry nearest to each text; of entries equally near the latest.
+        """Index and similarity of the entry nearest to each text; of equally near entries the latest.
 
-        Features of many texts are computed at once, which rounds differently than one by one: what that could decide
-        is computed again, so that a text's answer does not depend on its company.
+        Features are computed in batches, which changes the rounding. Decisions near the border are recomputed for the
+        text alone, so that they do not depend on the batch.
 
         Args:
             texts: What the classifier reads of each query.
             entries: Points [N, K], N at least 1.
         """
-        return [self._nearest(text, point, entries) for text, point in zip(texts, self.place(texts), strict=True)]
+        return [self._nearest(text, point, entries) for text, point in zip(texts, self.embed(texts), strict=True)]
 
     def _nearest(self, text: str, point: Tensor, entries: Tensor) -> tuple[int, float]:
         squared = (entries - point).square().sum(-1)
-        if abs(float(squared.min()) - REACH) < ROUNDING * REACH:
+        if abs(float(squared.min()) - SCOPE_RADIUS) < ROUNDING * SCOPE_RADIUS:
             squared = (entries - self._point(self._encoder([text])[0])).square().sum(-1)
         latest = len(squared) - 1 - int(squared.flip(0).argmin())
         return latest, float(torch.exp(-squared[latest]))

@@ -1,4 +1,4 @@
-"""Trains a scope classifier on edits: which wordings ask for one fact, and what else must stay outside."""
+"""Train a scope classifier on edits: rephrases of a fact are in scope, other facts and texts are not."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Pool = tuple[int, ...]
 
 
 def fact_of(edit: Edit) -> tuple[str, str]:
-    """What tells an edit's fact from others: subject and old answer, or prompt where the answer is not known."""
+    """Key of an edit's fact: subject and old answer, or subject and prompt if the answer is not known."""
     return edit.subject, edit.target_true or edit.prompt
 
 
-def forms_of(edit: Edit) -> tuple[str, ...]:
-    """The wordings of an edit's fact that it names itself."""
+def wordings_of(edit: Edit) -> tuple[str, ...]:
+    """The prompt and the rephrases of an edit."""
     return (edit.text, *edit.rephrases)
 
 
@@ -37,10 +37,10 @@ class Examples:
         texts: All different texts.
         facts: A number per edit; edits of one fact share it.
         own: The edit's own prompt.
-        inside: Wordings of its fact.
-        near: The same asked of others.
+        inside: Prompts and rephrases of its fact.
+        near: Prompts of its neighbors.
         other: Other facts, of its subject if there are any.
-        generic: Texts that no edit is about.
+        generic: Texts unrelated to any edit.
     """
 
     texts: tuple[str, ...]
@@ -53,7 +53,7 @@ class Examples:
 
 
 def examples(edits: Sequence[Edit], corpus: Sequence[str], read: Callable[[str], str]) -> Examples:
-    """Sort texts by what they are to each edit; `read` gives what the classifier sees of one."""
+    """Collect the training texts of each edit; `read` gives the part of a text that the classifier reads."""
     rows: dict[str, int] = {}
 
     def row(text: str) -> int:
@@ -63,7 +63,7 @@ def examples(edits: Sequence[Edit], corpus: Sequence[str], read: Callable[[str],
     wordings: dict[tuple[str, str], list[int]] = defaultdict(list)
     facts_of: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for edit in edits:
-        wordings[fact_of(edit)] += map(row, forms_of(edit))
+        wordings[fact_of(edit)] += map(row, wordings_of(edit))
         facts_of[edit.subject][fact_of(edit)] = None
     numbers = {fact: number for number, fact in enumerate(wordings)}
     others = [[w for fact in facts_of[edit.subject] if fact != fact_of(edit) for w in wordings[fact]] for edit in edits]
@@ -80,7 +80,7 @@ def examples(edits: Sequence[Edit], corpus: Sequence[str], read: Callable[[str],
 
 
 class _Projection(nn.Module):
-    """Standardised features [n, D] to points [n, K]."""
+    """Standardized features [n, D] to points [n, K]."""
 
     def __init__(self, width: int, size: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def outside(squared: Tensor) -> Tensor:
 
 
 class _Loss:
-    """Balanced binary cross-entropy: half for pairs within scope, half for those outside, each kind alike."""
+    """Balanced binary cross-entropy: half for pairs in scope, half for those outside, equal for each kind."""
 
     def __init__(self, shown: Examples, features: Tensor, network: _Projection, batch: int) -> None:
         self._shown, self._features, self._network = shown, features, network
@@ -142,7 +142,7 @@ def train_scope(
     seed: int,
     scratch: Path | None,
 ) -> dict[str, Tensor]:
-    """The map that brings an edit's wordings together and keeps the rest away.
+    """Train the map that brings an edit's rephrases together and other texts apart.
 
     Args:
         encoder: Gives features [n, D].

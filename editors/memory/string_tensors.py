@@ -1,4 +1,4 @@
-"""Texts as tensors, for memories that keep words: UTF-8 bytes one after another, and how many belong to each text."""
+"""Strings as tensors, for memories of text: concatenated UTF-8 bytes, and the length of each string."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pack(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def unpack(data: Tensor, lengths: Tensor) -> list[str]:
-    """The texts that `pack` was given.
+    """The texts that were passed to `pack`.
 
     Raises:
         StateMismatch: The tensors are not what `pack` gives.

@@ -1,15 +1,15 @@
 """MEND: Fast Model Editing at Scale (Mitchell et al., ICLR 2022, arXiv:2110.11309).
 
 The gradient of an edit's loss by a weight matrix W is a sum over tokens of rank-one terms: the input x_t times the
-gradient delta_t by the output. A small network g, trained beforehand on other edits, turns each pair into a better
-one, so that the step reaches other wordings of the fact and leaves other facts alone. A learned step size alpha per
+gradient delta_t by the output. A small network g, trained beforehand on other edits, transforms each pair so
+that the step generalizes to rephrases of the fact and preserves other facts. A learned step size alpha per
 matrix scales it:
 
     W' = W - alpha sum_t delta~_t x~_t^T,     (x~_t, delta~_t) = g(x_t, delta_t)
 
-The paper subtracts; the authors' code adds (`sign` = 1 reads networks trained that way). Edits follow each other on
-the weights as they are; in the authors' code and in EditingEvaluation every edit starts from the unedited weights, so
-that only the last one is left (`accumulate` = false).
+The paper subtracts; the authors' code adds (`sign` = 1 reads networks trained that way). Edits accumulate: each
+starts from the current weights. In the authors' code and in EditingEvaluation every edit starts from the unedited
+weights, so that only the last one remains (`accumulate` = false).
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class MendHyperparameters(NetworkHyperparameters):
     )
     sign: Literal[-1, 1] = Field(-1, description="of the update: -1 as in the paper, 1 as in the authors' code")
     accumulate: bool = Field(default=True, description="edits add up; false: each starts from the unedited weights")
-    outer: Outer = Field("rephrase", description="training asks a rephrase (the paper) or the edit itself (EasyEdit)")
+    outer: Outer = Field("rephrase", description="training uses a rephrase (the paper) or the edit itself (EasyEdit)")
     lr: float = Field(1e-6, gt=0, description="Adam's rate for the network")
     lr_lr: float = Field(1e-4, ge=0, description="Adam's rate for the step sizes alpha")
     cedit: float = Field(0.1, ge=0, description="weight of the edit in the loss of training")
     cloc: float = Field(1.0, ge=0, description="weight of the neighbors' divergence in the loss of training")
     csize: float = Field(0.0, ge=0, description="weight of the updates' squared relative lengths in it; the paper's: 0")
     accumulate_bs: int = Field(10, ge=1, description="edits, each applied alone, that make one step of training")
-    locality_bs: int = Field(1, ge=1, description="neighbors asked for each edit in a step of training")
+    locality_bs: int = Field(1, ge=1, description="neighbors for each edit in a training step")
     grad_clip: float = Field(100.0, gt=0, description="greatest L2 norm of a step's gradient")
     max_iters: int = Field(100_000, ge=0, description="steps of training")
     cooldown: float = Field(0.0, ge=0, le=1, description="last part of training in which the rates fall to 0, linearly")
@@ -127,17 +127,18 @@ class Mend(Editor):
     def _trained(self) -> Hypernetwork:
         if not self.resources.training:
             raise MissingTraining("mend trains its network first: pass training=[edits], or load_prepared(tensors)")
-        given, network = self.hyperparameters, self._blank_network()
+        network = self._blank_network()
+        hparams = self.hyperparameters
         loss = MetaLoss(
             model=self._model,
             tokenizer=self.tokenizer,
             matrices=self.matrices,
             lowest=self._lowest,
             network=network,
-            material=MendDataset.of(self.tokenizer, self.resources.training, given.outer),
-            weighing=LossWeights(given.cedit, given.cloc, given.csize, given.sign),
-            group=given.accumulate_bs,
-            neighbors=given.locality_bs,
+            dataset=MendDataset.of(self.tokenizer, self.resources.training, hparams.outer),
+            loss_weights=LossWeights(hparams.cedit, hparams.cloc, hparams.csize, hparams.sign),
+            group=hparams.accumulate_bs,
+            neighbors=hparams.locality_bs,
             seed=self.seed,
         )
         with torch.inference_mode(mode=False):
@@ -146,33 +147,33 @@ class Mend(Editor):
         return network.requires_grad_(requires_grad=False)
 
     def _train(self, network: Hypernetwork, loss: MetaLoss) -> None:
-        given = self.hyperparameters
+        hparams = self.hyperparameters
         rates = [network.edit_lrs]
         rest = [value for name, value in network.named_parameters() if name != "edit_lrs"]
-        optimizer = torch.optim.Adam([{"params": rest, "lr": given.lr}, {"params": rates, "lr": given.lr_lr}])
+        optimizer = torch.optim.Adam([{"params": rest, "lr": hparams.lr}, {"params": rates, "lr": hparams.lr_lr}])
         train(
             self.name,
             network,
             optimizer,
             loss,
-            steps=given.max_iters,
+            steps=hparams.max_iters,
             seed=self.seed,
-            clip=given.grad_clip,
+            clip=hparams.grad_clip,
             scratch=self.resources.scratch,
-            cooldown=given.cooldown,
+            cooldown=hparams.cooldown,
         )
 
-    def _made(self) -> dict[str, Tensor]:
+    def _prepared_tensors(self) -> dict[str, Tensor]:
         return {} if self._network is None else {k: v.clone() for k, v in self._network.state_dict().items()}
 
-    def _take(self, made: Mapping[str, Tensor]) -> None:
-        """Take a network, ours or one of the authors' (`mend.*` and `edit_lrs` of an archive's `model`).
+    def _load_prepared(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a network, one of this class or one of the authors' (`mend.*` and `edit_lrs` of an archive's `model`).
 
         Raises:
             StateMismatch: Its names or shapes are not those that the hyperparameters ask for.
         """
         network = self._blank_network()
-        renamed = {_new_name(name): value for name, value in made.items()}
+        renamed = {_new_name(name): value for name, value in tensors.items()}
         try:
             network.load_state_dict(renamed)
         except RuntimeError as error:
@@ -188,7 +189,7 @@ class Mend(Editor):
         self._step(Batch.of(self.tokenizer, [(edit.text, edit.target_new) for edit in edits], device))
 
     def _step(self, batch: Batch) -> None:
-        """Write the step that a batch of texts asks for."""
+        """Compute and write the update for a batch of texts."""
         if self.hyperparameters.accumulate:
             values = self._values(batch)
         else:
@@ -200,7 +201,7 @@ class Mend(Editor):
             self._weights.write(name, value)
 
     def _values(self, batch: Batch) -> dict[str, Tensor]:
-        """New values of the edited parameters, from the weights as they are now."""
+        """New values of the edited parameters, from the current weights."""
         assert self._network is not None
         loss, rows = gradients(self._model, self.matrices, batch)
         values: dict[str, Tensor] = {}
@@ -215,7 +216,7 @@ class Mend(Editor):
 
 
 def _shape(matrix: Matrix) -> tuple[int, int]:
-    """(in, out) of a matrix, however it is stored."""
+    """(in, out) of a matrix, independent of the storage order."""
     outputs, inputs = matrix.stored(matrix.weight).shape
     return inputs, outputs
 

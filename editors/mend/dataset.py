@@ -1,4 +1,4 @@
-"""What MEND's network is trained on: each edit with other wordings of its fact, and with facts that must stay."""
+"""Training data of MEND's network: each edit with rephrases of its fact, and with neighboring facts to preserve."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from editors.models.tokens import Row, encode, target_ids
 Outer = Literal["rephrase", "edit"]
 Kind = Literal["outer", "loc"]
 Pair = tuple[str, str]
-TWINS = 4  # of each edit, as neighbors beside its own
+MAX_SAME_ANSWER = 4  # facts of other subjects with the same answer, added to an edit's own neighbors
 
 
 @dataclass(frozen=True)
 class Query:
-    """A text and its answer, to ask the edited model.
+    """A prompt and its answer, on which the edited model is evaluated.
 
     Attributes:
         row: Their ids; its labels are the positions that predict the answer, and for a neighbor what follows it.
@@ -41,27 +41,27 @@ class MendDataset:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], outer: Outer) -> MendDataset:
-        """Tokenize. An edit without rephrases is asked itself; without neighbors, about the next edit's subject.
+        """Tokenize. Without rephrases an edit's own prompt is used; without neighbors, the next other subject's fact.
 
         Raises:
-            MissingTraining: There are no edits, or nothing that an edit could leave alone.
+            MissingTraining: There are no edits, or an edit has no neighboring fact.
         """
-        asked, near, answered = [], [], _by_answer(edits)
+        outer_queries, neighbors, by_answer = [], [], _by_answer(edits)
         for number, edit in enumerate(edits):
             texts = edit.rephrases if outer == "rephrase" and edit.rephrases else (edit.text,)
-            asked.append(tuple(query(tokenizer, text, edit.target_new, "outer") for text in texts))
-            twins = _twins(edits, number, answered[edit.target_true])
-            pairs = [*_alternating(edit.neighbors, twins)] or _other(edits, number)
-            near.append(tuple(query(tokenizer, *pair, "loc") for pair in pairs))
-        if not edits or not all(near):
+            outer_queries.append(tuple(query(tokenizer, text, edit.target_new, "outer") for text in texts))
+            same_answer = _same_answer_facts(edits, number, by_answer[edit.target_true])
+            pairs = [*_alternating(edit.neighbors, same_answer)] or _other(edits, number)
+            neighbors.append(tuple(query(tokenizer, *pair, "loc") for pair in pairs))
+        if not edits or not all(neighbors):
             raise MissingTraining(
                 "mend trains its network on edits with neighbors, or about several subjects: none here"
             )
-        return cls(tuple(edits), tuple(asked), tuple(near))
+        return cls(tuple(edits), tuple(outer_queries), tuple(neighbors))
 
 
 def _by_answer(edits: Sequence[Edit]) -> dict[str, list[int]]:
-    """Indices of the edits whose fact has each answer, where it is known."""
+    """Indices of the edits by their fact's true answer, where it is known."""
     found: dict[str, list[int]] = {"": []}
     for number, edit in enumerate(edits):
         if edit.target_true:
@@ -69,19 +69,23 @@ def _by_answer(edits: Sequence[Edit]) -> dict[str, list[int]]:
     return found
 
 
-def _twins(edits: Sequence[Edit], number: int, same: Sequence[int]) -> list[Pair]:
-    """Facts of other subjects with the answer that the edit changes: those that an update most easily drags along."""
-    order = (edits[each] for each in chain((i for i in same if i > number), (i for i in same if i < number)))
-    return [(o.text, o.target_true) for o in islice((o for o in order if o.subject != edits[number].subject), TWINS)]
+def _same_answer_facts(edits: Sequence[Edit], number: int, same: Sequence[int]) -> list[Pair]:
+    """Facts of other subjects with the answer that the edit changes, which an update is most likely to change too."""
+    after, before = [i for i in same if i > number], [i for i in same if i < number]
+    order = (edits[index] for index in after + before)
+    return [
+        (o.text, o.target_true)
+        for o in islice((o for o in order if o.subject != edits[number].subject), MAX_SAME_ANSWER)
+    ]
 
 
 def _alternating(left: Iterable[Pair], right: Iterable[Pair]) -> Iterator[Pair]:
-    """One of each in turn, then what is left of the longer."""
+    """Members of both in turn, then the rest of the longer."""
     return (pair for both in zip_longest(left, right) for pair in both if pair is not None)
 
 
 def _other(edits: Sequence[Edit], number: int) -> list[Pair]:
-    """The fact of the next edit about someone else, if there is one."""
+    """The fact of the next edit about another subject, if there is one."""
     order = chain(edits[number + 1 :], edits[:number])
     others = (
         (other.text, other.target_true or other.target_new) for other in order if other.subject != edits[number].subject

@@ -1,4 +1,4 @@
-"""MEND's network: it turns the rows (x, delta) of a gradient into the rows of a better update.
+"""MEND's network: it transforms the rows (x, delta) of a gradient into the rows of an update.
 
 Names of parameters and buffers are those of the authors' code, so that their archives can be loaded:
 `mend.(in, out).mlp.layers.0.u`, `mend.(in, out).u_mean`, ..., `edit_lrs`. Matrices of one shape share a network
@@ -21,11 +21,11 @@ Shapes = Mapping[str, tuple[int, int]]
 
 
 class NetworkHyperparameters(BaseHyperparameters):
-    """What the network looks like; names are those of the authors' code."""
+    """Sizes and structure of the network; names are those of the authors' code."""
 
     rank: int = Field(default=1920, ge=1, description="rank of each layer of the network")
     n_hidden: int = Field(default=1, ge=0, description="hidden layers of the network: it has one layer more")
-    norm: bool = Field(default=True, description="standardise x and delta by their statistics in training")
+    norm: bool = Field(default=True, description="standardize x and delta by their statistics in training")
     std_floor: float = Field(
         default=0.0, ge=0, description="with norm: least standard deviation, in means over the units; the paper's: 0"
     )
@@ -83,7 +83,7 @@ class Stack(nn.Module):
 
 
 class Transform(nn.Module):
-    """The network of one shape, and the statistics of what it saw in training.
+    """The network of one matrix shape, and the statistics of its training inputs.
 
     Buffers, for x (`u_`) and delta (`v_`) elementwise: `mean`, `std`, `s` (sum of squared deviations); `k` is the
     number of rows. They are NaN before `observe`.
@@ -133,7 +133,7 @@ class Transform(nn.Module):
         self.k.fill_(before + count)
 
     def forward(self, rows: Gradients, mode: int | None) -> Gradients:
-        """Rows to rows of the same shapes; rows whose x or delta is all zero stay out of the update as zeros."""
+        """Rows to rows of the same shapes; rows whose x or delta is all zero stay zero."""
         kept = _kept(rows)[..., None]
         x, delta = rows.inputs.to(self.k.dtype), rows.deltas.to(self.k.dtype)
         if self.settings.norm:
@@ -146,7 +146,7 @@ class Transform(nn.Module):
         return Gradients(torch.where(kept, x, 0), torch.where(kept, delta, 0))
 
     def _standard(self, values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Standardised rows. A floor and a clip bound what rows unlike all those of training can do."""
+        """Standardized rows. A floor and a clip bound the effect of rows unlike those of the training."""
         values = (values - mean) / (std.clamp(min=self.settings.std_floor * float(std.mean())) + EPSILON)
         if self.settings.row_clip is None:
             return values
@@ -164,7 +164,7 @@ class Hypernetwork(nn.Module):
 
     Args:
         shapes: Of the edited matrices, (in, out) by parameter name, in the order of `inner_params`.
-        settings: What the network looks like.
+        settings: Sizes and structure of the network.
         seed: Of the initial values.
     """
 
@@ -175,18 +175,18 @@ class Hypernetwork(nn.Module):
         for name, shape in shapes.items():
             members.setdefault(str(shape) if settings.shared else name.replace(".", "#"), []).append(name)
         self.mend = nn.ModuleDict()
-        self._place: dict[str, tuple[str, int | None]] = {}
+        self._transform_of: dict[str, tuple[str, int | None]] = {}
         for key, names in members.items():
             modes = len(names) if settings.shared else None
             self.mend[key] = Transform(shapes[names[0]], settings, modes, generator)
-            self._place |= {name: (key, mode if settings.shared else None) for mode, name in enumerate(names)}
+            self._transform_of |= {name: (key, mode if settings.shared else None) for mode, name in enumerate(names)}
         self.edit_lrs = nn.Parameter(torch.full((len(shapes),), settings.edit_lr))
         self._names = tuple(shapes)
 
     def observe(self, rows: Sequence[Gradients]) -> None:
         """Add each matrix's rows to the statistics of its shape."""
         for name, each in zip(self._names, rows, strict=True):
-            transform = self.mend[self._place[name][0]]
+            transform = self.mend[self._transform_of[name][0]]
             assert isinstance(transform, Transform)
             transform.observe(each)
 
@@ -194,7 +194,7 @@ class Hypernetwork(nn.Module):
         """Each matrix's rows transformed; deltas are multiplied by its step size."""
         made = []
         for name, each, rate in zip(self._names, rows, self.edit_lrs, strict=True):
-            key, mode = self._place[name]
+            key, mode = self._transform_of[name]
             better = self.mend[key](each, mode)
             made.append(Gradients(better.inputs, better.deltas * rate))
         return made

@@ -1,13 +1,13 @@
-"""MEND's training: how well would the model edited by the network answer, and how much else would it change?
+"""MEND's training loss: how well the edited model answers rephrases, and how much it changes neighboring facts.
 
-    L = c_edit * -log p_edited(answer | another wording) + c_loc * KL(p_base || p_edited)  on neighboring facts
+    L = c_edit * -log p_edited(answer | rephrase) + c_loc * KL(p_base || p_edited)  on neighboring facts
         + c_size * sum of |dW|^2 / |W|^2  over the edited matrices
 
-Everything starts from the unedited model, which never changes. So what the network reads (x and delta of each edit)
-and the states that enter the lowest edited block are made once for each group of edits and kept. The update is never
-formed: an edited matrix gives y + (x . inputs^T) deltas, each row of a batch with its own edit's factors. The gradient
-is of first order: x and delta are constants. The last term is ours: without it a short training finds steps longer than
-the weights themselves, which spare the neighbors and nothing else.
+Every edit starts from the unedited model, which never changes. So the network's inputs (x and delta of each edit) and
+the states that enter the lowest edited block are computed once per group of edits and cached. The update is never
+materialized: an edited matrix computes y + (x . inputs^T) deltas, each row of a batch with its own edit's factors. The
+gradient is of first order: x and delta are constants. The last term is not in the paper: without it a short training
+finds updates larger than the weights themselves, which preserve the neighbors and nothing else.
 """
 
 from __future__ import annotations
@@ -26,72 +26,72 @@ from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.mend.dataset import MendDataset, Query
 from editors.mend.network import Hypernetwork
 from editors.models.architecture import Architecture
-from editors.models.gradients import Batch, Gradients, gradients, widened
+from editors.models.gradients import Batch, Gradients, at_least_float32, gradients
 from editors.models.projection import Matrix
 from editors.models.suffix_forward import UpperBlocks
 from editors.models.tokens import Row
 from editors.models.trace import Trace
 
-ROOM = 1 << 30  # bytes of tensors kept between steps; what does not fit is made again
-Made = TypeVar("Made")
+MAX_CACHE_BYTES = 1 << 30  # of tensors kept between steps; what does not fit is recomputed
+Value = TypeVar("Value")
 
 
 class Rows:
-    """Texts up to the lowest edited block, and on from there as often as wanted.
+    """Texts traced up to the lowest edited block, from where forward passes start.
 
     Args:
-        anatomy: Of the unedited model.
+        architecture: Of the unedited model.
         rows: The texts.
         lowest: Index of the first block to run again.
     """
 
     def __init__(self, architecture: Architecture, rows: Sequence[Row], lowest: int) -> None:
         trace = Trace(architecture, rows, ())
-        self._anatomy = architecture
-        self._above = UpperBlocks(trace, lowest)
-        self._base = self._above.at_labels(trace.entering[-1])
+        self._architecture = architecture
+        self._upper_blocks = UpperBlocks(trace, lowest)
+        self._base = self._upper_blocks.at_labels(trace.entering[-1])
 
     @property
     def size(self) -> int:
         """Bytes of the states kept."""
-        return self._above.size + self._base.nbytes
+        return self._upper_blocks.size + self._base.nbytes
 
     def states(self) -> Tensor:
-        """States at the labels, all rows in order, of the model with the hooks that are on it now: [labels, d]."""
-        return self._above.states({})
+        """States at the labels, all rows in order, of the model with the hooks that are registered now: [labels, d]."""
+        return self._upper_blocks.states({})
 
     def base(self, which: Tensor) -> Tensor:
         """Log-probabilities [n, V] of the unedited model at some of the labels."""
         return self.log_probabilities(self._base[which])
 
     def log_probabilities(self, states: Tensor) -> Tensor:
-        """What states [n, d] leaving the last block say of the next token, [n, V]."""
-        logits: Tensor = self._anatomy.head(self._anatomy.norm(states))
-        return widened(logits).log_softmax(-1)
+        """Log-probabilities [n, V] of the next token, from states [n, d] that leave the last block."""
+        logits: Tensor = self._architecture.head(self._architecture.norm(states))
+        return at_least_float32(logits).log_softmax(-1)
 
 
 class BoundedCache:
-    """Things made once and kept as long as there is room."""
+    """Cache with a size limit; what does not fit is recomputed."""
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, room: int = MAX_CACHE_BYTES) -> None:
         self._room = room
-        self._things: dict[Hashable, Any] = {}
+        self._values: dict[Hashable, Any] = {}
 
-    def get(self, key: Hashable, make: Callable[[], tuple[Made, int]]) -> Made:
-        """The thing of a key; `make` gives it with its size in bytes."""
-        if key in self._things:
-            kept: Made = self._things[key]
+    def get(self, key: Hashable, make: Callable[[], tuple[Value, int]]) -> Value:
+        """The value of a key; `make` returns it with its size in bytes."""
+        if key in self._values:
+            kept: Value = self._values[key]
             return kept
         made, size = make()
         if size <= self._room:
             self._room -= size
-            self._things[key] = made
+            self._values[key] = made
         return made
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What counts how much: c_edit, c_loc and c_size, and the sign of the update."""
+    """Weights of the loss terms c_edit, c_loc and c_size, and the sign of the update."""
 
     edit: float
     loc: float
@@ -105,11 +105,11 @@ class MetaLoss:
     Args:
         model: The unedited model, its parameters frozen.
         tokenizer: Its tokenizer.
-        matrices: What is edited, in the order of the network.
+        matrices: The edited matrices, in the order of the network.
         lowest: Index of the lowest block with an edited matrix.
-        network: What is trained; its statistics are made here.
-        material: The training edits.
-        weighing: Of the parts of the loss.
+        network: The network to train; `observe` computes its statistics.
+        dataset: The training edits.
+        loss_weights: Weights of the loss terms.
         group: Edits of one step.
         neighbors: Neighbors of each edit in one step.
         seed: Of the grouping.
@@ -123,19 +123,19 @@ class MetaLoss:
         matrices: Sequence[Matrix],
         lowest: int,
         network: Hypernetwork,
-        material: MendDataset,
-        weighing: LossWeights,
+        dataset: MendDataset,
+        loss_weights: LossWeights,
         group: int,
         neighbors: int,
         seed: int,
     ) -> None:
         self._model, self._tokenizer = model, tokenizer
-        self._anatomy = Architecture(model)
+        self._architecture = Architecture(model)
         self._matrices, self._lowest = tuple(matrices), lowest
-        self._network, self._material, self._weighing = network, material, weighing
+        self._network, self._dataset, self._loss_weights = network, dataset, loss_weights
         self._neighbors, self._seed = neighbors, seed
         self._kept = BoundedCache()
-        order = torch.randperm(len(material.edits), generator=torch.Generator().manual_seed(seed)).tolist()
+        order = torch.randperm(len(dataset.edits), generator=torch.Generator().manual_seed(seed)).tolist()
         self._groups = [order[start : start + group] for start in range(0, len(order), group)]
 
     def observe(self) -> None:
@@ -144,23 +144,23 @@ class MetaLoss:
             self._network.observe(self._inner(number))
 
     def __call__(self, step: int, generator: torch.Generator) -> Tensor:
-        """The loss of a step; every group comes once in each round, in an order of the round's own."""
-        rounds, place = divmod(step, len(self._groups))
-        shuffle = torch.Generator().manual_seed(self._seed * 7919 + rounds)
-        number = int(torch.randperm(len(self._groups), generator=shuffle)[place])
+        """The loss of a step; every group occurs once per epoch, in an order drawn for the epoch."""
+        epoch, position = divmod(step, len(self._groups))
+        shuffle = torch.Generator().manual_seed(self._seed * 7919 + epoch)
+        number = int(torch.randperm(len(self._groups), generator=shuffle)[position])
         view = int(torch.randint(1 << 16, (), generator=generator)) % self._views
         factors = self._network(self._inner(number))
-        rows, queries = self._kept.get((number, view), lambda: self._ask(number, view))
+        rows, queries = self._kept.get((number, view), lambda: self._traced(number, view))
         return self._loss(rows, queries, factors)
 
     @cached_property
     def _views(self) -> int:
-        """In how many ways a group can be asked."""
-        return max(map(len, self._material.outer)) * max(map(len, self._material.loc))
+        """Number of combinations of outer samples and neighbors."""
+        return max(map(len, self._dataset.outer)) * max(map(len, self._dataset.loc))
 
     def _inner(self, number: int) -> list[Gradients]:
         def make() -> tuple[list[Gradients], int]:
-            edits = [self._material.edits[index] for index in self._groups[number]]
+            edits = [self._dataset.edits[index] for index in self._groups[number]]
             device = self._matrices[0].weight.device
             batch = Batch.of(self._tokenizer, [(edit.text, edit.target_new) for edit in edits], device)
             found = gradients(self._model, self._matrices, batch, separately=True)[1]
@@ -168,28 +168,32 @@ class MetaLoss:
 
         return self._kept.get(number, make)
 
-    def _ask(self, number: int, view: int) -> tuple[tuple[Rows, list[list[Query]]], int]:
+    def _traced(self, number: int, view: int) -> tuple[tuple[Rows, list[list[Query]]], int]:
         """One outer sample and some neighbors of each edit of a group."""
         queries = []
         for index in self._groups[number]:
-            outer, loc = self._material.outer[index], self._material.loc[index]
-            near = [loc[(view + place) % len(loc)] for place in range(self._neighbors)]
+            outer, loc = self._dataset.outer[index], self._dataset.loc[index]
+            near = [loc[(view + offset) % len(loc)] for offset in range(self._neighbors)]
             queries.append([outer[view // len(loc) % len(outer)], *near])
-        rows = Rows(self._anatomy, [each.row for asked in queries for each in asked], self._lowest)
+        rows = Rows(self._architecture, [query.row for of_edit in queries for query in of_edit], self._lowest)
         return (rows, queries), rows.size
 
     def _loss(self, rows: Rows, queries: list[list[Query]], factors: Sequence[Gradients]) -> Tensor:
         with self._edited(factors), torch.enable_grad():
-            said = rows.log_probabilities(rows.states())
-        device = said.device
-        flat = [(place == 0, each) for asked in queries for place, each in enumerate(asked)]
-        outer = torch.tensor([is_outer for is_outer, each in flat for _ in each.row.labels], device=device)
-        answers = torch.tensor([token for is_outer, each in flat if is_outer for token in each.answer], device=device)
-        shares = torch.tensor([1 / len(each.row.labels) for _, each in flat for _ in each.row.labels], device=device)
-        edit = (-said[outer].gather(1, answers[:, None])[:, 0] * shares[outer]).sum() / len(queries)
-        apart = kl_div(said[~outer], rows.base(~outer), reduction="none", log_target=True).sum(-1)
-        loc = (apart * shares[~outer]).sum() / (len(queries) * self._neighbors)
-        return self._weighing.edit * edit + self._weighing.loc * loc + self._weighing.size * self._size(factors)
+            log_probs = rows.log_probabilities(rows.states())
+        device = log_probs.device
+        flat = [(index == 0, query) for of_edit in queries for index, query in enumerate(of_edit)]
+        outer = torch.tensor([is_outer for is_outer, query in flat for _ in query.row.labels], device=device)
+        answers = torch.tensor([token for is_outer, query in flat if is_outer for token in query.answer], device=device)
+        shares = torch.tensor([1 / len(query.row.labels) for _, query in flat for _ in query.row.labels], device=device)
+        edit = (-log_probs[outer].gather(1, answers[:, None])[:, 0] * shares[outer]).sum() / len(queries)
+        divergence = kl_div(log_probs[~outer], rows.base(~outer), reduction="none", log_target=True).sum(-1)
+        loc = (divergence * shares[~outer]).sum() / (len(queries) * self._neighbors)
+        return (
+            self._loss_weights.edit * edit
+            + self._loss_weights.loc * loc
+            + self._loss_weights.size * self._size(factors)
+        )
 
     def _size(self, factors: Sequence[Gradients]) -> Tensor:
         """Mean over edits of the squared lengths of the updates, in lengths of the weights, without forming them."""
@@ -204,7 +208,7 @@ class MetaLoss:
         """The model whose rows, in equal parts, are each edited by their own factors."""
         with ExitStack() as stack:
             for matrix, each in zip(self._matrices, factors, strict=True):
-                stack.callback(matrix.module.register_forward_hook(_adding(each, self._weighing.sign)).remove)
+                stack.callback(matrix.module.register_forward_hook(_adding(each, self._loss_weights.sign)).remove)
             yield
 
 

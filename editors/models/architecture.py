@@ -1,4 +1,4 @@
-"""One model's parts: its family's row of the table, or what a look at its module tree finds, resolved and checked."""
+"""The modules of one model: its architecture's row in the table, or a detected one, resolved and checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from editors.core.errors import HyperparameterError, UnsupportedModel
 from editors.models.architectures import ARCHITECTURES, ArchitectureSpec
-from editors.models.detect_architecture import probe, refuse_experts
+from editors.models.detect_architecture import detect_architecture, reject_mixture_of_experts
 from editors.models.projection import Matrix
 
 __all__ = ["ARCHITECTURES", "Architecture", "ArchitectureSpec", "States", "first_tensor"]
@@ -16,7 +16,7 @@ __all__ = ["ARCHITECTURES", "Architecture", "ArchitectureSpec", "States", "first
 States = Tensor | tuple[Tensor, ...]  # what a module may return
 
 
-class Capped(nn.Module):
+class SoftcappedHead(nn.Module):
     """An output head whose logits are kept within ± cap, as Gemma 2's model does behind its head."""
 
     def __init__(self, head: nn.Module, cap: float) -> None:
@@ -31,34 +31,34 @@ class Capped(nn.Module):
 
 
 class Architecture:
-    """The family's row resolved against one model's module tree; an unknown family's is found by probing.
+    """An `ArchitectureSpec` resolved against one model's modules; detected if the family is not in the table.
 
     `head(norm(states))` are the model's own logits of the states that leave the last block.
 
     Raises:
-        UnsupportedModel: The model is a mixture of experts, a path of its row does not exist in it, or its parts
-            cannot be told; the message names the nearest families or module paths.
+        UnsupportedModel: The model is a mixture of experts, a path of its row does not exist in it, or its modules
+            cannot be identified; the message names the nearest families or module paths.
     """
 
     def __init__(self, model: nn.Module) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        refuse_experts(model, kind)
-        self.family = ARCHITECTURES[kind] if kind in ARCHITECTURES else probe(model, kind)
+        reject_mixture_of_experts(model, kind)
+        self.family = ARCHITECTURES[kind] if kind in ARCHITECTURES else detect_architecture(model, kind)
         self._model = model
         self._kind = kind
         if kind == "opt":
-            self._refuse_late_norms()
+            self._reject_post_norm()
         self.trunk = self._find(self.family.trunk)
         self.norm = self._find(self.family.norm)
         cap = getattr(model.config, "final_logit_softcapping", None)
         head = self._find(self.family.head)
-        self.head = head if cap is None else Capped(head, cap)
+        self.head = head if cap is None else SoftcappedHead(head, cap)
         blocks = self._find(self.family.blocks)
         assert isinstance(blocks, nn.ModuleList)
         self.blocks: list[nn.Module] = list(blocks)
 
-    def _refuse_late_norms(self) -> None:
-        """OPT-350m alone normalizes after adding, and projects its states before the head."""
+    def _reject_post_norm(self) -> None:
+        """OPT-350m alone normalizes after adding_hook, and projects its states before the head."""
         config: Any = self._model.config
         if not config.do_layer_norm_before or config.word_embed_proj_dim != config.hidden_size:
             raise UnsupportedModel(
@@ -89,7 +89,7 @@ class Architecture:
         return self._matrix(layer, self.family.attention_out)
 
     def up(self, layer: int) -> Matrix:
-        """The projection into the MLP whose output a neuron's activation starts from (the gate, in Llama).
+        """The projection into the MLP whose output enters the activation function (the gate, in Llama).
 
         Raises:
             UnsupportedModel: Gate and up-projection are one matrix.
@@ -99,7 +99,7 @@ class Architecture:
         return self._matrix(layer, self.family.up)
 
     def mlp(self, layer: int) -> nn.Module:
-        """The whole MLP of a block, from hidden states [B, length, d] to what it writes.
+        """The whole MLP of a block, from hidden states [B, length, d] to what it adds to them.
 
         Raises:
             UnsupportedModel: The block has no such module.
@@ -118,21 +118,21 @@ class Architecture:
         Raises:
             UnsupportedModel: The block normalizes that output first.
         """
-        if not self.family.plain:
+        if not self.family.adds_mlp_output_directly:
             raise UnsupportedModel(
-                f"{self._kind} normalizes what its MLP writes before adding it, so that a vector searched in the "
+                f"{self._kind} normalizes what its MLP writes before adding_hook it, so that a vector searched in the "
                 "hidden states is not what its down-projection must give: ROME, R-ROME, MEMIT, AlphaEdit and KN "
                 "cannot be used; FT-L, MEND, PMET, GRACE, SERAC and IKE can"
             )
         return self.down(layer).module
 
-    def check_rows(self, method: str) -> None:
-        """Refuse a model whose MLP does not see which row a token is in.
+    def check_batch_dimension(self, method: str) -> None:
+        """Raise unless the model's MLP gets hidden states with a batch dimension.
 
         Raises:
-            UnsupportedModel: It gets all rows' tokens one after another.
+            UnsupportedModel: Its MLP gets the tokens of all rows in one sequence.
         """
-        if not self.family.rows:
+        if not self.family.mlp_keeps_batch_dim:
             raise UnsupportedModel(
                 f"{self._kind} hands its MLP the tokens of all rows one after another; {method} must know the rows"
             )
@@ -142,7 +142,7 @@ class Architecture:
         return Matrix(path, self._find(path))
 
     def check_layers(self, name: str, layers: tuple[int, ...]) -> None:
-        """Refuse layers that this model does not have.
+        """Check layer indices.
 
         Raises:
             HyperparameterError: A layer is not in 0 .. depth - 1.
@@ -150,7 +150,7 @@ class Architecture:
         for layer in layers:
             if not 0 <= layer < self.depth:
                 raise HyperparameterError(
-                    f"{name} holds {layer}; this model has layers 0 to {self.depth - 1} ({self._kind})"
+                    f"{name} contains {layer}; this model has layers 0 to {self.depth - 1} ({self._kind})"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The table of families: where the parts of a decoder are, one row each (checked against transformers 5.23 and 5.24)."""
+"""Table of architectures: the module paths of each model family (checked with transformers 5.23 and 5.24)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class ArchitectureSpec:
     """Dotted paths: from the model (trunk, blocks, norm, head), from a block (mlp, down, up, attention).
 
     Attributes:
-        mlp: Empty where the block itself holds the MLP's projections.
+        mlp: Empty if the projections are modules of the block itself.
         up: Empty where gate and up-projection are fused into one matrix.
-        plain: Whether what the down-projection writes is added to the hidden states as it is, not normalized before.
-        rows: Whether the MLP gets hidden states [B, length, d]; else all tokens one after another, [B length, d].
+        adds_mlp_output_directly: Whether the down-projection's output is added to the hidden states without a norm.
+        mlp_keeps_batch_dim: Whether the MLP gets hidden states [B, length, d]; else [B length, d].
     """
 
     trunk: str
@@ -25,8 +25,8 @@ class ArchitectureSpec:
     up: str
     attention: str
     attention_out: str
-    plain: bool = True
-    rows: bool = True
+    adds_mlp_output_directly: bool = True
+    mlp_keeps_batch_dim: bool = True
 
 
 _LLAMA = ArchitectureSpec(
@@ -51,7 +51,7 @@ _GPT2 = ArchitectureSpec(
     attention="attn",
     attention_out="attn.c_proj",
 )
-_SANDWICH = replace(_LLAMA, plain=False)  # a norm before the MLP and another one after it
+_SANDWICH = replace(_LLAMA, adds_mlp_output_directly=False)  # a norm before the MLP and another one after it
 
 ARCHITECTURES: dict[str, ArchitectureSpec] = {
     "llama": _LLAMA,
@@ -86,6 +86,6 @@ ARCHITECTURES: dict[str, ArchitectureSpec] = {
         up="fc1",
         attention="self_attn",
         attention_out="self_attn.out_proj",
-        rows=False,
+        mlp_keeps_batch_dim=False,
     ),
 }

@@ -1,10 +1,10 @@
-"""What the value search repeats: the model from the changed vector on, and nothing else.
+"""The part of the forward pass that value optimization repeats: the model above the changed vector.
 
 While a vector at one (block, token) is optimized, everything in lower blocks and at earlier tokens is
 constant. A `CachedWindow` therefore runs only the blocks above the site, only on the tokens from the fact
 token to the last label, attends to the stored keys and values of the earlier tokens, and computes logits only
-where a label is read. `PlainWindow` gives the same numbers with whole forward passes, for models that the
-cached one cannot serve.
+where a label is read. `PlainWindow` computes the same numbers with whole forward passes, for models that
+`CachedWindow` does not support.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Window(Protocol):
         """The same logits with nothing added."""
 
 
-def adding(delta: Tensor, facts: Tensor) -> Callable[..., States]:
+def adding_hook(delta: Tensor, facts: Tensor) -> Callable[..., States]:
     """A forward hook that adds `delta` [d] to a module's output at the fact tokens [B]."""
     rows = torch.arange(len(facts), device=facts.device)
 
@@ -52,11 +52,11 @@ def adding(delta: Tensor, facts: Tensor) -> Callable[..., States]:
 
 
 class CachedWindowUnsupported(Exception):  # noqa: N818 - internal signal: use the plain window
-    """The cached window cannot serve this model."""
+    """`CachedWindow` does not support this model."""
 
 
 class FixedKVCache:
-    """Stands in for the model's cache: stored keys and values go before the new ones, and nothing is kept."""
+    """Cache for one attention layer that prepends stored keys and values to the new ones and stores nothing."""
 
     def __init__(self, keys: Tensor, values: Tensor, *, length: int) -> None:
         self.keys = keys[:, :, :length]
@@ -78,14 +78,14 @@ class CachedWindow:
             lens.
 
     Raises:
-        Unsuitable: An argument of the blocks or the attention implementation is not understood.
+        CachedWindowUnsupported: An argument of the blocks or the attention implementation is not known.
     """
 
     def __init__(self, trace: Trace, site: int, early: int) -> None:
         architecture = trace.architecture
         if not takes_any_mask(architecture.trunk.config):
             raise CachedWindowUnsupported
-        self._anatomy = architecture
+        self._architecture = architecture
         self._site = site
         self._early = early
         start, ends = trace.lookup, [max((*row.labels, row.lookup)) for row in trace.rows]
@@ -132,15 +132,15 @@ class CachedWindow:
     def _at_positions(self, value: Tensor) -> Tensor:
         return value.expand(len(self._rows), *value.shape[1:])[self._rows, self._positions]
 
-    def _mask(self, trace: Trace, given: Tensor | None) -> Tensor:
-        """Additive mask [B, 1, S, prefix + S], read off the model's own mask (causal where it gave none)."""
-        if id(given) in self._masks:
-            return self._masks[id(given)]
+    def _mask(self, trace: Trace, mask: Tensor | None) -> Tensor:
+        """Additive mask [B, 1, S, prefix + S], derived from the model's own mask (causal if it has none)."""
+        if id(mask) in self._masks:
+            return self._masks[id(mask)]
         length = trace.ids.shape[1]
-        if given is None:
+        if mask is None:
             allowed = torch.ones(length, length, dtype=torch.bool, device=trace.ids.device).tril()[None, None]
-        elif given.ndim == 4 and given.shape[1] == 1:
-            allowed = given if given.dtype == torch.bool else given == 0
+        elif mask.ndim == 4 and mask.shape[1] == 1:
+            allowed = mask if mask.dtype == torch.bool else mask == 0
         else:
             raise CachedWindowUnsupported
         allowed = allowed.expand(len(self._rows), 1, -1, -1)[:, 0]  # [B, length, length]
@@ -150,9 +150,9 @@ class CachedWindow:
         right = queries.gather(2, self._positions[:, None].expand(-1, queries.shape[1], -1)) & self._real[:, None]
         both = torch.cat([left, right], dim=2)[:, None]
         dtype = self._start.dtype
-        mask = torch.zeros(both.shape, dtype=dtype, device=both.device)
-        self._masks[id(given)] = mask.masked_fill_(~both, torch.finfo(dtype).min)
-        return mask
+        window_mask = torch.zeros(both.shape, dtype=dtype, device=both.device)
+        self._masks[id(mask)] = window_mask.masked_fill_(~both, torch.finfo(dtype).min)
+        return self._masks[id(mask)]
 
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
@@ -166,12 +166,12 @@ class CachedWindow:
     def _onward(self, states: Tensor) -> Tensor:
         read = self._read(states)
         for layer, named in self._calls.items():
-            states = first_tensor(self._anatomy.blocks[layer](states, **named))
+            states = first_tensor(self._architecture.blocks[layer](states, **named))
             if layer == self._early:
                 read = self._read(states)
-        if self._early != self._anatomy.depth - 1:
+        if self._early != self._architecture.depth - 1:
             read = torch.cat([read[:-1], self._read(states)[-1:]])
-        logits: Tensor = self._anatomy.head(self._anatomy.norm(read))
+        logits: Tensor = self._architecture.head(self._architecture.norm(read))
         return logits
 
     def _read(self, states: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ class PlainWindow:
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
         site = self._trace.architecture.blocks[self._site]
-        handle = site.register_forward_hook(adding(delta, self.facts))
+        handle = site.register_forward_hook(adding_hook(delta, self.facts))
         try:
             return self.unchanged()
         finally:
@@ -221,7 +221,7 @@ class PlainWindow:
 
 
 def open_window(trace: Trace, site: int, early: int) -> Window:
-    """The cached window where it can serve the model, else the plain one."""
+    """Return a cached window if the model supports it, else a plain one."""
     try:
         return CachedWindow(trace, site, early)
     except CachedWindowUnsupported:

@@ -1,7 +1,7 @@
-"""Context templates: short texts before the prompt, so that a key or value holds in more than one setting.
+"""Context templates: short texts before the prompt, so that keys and values are averaged over several contexts.
 
-They are an input. Where none are given the pristine model writes them, from five common words, by top-5
-sampling from the editor's own seed, so that a resumed run has the same ones.
+They can be passed in. Otherwise the unedited model generates them from five common words, by top-5 sampling with the
+editor's seed, so that a resumed run has the same ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def checked(groups: Sequence[Sequence[str]]) -> Contexts:
         raise EditError(f"contexts are {groups!r}; they must be groups of templates, the first of all {SLOT!r}")
     for template in flat:
         if template.count(SLOT) != 1:
-            raise EditError(f"context {template!r} must hold {SLOT} exactly once")
+            raise EditError(f"context {template!r} must contain {SLOT} exactly once")
     return contexts
 
 
@@ -68,6 +68,6 @@ def _continue(model: PreTrainedModel, ids: Tensor, length: int, generator: torch
 
 
 def _clean(text: str) -> str:
-    """One line without braces, which would read as a place for the prompt."""
+    """One line without braces, which would be taken for the prompt's slot."""
     text = unicodedata.normalize("NFKD", text).replace("{", " ").replace("}", " ")
     return " ".join(text.split())

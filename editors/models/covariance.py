@@ -1,4 +1,4 @@
-"""Second moments C = E[k kᵀ] of a matrix's input, uncentred, over all real tokens of some texts."""
+"""Uncentered covariances (second moments) C = E[k kᵀ] of matrix inputs, over all tokens of a corpus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from editors.models.trace import pad
 TOKENS_A_BATCH = 4096
 
 
-def moments(
+def compute_covariances(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
 ) -> dict[str, Tensor]:
     """C [f, f] in float32 of each matrix, by its path.
@@ -29,11 +29,11 @@ def moments(
     length. One pass over the texts serves all matrices.
 
     Raises:
-        MissingCorpus: The texts hold no token.
+        MissingCorpus: The texts contain no token.
     """
     rows = _rows(architecture, tokenizer, texts)
     if not rows:
-        raise MissingCorpus("the corpus holds no text; covariances need at least as many tokens as inner neurons")
+        raise MissingCorpus("the corpus has no text; covariances need at least as many tokens as inner neurons")
     sums: dict[str, Tensor] = {}
     for batch in _batches(rows):
         _add(sums, architecture, batch, matrices)
@@ -43,7 +43,7 @@ def moments(
 
 @dataclass(frozen=True)
 class Cost:
-    """What computing second moments takes, estimated before it begins.
+    """Estimate of what computing covariances will cost.
 
     Attributes:
         matrices: How many there are.
@@ -68,7 +68,7 @@ class Cost:
 def cost(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
 ) -> Cost:
-    """What `moments` will take: one pass of the model over the tokens, and 2 f² operations a token and matrix."""
+    """Estimate `compute_covariances`: a pass of the model over the tokens, and 2 f² operations a token and matrix."""
     tokens = sum(len(row.ids) for row in _rows(architecture, tokenizer, texts))
     weights = sum(parameter.numel() for parameter in architecture.trunk.parameters())
     squares = sum(matrix.stored(matrix.weight).shape[1] ** 2 for matrix in matrices)
@@ -121,16 +121,16 @@ def _add(sums: dict[str, Tensor], architecture: Architecture, rows: Sequence[Row
         architecture.trunk(input_ids=ids, attention_mask=mask, use_cache=False)
 
 
-def check(matrix: Matrix, moment: Tensor) -> Tensor:
-    """Refuse a second moment that does not belong to a matrix.
+def check(matrix: Matrix, covariance: Tensor) -> Tensor:
+    """Check that a covariance fits a matrix.
 
     Raises:
         StateMismatch: It is not square of the matrix's input width, or not finite.
     """
     weight = matrix.stored(matrix.weight)
     width = weight.shape[1]
-    if moment.shape != (width, width):
-        raise StateMismatch(f"covariance of {matrix.path} is {tuple(moment.shape)}, it must be ({width}, {width})")
-    if not bool(torch.isfinite(moment).all()):
+    if covariance.shape != (width, width):
+        raise StateMismatch(f"covariance of {matrix.path} is {tuple(covariance.shape)}, it must be ({width}, {width})")
+    if not bool(torch.isfinite(covariance).all()):
         raise StateMismatch(f"covariance of {matrix.path} is not finite")
-    return moment
+    return covariance

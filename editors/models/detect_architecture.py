@@ -1,8 +1,8 @@
-"""An unknown family's row, found in the module tree and then checked on numbers: nothing is guessed and kept.
+"""Detect the architecture of a model that is not in the table, and verify it numerically.
 
-A mixture of experts is refused. Else the blocks are a ModuleList as long as the config has layers, the down-projection
-is the one matrix of a block outside its attention that gives hidden states, the norm is the trunk's only one. What the
-rest of this package relies on is then tried on a few tokens.
+A mixture of experts is rejected. Otherwise the blocks are the ModuleList with as many members as the config has layers,
+the down-projection is the only matrix of a block outside attention whose output has the width of the hidden states, and
+the norm is the only one in the trunk. What the editors rely on is then verified with forward passes on a few tokens.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from editors.models.architectures import ARCHITECTURES, ArchitectureSpec
 from editors.models.compat import Conv1D
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "ffn_config")
-READING = re.compile(r"(q|k|v|query|key|value)(_|$)")  # projections of an attention that do not write hidden states
-TOKENS = 5  # of the text on which a row is tried
-TOLERANCE = 1e-2  # relative; a wrong part is off by the size of the logits themselves
-_found: WeakKeyDictionary[nn.Module, ArchitectureSpec] = (
+READING = re.compile(r"(q|k|v|query|key|value)(_|$)")  # attention projections other than the out-projection
+TOKENS = 5  # in the forward passes that verify an architecture
+TOLERANCE = 1e-2  # relative; a wrong module changes the logits by their own size
+_detected: WeakKeyDictionary[nn.Module, ArchitectureSpec] = (
     WeakKeyDictionary()
 )  # rows, not states: the same for every copy
 
 
-def refuse_experts(model: nn.Module, kind: str) -> None:
-    """Refuse a mixture of experts: no single matrix of a block writes what it knows.
+def reject_mixture_of_experts(model: nn.Module, kind: str) -> None:
+    """Raise for a mixture of experts, in which no single matrix of a block stores a fact.
 
     Raises:
         UnsupportedModel: The config has experts; names the nearest supported families.
@@ -41,24 +41,24 @@ def refuse_experts(model: nn.Module, kind: str) -> None:
     if any(isinstance(count, int) and count > 1 for count in counts) or kind == "dbrx":
         near = ", ".join(get_close_matches(kind, ARCHITECTURES, n=3, cutoff=0.0))
         raise UnsupportedModel(
-            f"{kind} is a mixture of experts: a fact lies in several matrices of a block, chosen anew for each token, "
+            f"{kind} is a mixture of experts: a fact is stored in several matrices of a block, selected per token, "
             f"and editors write one. Supported families nearest in name: {near}"
         )
 
 
-def probe(model: nn.Module, kind: str) -> ArchitectureSpec:
-    """The row of a model whose family is not in the table.
+def detect_architecture(model: nn.Module, kind: str) -> ArchitectureSpec:
+    """Return the architecture of a model whose family is not in the table.
 
     Raises:
-        UnsupportedModel: A part cannot be told, or does not do what it would have to; names the closest module paths.
+        UnsupportedModel: A module cannot be identified, or does not behave as required; names the closest module paths.
     """
-    if model not in _found:
+    if model not in _detected:
         row = _row(model, kind)
         try:
-            _found[model] = _checked(model, row, kind)
+            _detected[model] = _checked(model, row, kind)
         except (RuntimeError, TypeError, AttributeError, ValueError) as error:
             raise UnsupportedModel(f"{kind} is not known, and trying it failed: {error}. {_known()}") from error
-    return _found[model]
+    return _detected[model]
 
 
 def _row(model: nn.Module, kind: str) -> ArchitectureSpec:
@@ -140,7 +140,7 @@ def _known() -> str:
 
 @torch.no_grad()
 def _checked(model: nn.Module, row: ArchitectureSpec, kind: str) -> ArchitectureSpec:
-    """The row with what the numbers say; everything that editors rely on holds for it."""
+    """Verify a detected architecture with forward passes, and complete it with what they show."""
     seen: dict[str, Tensor] = {}
     block = f"{row.blocks}.{len(model.get_submodule(row.blocks)) - 1}"  # type: ignore[arg-type]  # a ModuleList
     down, mlp = f"{block}.{row.down}", f"{block}.{row.mlp}" if row.mlp else ""
@@ -161,8 +161,10 @@ def _checked(model: nn.Module, row: ArchitectureSpec, kind: str) -> Architecture
     before = seen[block]
     step = torch.randn_like(seen[down]) * seen[down].std()
     _run(model, ids, {down: lambda _m, _a, out: out + step, block: _keep(seen, block)})
-    plain = _close(seen[block] - before, step)
-    return ArchitectureSpec(**{**vars(row), "mlp": row.mlp if whole else "", "plain": plain})
+    adds_mlp_output_directly = _close(seen[block] - before, step)
+    return ArchitectureSpec(
+        **{**vars(row), "mlp": row.mlp if whole else "", "adds_mlp_output_directly": adds_mlp_output_directly}
+    )
 
 
 def _run(model: nn.Module, ids: Tensor, hooks: Mapping[str, Callable[..., object]]) -> Tensor:

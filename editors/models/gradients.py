@@ -22,16 +22,16 @@ from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode, target_ids
 from editors.models.trace import pad
 
-IGNORED = -100  # the label of a token that is not learned
+IGNORED = -100  # label of a token that is ignored in the loss
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts with the tokens to learn in them.
+    """Tokenized texts with the labels to learn.
 
     Attributes:
         ids, mask: Token ids and attention mask, [B, T].
-        labels: The token ids of the targets where they stand in `ids`, -100 elsewhere, [B, T].
+        labels: The token ids of the targets at their positions in `ids`, -100 elsewhere, [B, T].
     """
 
     ids: Tensor
@@ -57,7 +57,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Gradients:
-    """What one matrix saw.
+    """Inputs and output gradients of one matrix.
 
     Attributes:
         inputs: x, [B, T, in].
@@ -88,12 +88,13 @@ def gradients(
             stack.callback(matrix.module.register_forward_hook(hook).remove)
         loss = _loss(model, batch, separately=separately)
     deltas = torch.autograd.grad(loss, [outputs[matrix.path] for matrix in matrices])
-    found = zip([inputs[matrix.path] for matrix in matrices], deltas, strict=True)
-    return loss.detach(), [Gradients(*pair) for pair in found]
+    return loss.detach(), [
+        Gradients(inputs[matrix.path], delta) for matrix, delta in zip(matrices, deltas, strict=True)
+    ]
 
 
 def _tap(path: str, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Callable[..., Tensor]:
-    """Keep what goes in and out; the output of the lowest matrix becomes the leaf at which the way back ends."""
+    """Record inputs and outputs; the output of the lowest matrix becomes a leaf, where the backward pass ends."""
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         inputs[path] = args[0].detach()
@@ -108,7 +109,7 @@ def _loss(model: PreTrainedModel, batch: Batch, *, separately: bool) -> Tensor:
     states = architecture.trunk(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
     rows, steps = (batch.labels[:, 1:] != IGNORED).nonzero(as_tuple=True)  # the token before predicts it
     each = cross_entropy(
-        widened(architecture.head(states[rows, steps])), batch.labels[rows, steps + 1], reduction="none"
+        at_least_float32(architecture.head(states[rows, steps])), batch.labels[rows, steps + 1], reduction="none"
     )
     if not separately:
         return each.mean()
@@ -116,6 +117,6 @@ def _loss(model: PreTrainedModel, batch: Batch, *, separately: bool) -> Tensor:
     return (each / counts[rows]).sum()
 
 
-def widened(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
     """Logits in float32 if they are in half precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,7 +1,7 @@
-"""One weight matrix read and written as W [out, in], however the layer stores it.
+"""One weight matrix, read and written as W [out, in] for any layer type.
 
-`nn.Linear` stores [out, in], GPT-2's `Conv1D` [in, out]. The layer's type decides, never the shape: a square
-matrix looks the same either way.
+`nn.Linear` stores [out, in], GPT-2's `Conv1D` [in, out]. The layer's type decides, not the shape, because the
+shape of a square matrix is the same either way.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What one matrix reads at the last token of a prompt: computed up to that matrix only, once per prompt.
+"""Inputs of one matrix at the last token of prompts, with a shared prefix cache; computed once per prompt.
 
-Benchmarks ask thousands of prompts, most of which begin with the same worked examples. The prompts are therefore
-sorted, runs of them with a long common beginning share its keys and values, and nothing above the matrix is run. The
-model below a memory never changes, so what was computed is kept.
+Benchmarks have thousands of prompts, most of which begin with the same few-shot examples. The prompts are therefore
+sorted, and groups of them with a long common prefix share its keys and values. The forward pass ends at the matrix. The
+model behind a memory never changes, so the inputs are cached.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from editors.models.architecture import Architecture
 from editors.models.compat import DynamicCache, forward_with_cache, keys_and_values
 from editors.models.trace import StopForward
 
-BATCH = 8192  # tokens in one forward pass
-ROWS = 64  # prompts in one forward pass
-KEPT = 0.8  # share of a run's common beginning that must remain for another prompt to join it
+MAX_TOKENS = 8192  # tokens in one forward pass
+MAX_ROWS = 64  # prompts in one forward pass
+MIN_PREFIX_SHARE = 0.8  # share of a group's common prefix that must remain for another prompt to join it
 
 
 class Queries:
     """Inputs of one matrix at the last token of each prompt.
 
     Args:
-        anatomy: The model's.
+        architecture: The model's.
         matrix: A projection in one of its blocks.
     """
 
     def __init__(self, architecture: Architecture, matrix: nn.Module) -> None:
-        self._anatomy = architecture
+        self._architecture = architecture
         self._matrix = matrix
         self._known: dict[Tokens, Tensor] = {}
 
     def __call__(self, prompts: Sequence[Tokens]) -> Tensor:
         """Inputs [Q, d_in] for Q prompts, equal to `alone` up to rounding."""
-        for run, common in _runs(sorted({prompt for prompt in prompts if prompt not in self._known})):
-            self._read_run(run, common)
+        for run, common in _prefix_groups(sorted({prompt for prompt in prompts if prompt not in self._known})):
+            self._read_group(run, common)
         return torch.stack([self._known[prompt] for prompt in prompts])
 
     def alone(self, prompt: Tokens) -> Tensor:
-        """The input [d_in] for one prompt, the same bit by bit whatever was asked before."""
+        """The input [d_in] for one prompt, bit-exact the same whatever was computed before."""
         return self._read([prompt], DynamicCache())[0]
 
     @torch.no_grad()
-    def _read_run(self, run: Sequence[Tokens], common: int) -> None:
-        beginning = DynamicCache()
+    def _read_group(self, run: Sequence[Tokens], common: int) -> None:
+        prefix_cache = DynamicCache()
         if common:
-            self._read([run[0][:common]], beginning)
+            self._read([run[0][:common]], prefix_cache)
         for batch in _batches(sorted(run, key=len), common):
-            found = self._read([prompt[common:] for prompt in batch], _repeated(beginning, len(batch)))
+            found = self._read([prompt[common:] for prompt in batch], _repeated(prefix_cache, len(batch)))
             self._known.update(zip(batch, found.unbind(), strict=True))
 
     @torch.no_grad()
     def _read(self, rows: Sequence[Tokens], cache: DynamicCache) -> Tensor:
         """Inputs at the last token of right-padded rows; their keys and values go into the cache."""
-        device = next(self._anatomy.trunk.parameters()).device
+        device = next(self._architecture.trunk.parameters()).device
         width = max(map(len, rows))
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
         last = torch.tensor([len(row) - 1 for row in rows], device=device)
@@ -72,21 +72,21 @@ class Queries:
         handle = self._matrix.register_forward_pre_hook(take)
         try:
             with suppress(StopForward):
-                forward_with_cache(self._anatomy.trunk, ids, cache)
+                forward_with_cache(self._architecture.trunk, ids, cache)
         finally:
             handle.remove()
         return taken[0]
 
 
-def _runs(prompts: Sequence[Tokens]) -> Iterator[tuple[Sequence[Tokens], int]]:
-    """Sorted prompts in runs with the length of each run's common beginning, shorter than any of them."""
+def _prefix_groups(prompts: Sequence[Tokens]) -> Iterator[tuple[Sequence[Tokens], int]]:
+    """Sorted prompts in groups, with the length of each group's common prefix, which is shorter than any of them."""
     start, common = 0, 0
     for index, prompt in enumerate(prompts):
         if index == start:
             common = len(prompt) - 1
             continue
         shared = min(common, len(prompt) - 1, _shared(prompts[start], prompt))
-        if index == start + 1 or shared >= KEPT * common:
+        if index == start + 1 or shared >= MIN_PREFIX_SHARE * common:
             common = shared
         else:
             yield prompts[start:index], common
@@ -96,7 +96,7 @@ def _runs(prompts: Sequence[Tokens]) -> Iterator[tuple[Sequence[Tokens], int]]:
 
 
 def _shared(left: Tokens, right: Tokens) -> int:
-    """Number of tokens that two prompts begin with in common."""
+    """Length of the common prefix of two prompts."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
@@ -105,7 +105,7 @@ def _batches(prompts: Sequence[Tokens], common: int) -> Iterator[Sequence[Tokens
     start = 0
     for index, prompt in enumerate(prompts):
         rows = index - start + 1
-        if rows > ROWS or (rows > 1 and rows * (len(prompt) - common) > BATCH):
+        if rows > MAX_ROWS or (rows > 1 and rows * (len(prompt) - common) > MAX_TOKENS):
             yield prompts[start:index]
             start = index
     if prompts:
@@ -113,7 +113,7 @@ def _batches(prompts: Sequence[Tokens], common: int) -> Iterator[Sequence[Tokens
 
 
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
-    """The keys and values of one row, for many; a forward pass adds to the copy."""
+    """Copies of the keys and values of one row for several rows; a forward pass appends to the copies."""
     copies = DynamicCache()
     for layer in range(len(cache.layers)):
         stored = keys_and_values(cache, layer)

@@ -1,4 +1,4 @@
-"""The model from one block on, with other weights: what is below a trained matrix is computed once."""
+"""The model from one block on, as a function of its weights; the blocks below are computed once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class UpperBlocks:
 
     Args:
         trace: The rows' pass through the model as it is.
-        first: The lowest block that holds a weight to be replaced.
+        first: The lowest block with a weight to be replaced.
     """
 
     def __init__(self, trace: Trace, first: int) -> None:
-        self._anatomy = trace.architecture
+        self._architecture = trace.architecture
         self._first = first
         self._start = trace.entering[first].detach()
         self._calls = [
@@ -30,7 +30,7 @@ class UpperBlocks:
             for call in trace.calls[first:]
         ]
         labels = [(index, label) for index, row in enumerate(trace.rows) for label in row.labels]
-        self._rows, self._places = torch.tensor(labels, device=trace.ids.device).T
+        self._rows, self._positions = torch.tensor(labels, device=trace.ids.device).T
 
     @property
     def size(self) -> int:
@@ -39,18 +39,18 @@ class UpperBlocks:
 
     def logits(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Logits [labels of all rows in order, V] with the weights, named as in the whole model, in place."""
-        logits: Tensor = self._anatomy.head(self._anatomy.norm(self.states(weights)))
+        logits: Tensor = self._architecture.head(self._architecture.norm(self.states(weights)))
         return logits
 
     def states(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """States [labels, d] that leave the last block, with the weights and the hooks that are there now."""
+        """States [labels, d] that leave the last block, with these weights and the hooks that are registered now."""
         states = self._start
         for layer, call in enumerate(self._calls, start=self._first):
-            prefix = f"{self._anatomy.family.blocks}.{layer}."
+            prefix = f"{self._architecture.family.blocks}.{layer}."
             own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-            states = first_tensor(functional_call(self._anatomy.blocks[layer], own, (states,), call))
+            states = first_tensor(functional_call(self._architecture.blocks[layer], own, (states,), call))
         return self.at_labels(states)
 
     def at_labels(self, states: Tensor) -> Tensor:
         """States [B, length, d] where labels are read, [labels, d]."""
-        return states[self._rows, self._places]
+        return states[self._rows, self._positions]

@@ -1,7 +1,7 @@
-"""From an edit to rows of token ids: target ids, lookup position, label positions.
+"""Tokenize an edit: token ids of prompt and target, lookup position of the fact token, label positions.
 
-Everything happens on ids. Decoding target tokens and tokenizing the text again loses spaces on SentencePiece
-models, and tokenizing prefix and subject apart counts a BOS token twice.
+Everything works on ids. Decoding target tokens and tokenizing the text again loses spaces with SentencePiece
+tokenizers, and tokenizing prefix and subject separately counts a BOS token twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from editors.core.errors import EditError
 from editors.core.typing import PreTrainedTokenizerBase
 
 FactToken = Literal["subject_last", "subject_first", "subject_first_after_last", "last"]
-ESSENCE = "{} is a"  # the prompt on which the search keeps the subject's next-token distribution
+ESSENCE = "{} is a"  # prompt on which value optimization preserves the next-token distribution
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def find(
     """Ids of `before + subject + after` and the index of the fact token in them.
 
     Raises:
-        EditError: The subject's token cannot be told from the ids, and the tokenizer gives no offsets.
+        EditError: The subject's token cannot be located in the ids, and the tokenizer has no offsets.
     """
     ids = encode(tokenizer, before + subject + after)
     if which == "last":
@@ -86,7 +86,7 @@ def find(
 
 def _spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, int]]:
     if not getattr(tokenizer, "is_fast", False):
-        raise EditError(f"cannot tell the tokens of {text!r} apart: the tokenizer gives no offsets")
+        raise EditError(f"cannot locate the tokens of {text!r}: the tokenizer gives no offsets")
     spans: list[tuple[int, int]] = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
     return spans
 
@@ -120,7 +120,7 @@ def target_row(row: Row, target: Sequence[int]) -> Row:
 
 
 def essence_row(tokenizer: PreTrainedTokenizerBase, subject: str, which: FactToken) -> Row:
-    """The row `<subject> is a`, cut after the fact token: what follows cannot change what is read there."""
+    """The row `<subject> is a`, cut after the fact token: later tokens cannot change the logits there."""
     before, after = _split(ESSENCE)
     ids, lookup = find(tokenizer, before, subject, after, which)
     return Row(tuple(ids[: lookup + 1]), lookup, (lookup,))

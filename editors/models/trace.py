@@ -1,4 +1,4 @@
-"""One forward pass over the rows of an edit, kept so that later passes start where they differ.
+"""Trace of one forward pass over the rows of an edit, so that later passes start where they differ.
 
 A `Trace` holds, for all rows, the hidden states that enter each block, each block's keys and values, and each
 edited matrix's input at the looked-up token. `advance` runs on from a block whose weights have changed since.
@@ -23,8 +23,8 @@ from editors.models.tokens import Row
 Arguments = dict[str, Any]
 
 
-class StopForward(Exception):  # noqa: N818 - no error: a hook has what it wanted
-    """Raised by a hook inside `suppress(Enough)` to end a forward pass there: what lies above is not needed."""
+class StopForward(Exception):  # noqa: N818 - not an error: the hook has what it needs
+    """Raised by a hook inside `suppress(StopForward)` to end a forward pass early."""
 
 
 @cache
@@ -33,7 +33,7 @@ def _signature(forward: Callable[..., object]) -> inspect.Signature:
 
 
 def bind(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Arguments]:
-    """Name the arguments of a block's call: the name of the first one, and all of them by name."""
+    """Bind the arguments of a block's call: return the name of the first one, and all of them by name."""
     signature = _signature(type(block).forward)
     bound = signature.bind(block, *args, **kwargs)
     named: Arguments = {}
@@ -64,13 +64,13 @@ class Trace:
             output.
         calls: Each block's arguments by name, as the model gave them, without the hidden states.
         cache: The keys and values of all blocks.
-        keys: Input of the down-projection at the fact token, [B, f], per probed layer.
-        outputs: What the MLP writes at the fact token, [B, d], per probed layer.
-        inputs, results: Input [B, in] and output [B, out] at the fact token of each probed matrix, by its path.
+        keys: Input of the down-projection at the fact token, [B, f], per recorded layer.
+        outputs: What the MLP adds at the fact token, [B, d], per recorded layer.
+        inputs, results: Input [B, in] and output [B, out] at the fact token of each recorded matrix, by its path.
     """
 
     def __init__(
-        self, architecture: Architecture, rows: Sequence[Row], probed: Sequence[int], matrices: Sequence[Matrix] = ()
+        self, architecture: Architecture, rows: Sequence[Row], recorded: Sequence[int], matrices: Sequence[Matrix] = ()
     ) -> None:
         self.architecture = architecture
         self.rows = tuple(rows)
@@ -84,15 +84,15 @@ class Trace:
         self.outputs: dict[int, Tensor] = {}
         self.inputs: dict[str, Tensor] = {}
         self.results: dict[str, Tensor] = {}
-        self._each = torch.arange(len(rows), device=device)
-        self._probed = tuple(probed)
+        self._rows = torch.arange(len(rows), device=device)
+        self._recorded = tuple(recorded)
         self._matrices = tuple(matrices)
         self._run()
 
     @torch.no_grad()
     def _run(self) -> None:
         with ExitStack() as stack:
-            stack.enter_context(self._probing())
+            stack.enter_context(self._recording())
             for block in self.architecture.blocks:
                 hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
                 stack.callback(hook.remove)
@@ -108,29 +108,29 @@ class Trace:
         self.entering.append(first_tensor(output))
 
     @contextmanager
-    def _probing(self) -> Iterator[None]:
+    def _recording(self) -> Iterator[None]:
         with ExitStack() as stack:
-            for layer in self._probed:
+            for layer in self._recorded:
                 writer = self.architecture.writer(layer)
-                stack.callback(writer.register_forward_hook(self._probe_key(layer)).remove)
-                stack.callback(writer.register_forward_hook(self._probe_output(layer)).remove)
+                stack.callback(writer.register_forward_hook(self._key_hook(layer)).remove)
+                stack.callback(writer.register_forward_hook(self._output_hook(layer)).remove)
             for matrix in self._matrices:
-                stack.callback(matrix.module.register_forward_hook(self._probe_matrix(matrix.path)).remove)
+                stack.callback(matrix.module.register_forward_hook(self._matrix_hook(matrix.path)).remove)
             yield
 
-    def _probe_key(self, layer: int) -> Callable[..., None]:
+    def _key_hook(self, layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...], _output: object) -> None:
             self.keys[layer] = self.at_lookup(args[0])
 
         return hook
 
-    def _probe_output(self, layer: int) -> Callable[..., None]:
+    def _output_hook(self, layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object, output: States) -> None:
             self.outputs[layer] = self.at_lookup(first_tensor(output))
 
         return hook
 
-    def _probe_matrix(self, path: str) -> Callable[..., None]:
+    def _matrix_hook(self, path: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             self.inputs[path] = self.at_lookup(args[0])
             self.results[path] = self.at_lookup(output)
@@ -139,24 +139,24 @@ class Trace:
 
     def at_lookup(self, states: Tensor) -> Tensor:
         """States [B, length, width] (in OPT's MLP [B length, width]) at each row's fact token, [B, width]."""
-        return states.reshape(len(self.rows), -1, states.shape[-1])[self._each, self.lookup]
+        return states.reshape(len(self.rows), -1, states.shape[-1])[self._rows, self.lookup]
 
     def leaving(self, layer: int) -> Tensor:
         """Output of a block at the fact token, [B, d]."""
         return self.at_lookup(self.entering[layer + 1])
 
-    def forget(self) -> None:
-        """Drop the keys and values: no window will be opened any more."""
+    def drop_cache(self) -> None:
+        """Free the keys and values; no window can be opened on this trace afterwards."""
         self.cache = DynamicCache()
 
     @torch.no_grad()
     def advance(self, first: int, last: int) -> None:
-        """Run blocks first .. last again from what entered `first`, after weights from there on have changed.
+        """Run blocks first .. last again from what entered `first`, after weights in these blocks have changed.
 
-        `entering` and all that is probed are renewed up to block `last`. Keys and values are not: a window
-        opened before stays what it was, and a new one needs a new trace.
+        Updates `entering` and everything recorded up to block `last`, but not the keys and values: a window opened
+        before keeps its numbers, and a new window needs a new trace.
         """
-        with self._probing():
+        with self._recording():
             for layer in range(first, last + 1):
                 named = {
                     name: None if name in BLOCK_CACHE_ARGUMENTS else value for name, value in self.calls[layer].items()

@@ -1,9 +1,9 @@
 """PMET: Precise Model Editing in a Transformer (Li et al., AAAI 2024, arXiv:2308.08742).
 
-Attention and MLP both write into the hidden state, but only the MLP is thought to store facts. PMET optimizes a
-vector for each of them together, at the outputs of the last edited block's two out-projections, so that the MLP's
-own vector m need not carry what attention should. Then it writes the MLP only (or both, by `rewrite`), layer by
-layer as MEMIT does, with the square root where MEMIT divides by the number of layers left:
+Attention and MLP both add to the hidden state, but only the MLP is assumed to store facts. PMET jointly optimizes a
+vector for each of them, at the outputs of the last edited block's two out-projections, so that the MLP's vector m need
+not represent what attention adds. Then it updates the MLP only (or both, by `rewrite`), layer by layer as MEMIT does,
+with the square root where MEMIT divides by the number of layers left:
 
     ΔW = R Kᵀ (λ C + K Kᵀ)⁻¹,     R = (m - W k) / √(layers left)
 """
@@ -23,7 +23,7 @@ from editors.locate.base import Located, LocateEditor
 from editors.locate.closed_form import ridge_keys
 from editors.locate.layer_spread import mean_keys
 from editors.models.projection import Matrix
-from editors.pmet.joint_search import JointWindow, search_jointly
+from editors.pmet.joint_search import JointWindow, optimize_jointly
 
 Part = Literal["attention", "mlp"]
 PARTS: tuple[Part, ...] = ("attention", "mlp")
@@ -64,8 +64,8 @@ class Pmet(LocateEditor):
     @property
     def matrices(self) -> list[Matrix]:
         """The matrices that this editor writes, in the order in which it does."""
-        given = self.hyperparameters
-        return [self._matrix(part, layer) for layer in given.layers for part in given.rewrite]
+        hparams = self.hyperparameters
+        return [self._matrix(part, layer) for layer in hparams.layers for part in hparams.rewrite]
 
     def _matrix(self, part: Part, layer: int) -> Matrix:
         return self.architecture.down(layer) if part == "mlp" else self.architecture.attention_out(layer)
@@ -87,26 +87,26 @@ class Pmet(LocateEditor):
         return ids
 
     def _edit(self, edits: Sequence[Edit]) -> None:
-        given = self.hyperparameters
+        hparams = self.hyperparameters
         located: list[Located] = []
-        found: list[Tensor] = []
+        values: list[Tensor] = []
         for edit in edits:
-            each = self.locate(edit, self.contexts, (), list(dict.fromkeys([*self.matrices, *self._sites])))
-            found.append(self._find(each))
-            each.trace.forget()
-            located.append(each)
-        goals = dict(zip(PARTS, torch.stack(found, dim=1), strict=True))  # of each part, [n, d]
+            traced = self.locate(edit, self.contexts, (), list(dict.fromkeys([*self.matrices, *self._sites])))
+            values.append(self._optimize(traced))
+            traced.trace.drop_cache()
+            located.append(traced)
+        goals = dict(zip(PARTS, torch.stack(values, dim=1), strict=True))  # of each part, [n, d]
         for part, goal in goals.items():
             self.record(f"z_{SHORT[part]}", goal)
-        for left, layer in zip(range(len(given.layers), 0, -1), given.layers, strict=True):
-            for part in given.rewrite:
+        for left, layer in zip(range(len(hparams.layers), 0, -1), hparams.layers, strict=True):
+            for part in hparams.rewrite:
                 self._edit_matrix(located, goals[part], part, layer, left)
 
-    def _find(self, located: Located) -> Tensor:
+    def _optimize(self, located: Located) -> Tensor:
         """The values of one edit, [parts, d]."""
-        given, trace, site = self.hyperparameters, located.trace, self.hyperparameters.layers[-1]
+        hparams, trace, site = self.hyperparameters, located.trace, self.hyperparameters.layers[-1]
         last = self.architecture.depth - 1
-        early = last if given.v_loss_layer is None else max(given.v_loss_layer, site)
+        early = last if hparams.v_loss_layer is None else max(hparams.v_loss_layer, site)
         window = JointWindow(trace, self._sites, site, early)
         starts = torch.stack([trace.results[matrix.path][0] for matrix in self._sites])
 
@@ -114,16 +114,16 @@ class Pmet(LocateEditor):
             for part, delta in zip(PARTS, deltas, strict=True):
                 self.record(f"delta_{SHORT[part]}_after_adam", delta)
 
-        found = search_jointly(window, located.targets, starts, given, record)
-        self._diagnostics |= {"loss": found.loss, "steps": float(found.steps)}
-        return found.values
+        result = optimize_jointly(window, located.targets, starts, hparams, record)
+        self._diagnostics |= {"loss": result.loss, "steps": float(result.steps)}
+        return result.values
 
     def _edit_matrix(self, located: Sequence[Located], goal: Tensor, part: Part, layer: int, left: int) -> None:
         """Write one matrix and bring the traces up to date."""
         matrix, last = self._matrix(part, layer), self.hyperparameters.layers[-1]
         site = self._matrix(part, last)
-        keys = torch.stack([self._key(each, matrix) for each in located])  # [n, f]
-        present = torch.stack([each.trace.results[site.path][0] for each in located])  # [n, d]
+        keys = torch.stack([self._key(traced, matrix) for traced in located])  # [n, f]
+        present = torch.stack([traced.trace.results[site.path][0] for traced in located])  # [n, d]
         residual = (goal.double() - present.double()).T / left**0.5  # R [d, n]
         factor = self.factor(matrix)
         update = residual @ ridge_keys(keys.T, factor, self.hyperparameters.mom2_update_weight).T
@@ -135,8 +135,8 @@ class Pmet(LocateEditor):
         self.record(f"ks.{matrix.parameter}", keys)
         self.record(f"cur_z.{matrix.parameter}", present)
         if matrix != self.matrices[-1]:
-            for each in located:
-                each.trace.advance(layer, last)
+            for traced in located:
+                traced.trace.advance(layer, last)
 
     def _key(self, located: Located, matrix: Matrix) -> Tensor:
         keys = located.trace.inputs[matrix.path][: len(located.targets)]

@@ -17,13 +17,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from editors.locate.value_search import ENOUGH, Adam, Settings, Terms
-from editors.models.cached_window import adding, open_window
+from editors.locate.value_search import LOSS_TOLERANCE, Adam, Settings, Terms
+from editors.models.cached_window import adding_hook, open_window
 from editors.models.projection import Matrix
 from editors.models.trace import Trace
 
 SMALL_DRIFT = 0.01  # of the weighted KL, as in the authors' code
-EASED = 0.1  # what is left of the NLL's weight once the targets are the likeliest
+EASED = 0.1  # factor on the NLL's weight once the targets are the likeliest tokens
 
 
 class JointSettings(Settings, Protocol):
@@ -34,7 +34,7 @@ class JointSettings(Settings, Protocol):
 
 
 @dataclass(frozen=True)
-class FoundJointly:
+class JointSearchResult:
     """Outcome of a search.
 
     Attributes:
@@ -54,7 +54,7 @@ class JointWindow:
     Args:
         trace: The pass with nothing added.
         matrices: M projections of block `site` that write into the residual stream.
-        site: Their block; it is run too, because what attention adds goes through its MLP.
+        site: Their block; it is run too, because its MLP depends on what attention adds.
         early: Block after which all labels but the last are read, as for `CachedWindow`.
     """
 
@@ -66,13 +66,13 @@ class JointWindow:
         """Logits [labels, V] with `deltas` [M, d] added."""
         with ExitStack() as stack:
             for matrix, delta in zip(self._matrices, deltas, strict=True):
-                handle = matrix.module.register_forward_hook(adding(delta, self._window.facts))
+                handle = matrix.module.register_forward_hook(adding_hook(delta, self._window.facts))
                 stack.callback(handle.remove)
             return self._window.unchanged()
 
 
 class JointLoss:
-    """The loss, its NLL weight, and whether nothing is left to do."""
+    """The loss, the current weight of its NLL term, and whether the search has converged."""
 
     def __init__(self, targets: Tensor, lengths: Tensor, settings: JointSettings) -> None:
         self._terms = Terms(targets)
@@ -81,7 +81,7 @@ class JointLoss:
         self._factor = settings.nll_loss_factor
 
     def __call__(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, bool]:
-        """The loss of logits [N T + 1, V] with deltas [M, d], and whether the search may end here."""
+        """The loss of logits [N T + 1, V] with deltas [M, d], and whether the search has converged."""
         settings = self._settings
         scores, wrong, drift = self._terms(logits)
         drift = settings.kl_factor * drift
@@ -89,17 +89,17 @@ class JointLoss:
         loss: Tensor = self._factor * wrong + drift + decay
         reached = self._terms.all_likeliest(scores.detach())
         self._factor = settings.nll_loss_factor * (EASED if reached else 1.0)
-        return loss, float(loss.detach()) < ENOUGH or (reached and float(drift.detach()) <= SMALL_DRIFT)
+        return loss, float(loss.detach()) < LOSS_TOLERANCE or (reached and float(drift.detach()) <= SMALL_DRIFT)
 
 
-def search_jointly(
+def optimize_jointly(
     window: JointWindow,
     targets: Tensor,
     starts: Tensor,
     settings: JointSettings,
     record: Callable[[Tensor], None],
-) -> FoundJointly:
-    """Find the values.
+) -> JointSearchResult:
+    """Optimize the values.
 
     Args:
         window: Gives the logits of N rows with T labels each, then those of the essence row.
@@ -124,7 +124,7 @@ def search_jointly(
             adam.step(deltas, gradient)
             record(deltas)
             deltas.copy_(_clamped(deltas, settings.clamp_norm_factor * lengths))
-    return FoundJointly(starts + deltas.detach(), value, adam.count)
+    return JointSearchResult(starts + deltas.detach(), value, adam.count)
 
 
 def _clamped(deltas: Tensor, limits: Tensor) -> Tensor:

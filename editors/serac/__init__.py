@@ -1,20 +1,20 @@
 """SERAC: Memory-Based Model Editing at Scale (Mitchell et al., ICML 2022, arXiv:2206.06520).
 
-Edits are kept as text, and the model is not changed. A scope classifier compares a query q with every stored edit; if
-the nearest one is near enough, a counterfactual model reads that edit and then the query, else the base answers:
+Edits are stored as text; the model is not changed. A scope classifier compares a query q with every stored edit. If the
+nearest one is near enough, a counterfactual model reads that edit and then the query; otherwise the base answers:
 
     p(y | q) = p_counterfactual(y | edit*, q)  if exp(-|g(edit*) - g(q)|²) > 1/2,   else  p_base(y | q)
 
 Both parts are trained once, before the first edit, on other edits: the classifier by balanced binary cross-entropy on
-wordings of an edit's fact against other facts, the counterfactual model by the likelihood of the edit's answer.
+rephrases of an edit's fact against other facts, the counterfactual model by the likelihood of the edit's answer.
 
-Two things go beyond the paper, so that no other pretrained model is needed. g is not DistilBERT, but a linear map of
+Two things differ from the paper, so that no other pretrained model is needed. g is not DistilBERT, but a linear map of
 the language model's own hidden states, averaged over the query's tokens. And the counterfactual model is a copy of the
-base with low-rank additions. `encoder` and `counterfactual` name others. The classifier decides from the prompt alone
-(the authors' code shows it the answer too) and reads its last sentence.
+base with low-rank adapters. `encoder` and `counterfactual` can name other models. The classifier reads the last
+sentence of the prompt only (in the authors' code also the answer).
 
-EasyEdit never switches: it mixes both models' probabilities by the similarity, out of scope too, and adds a small
-number to each. `soft_weighting` and `eps` reproduce that; no answer is then exactly the base's.
+EasyEdit does not choose: it mixes both models' probabilities by the similarity, out of scope too, and adds a small
+number to each. `soft_weighting` and `eps` reproduce that; then no answer is exactly the base's.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.memory.encoders import Encoder, HiddenStates, SentenceTransformers
 from editors.memory.memory_model import Tokens
 from editors.memory.prefixed_model import PrefixedModel
-from editors.memory.scope import Scope, ScopeText, seen
-from editors.memory.scope_training import examples, forms_of, train_scope
+from editors.memory.scope import Scope, ScopeText, classifier_text
+from editors.memory.scope_training import examples, train_scope, wordings_of
 from editors.memory.string_tensors import pack, unpack
 from editors.models.architecture import Architecture
 from editors.models.tokens import encode
-from editors.serac.counterfactual import load_beside, merge, prefix_of, train_counterfactual
-from editors.serac.routed_model import THRESHOLD, RoutedModel, Verdict
+from editors.serac.counterfactual import load_auxiliary_model, merge, prefix_of, train_counterfactual
+from editors.serac.routed_model import THRESHOLD, RoutedModel, ScopeMatch
 
 MEMORY = ("texts", "lengths", "points")
 
@@ -51,19 +51,19 @@ class SeracHyperparameters(BaseHyperparameters):
     """SERAC's hyperparameters. `soft_weighting` is the authors' name; their `cls_name`, `small_name` are plain here.
 
     Their weights of the two losses, `cloc` and `cedit`, have no counterpart: the losses share no parameter, and Adam
-    does not feel a factor.
+    is invariant to a constant factor.
     """
 
     encoder: str = Field("self", description="what the classifier compares by: self, or a sentence-transformers model")
     encoder_layers: tuple[int, ...] | None = Field(
         None, min_length=1, description="blocks whose entering states are averaged; 0 the embeddings, none: 0 and half"
     )
-    scope_text: ScopeText = Field("last_segment", description="what of a query the classifier reads, or full")
+    scope_text: ScopeText = Field("last_segment", description="the part of a query that the classifier reads, or full")
     scope_size: int = Field(128, ge=1, description="width of the space in which texts are compared")
     scope_steps: int = Field(400, ge=0, description="Adam steps on the classifier")
     scope_lr: float = Field(1e-3, gt=0, description="their rate")
     scope_batch: int = Field(64, ge=1, description="edits in such a step")
-    counterfactual: str = Field("self", description="who answers in scope: self, a copy of the base, or a model's name")
+    counterfactual: str = Field("self", description="answers in scope: self (a copy of the base) or a model's name")
     rank: int = Field(8, ge=1, description="of the additions to the counterfactual model's matrices")
     counterfactual_steps: int = Field(100, ge=0, description="Adam steps on these")
     counterfactual_lr: float = Field(2e-3, gt=0, description="their rate")
@@ -97,107 +97,107 @@ class Serac(Editor):
         self._texts: list[tuple[str, str]] = []  # prompt and target of each edit
         self._points = torch.empty(0, hyperparameters.scope_size)
         soft, eps = hyperparameters.soft_weighting, hyperparameters.eps
-        self._scoped = RoutedModel(model, self._judge, soft=soft, eps=eps)
+        self._routed_model = RoutedModel(model, self._match, soft=soft, eps=eps)
 
     def _make_encoder(self) -> Encoder:
-        asked = self.hyperparameters
-        if asked.encoder != "self":
-            return SentenceTransformers(asked.encoder)
+        hparams = self.hyperparameters
+        if hparams.encoder != "self":
+            return SentenceTransformers(hparams.encoder)
         half = (Architecture(self._model).depth + 1) // 2
-        layers = asked.encoder_layers or (0, half)
+        layers = hparams.encoder_layers or (0, half)
         return HiddenStates(self._model, self.tokenizer, sorted(set(layers)))
 
     @property
     def model(self) -> PreTrainedModel:
-        """The base behind the memory."""
-        return self._scoped  # type: ignore[return-value]  # as much of one as evaluations need
+        """The base model with the memory."""
+        return self._routed_model  # type: ignore[return-value]  # it has the methods that evaluation uses
 
     def _prepare(self) -> None:
         with torch.inference_mode(mode=False), torch.enable_grad():
-            beside, self._reader = self._start_of_counterfactual()
+            auxiliary, self._reader = self._load_counterfactual()
             if not self._trained:
-                self._train(beside)
+                self._train(auxiliary)
             self._scope = Scope(self._encoder, self._trained)
-            merge(beside, self._trained)
-            self._counterfactual = beside
+            merge(auxiliary, self._trained)
+            self._counterfactual = auxiliary
 
-    def _start_of_counterfactual(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def _load_counterfactual(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self.hyperparameters.counterfactual == "self":
             return copy.deepcopy(self._model), self.tokenizer
-        return load_beside(self.hyperparameters.counterfactual, self._model, self.tokenizer)
+        return load_auxiliary_model(self.hyperparameters.counterfactual, self._model, self.tokenizer)
 
-    def _train(self, beside: PreTrainedModel) -> None:
+    def _train(self, auxiliary: PreTrainedModel) -> None:
         """Train classifier and counterfactual model.
 
         Raises:
             MissingTraining: There are no edits to train on.
-            MissingCorpus: There are no texts that no edit is about.
+            MissingCorpus: There are no texts that are unrelated to the edits.
         """
         edits, corpus, scratch = self.resources.training, self.resources.corpus, self.resources.scratch
         if not edits:
             raise MissingTraining("serac trains on other edits first; give training=<edits>")
         if not corpus:
             raise MissingCorpus("serac learns what is out of scope from unrelated texts; give corpus=<texts>")
-        asked = self.hyperparameters
-        shown = examples(edits, corpus, lambda text: seen(text, asked.scope_text))
+        hparams = self.hyperparameters
+        shown = examples(edits, corpus, lambda text: classifier_text(text, hparams.scope_text))
         self._trained = train_scope(
-            self._encoder, shown, size=asked.scope_size, steps=asked.scope_steps, lr=asked.scope_lr,
-            batch=asked.scope_batch, seed=self.seed, scratch=scratch,
+            self._encoder, shown, size=hparams.scope_size, steps=hparams.scope_steps, lr=hparams.scope_lr,
+            batch=hparams.scope_batch, seed=self.seed, scratch=scratch,
         ) | train_counterfactual(
-            beside, self._reader, edits, separator=asked.separator, answer_end=asked.answer_end, rank=asked.rank,
-            steps=asked.counterfactual_steps, lr=asked.counterfactual_lr, batch=asked.counterfactual_batch,
-            seed=self.seed, scratch=scratch,
+            auxiliary, self._reader, edits, separator=hparams.separator, answer_end=hparams.answer_end,
+            rank=hparams.rank, steps=hparams.counterfactual_steps, lr=hparams.counterfactual_lr,
+            batch=hparams.counterfactual_batch, seed=self.seed, scratch=scratch,
         )  # fmt: skip
 
-    def _made(self) -> dict[str, Tensor]:
+    def _prepared_tensors(self) -> dict[str, Tensor]:
         return dict(self._trained)
 
-    def _take(self, made: Mapping[str, Tensor]) -> None:
+    def _load_prepared(self, made: Mapping[str, Tensor]) -> None:
         self._trained = dict(made)
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         texts = self._texts + [(edit.text, edit.target_new) for edit in edits]
-        new = self._scope.place([self._seen(self._tokens(edit.text)) for edit in edits])
+        new = self._scope.embed([self._classifier_text(self._tokens(edit.text)) for edit in edits])
         if not bool(new.isfinite().all()):
-            raise NonFiniteEdit("the point of an edit is not finite")
+            raise NonFiniteEdit("the embedding of an edit is not finite")
         points = torch.cat([self._points, new])
         for number, edit in enumerate(edits, start=len(self._texts)):
-            self._consult(edit, number, points)
+            self._check_routing(edit, number, points)
         self._texts, self._points = texts, points
         self._diagnostics["entries"] = float(len(points))
 
-    def _consult(self, edit: Edit, number: int, points: Tensor) -> None:
-        """Note how an edit's wordings are routed.
+    def _check_routing(self, edit: Edit, number: int, points: Tensor) -> None:
+        """Check that an edit's own prompt is routed to it, and count how many of its rephrases are.
 
         Raises:
-            NoEffect: Its own prompt is not routed to it.
+            NoEffect: It is not.
         """
-        queries = [self._seen(self._tokens(text)) for text in forms_of(edit)]
+        queries = [self._classifier_text(self._tokens(text)) for text in wordings_of(edit)]
         found = self._scope.nearest(queries, points)
         hits = [entry == number and similarity > THRESHOLD for entry, similarity in found]
         if not hits[0]:
             raise NoEffect(
                 f"serac: the prompt {edit.text!r} would be answered by entry {found[0][0]} at a similarity of "
-                f"{found[0][1]:.3f}, not by its own edit {number}; the memory is as before"
+                f"{found[0][1]:.3f}, not by its own edit {number}; the memory is unchanged"
             )
         self._diagnostics |= {"similarity": found[0][1], "hits": sum(hits) / len(hits)}
 
     def _tokens(self, text: str) -> Tokens:
         return tuple(encode(self.tokenizer, text))
 
-    def _seen(self, tokens: Tokens) -> str:
-        """What the classifier reads of a prompt."""
+    def _classifier_text(self, tokens: Tokens) -> str:
+        """The part of a prompt that the classifier reads."""
         kept = [token for token in tokens if token not in self._special]
         text = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
-        return seen(str(text), self.hyperparameters.scope_text)
+        return classifier_text(str(text), self.hyperparameters.scope_text)
 
-    def _judge(self, contexts: Sequence[Tokens]) -> list[Verdict | None]:
+    def _match(self, contexts: Sequence[Tokens]) -> list[ScopeMatch | None]:
         """The nearest edit of each prompt."""
         if not self._texts or not contexts:
             return [None] * len(contexts)
         self.prepare()
-        found = self._scope.nearest([self._seen(context) for context in contexts], self._points)
-        return [Verdict(self._redirect(entry), similarity) for entry, similarity in found]
+        found = self._scope.nearest([self._classifier_text(context) for context in contexts], self._points)
+        return [ScopeMatch(self._redirect(entry), similarity) for entry, similarity in found]
 
     def _redirect(self, entry: int) -> PrefixedModel:
         prefix = prefix_of(self._reader, *self._texts[entry], self.hyperparameters.separator)
@@ -213,7 +213,7 @@ class Serac(Editor):
         if not memory:
             return
         if set(memory) != set(MEMORY):
-            raise StateMismatch(f"serac's memory holds {', '.join(MEMORY)}; the state has {', '.join(memory)}")
+            raise StateMismatch(f"serac's memory contains {', '.join(MEMORY)}; the state has {', '.join(memory)}")
         unpack(memory["texts"], memory["lengths"])
         points, count = memory["points"], len(memory["lengths"]) // 2
         wanted = (count, self.hyperparameters.scope_size)

@@ -1,7 +1,7 @@
-"""A second language model that believes what it reads: given an edit and a question, it answers as if it were so.
+"""SERAC's counterfactual model: reads an edit and a question, and answers as if the edit were true.
 
-It starts as a copy of a causal model; what is trained, and stored, are low-rank additions to the matrices of its
-blocks, out = x W + x A B.
+It starts as a copy of a causal model. Low-rank adapters (LoRA) of the matrices in its blocks are trained and stored,
+out = x W + x A B.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from editors.core.edit import Edit
 from editors.core.errors import HyperparameterError, StateMismatch
 from editors.core.training import train
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
-from editors.memory.scope_training import forms_of
+from editors.memory.scope_training import wordings_of
 from editors.models.architecture import Architecture
 from editors.models.compat import Conv1D
 from editors.models.projection import Matrix
@@ -40,10 +40,10 @@ def without_bos(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
     return list(ids[1:] if ids and ids[0] == tokenizer.bos_token_id else ids)
 
 
-def load_beside(
+def load_auxiliary_model(
     name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Another causal model, by name or folder, to answer beside the base; and its tokenizer.
+    """Another causal model, by name or folder, to answer in scope; and its tokenizer.
 
     Raises:
         HyperparameterError: It cannot be loaded, or its vocabulary is not the base's.
@@ -51,22 +51,22 @@ def load_beside(
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - seconds to import
 
     try:
-        beside = AutoModelForCausalLM.from_pretrained(name, dtype=base.dtype)
+        auxiliary = AutoModelForCausalLM.from_pretrained(name, dtype=base.dtype)
         own = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise HyperparameterError(f"counterfactual is {name!r}, which cannot be loaded: {error}") from error
-    if own.get_vocab() != tokenizer.get_vocab() or beside.config.vocab_size != base.config.vocab_size:
+    if own.get_vocab() != tokenizer.get_vocab() or auxiliary.config.vocab_size != base.config.vocab_size:
         raise HyperparameterError(f"counterfactual is {name!r}: its vocabulary is not the base's, and must be")
-    beside.requires_grad_(requires_grad=False)
-    beside.train(mode=False)
-    return nn.Module.to(beside, base.device), own
+    auxiliary.requires_grad_(requires_grad=False)
+    auxiliary.train(mode=False)
+    return nn.Module.to(auxiliary, base.device), own
 
 
 class Adapters(nn.Module):
     """A [in, r] and B [r, out] for every matrix in the blocks of a model; B starts at zero.
 
     Args:
-        model: What they are for; not changed.
+        model: The model; not changed.
         rank: r.
         generator: Of the first A.
     """
@@ -83,7 +83,7 @@ class Adapters(nn.Module):
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Inside, the model computes with the additions."""
+        """Add the adapters' outputs in the block."""
         with ExitStack() as stack:
             for matrix, first, second in zip(self.matrices, self.first, self.second, strict=True):
                 stack.callback(matrix.module.register_forward_hook(_adding(first, second)).remove)
@@ -118,30 +118,30 @@ def matrices(model: PreTrainedModel) -> list[Matrix]:
 
 @torch.no_grad()
 def merge(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
-    """Add the additions that `Adapters.tensors` gave to the model's matrices, in place.
+    """Add trained adapters to the model's matrices, in place.
 
     Raises:
-        StateMismatch: They are not those of this model.
+        StateMismatch: They do not fit this model.
     """
     for matrix in matrices(model):
         pair = [tensors.get(f"{NAME}.{matrix.path}.{name}") for name in "AB"]
         first, second = pair
         if first is None or second is None:
-            raise StateMismatch(f"the counterfactual model's additions to {matrix.path} are missing")
+            raise StateMismatch(f"the counterfactual model's adapters of {matrix.path} are missing")
         update = (first @ second).T
         if matrix.stored(matrix.weight).shape != update.shape:
             raise StateMismatch(
-                f"the counterfactual model's addition to {matrix.path} has the shape {tuple(update.shape)}; "
+                f"the counterfactual model's adapter of {matrix.path} has the shape {tuple(update.shape)}; "
                 f"the matrix has {tuple(matrix.stored(matrix.weight).shape)}"
             )
         matrix.weight.copy_(matrix.added(update.to(matrix.weight.device)))
 
 
 class _Loss:
-    """Mean negative log-likelihood of the answer after an edit and a wording of its question.
+    """Mean negative log-likelihood of the answer after an edit and a rephrase of its prompt.
 
-    The target of an edit is drawn anew each time, from the targets that its prompt has in the training edits: nothing
-    can be learned by heart, only to read the edit.
+    The target of an edit is drawn at random each time, from the targets that its prompt has in the training edits, so
+    that the model cannot memorize targets and must read the edit.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class _Loss:
         answer_end: str,
         batch: int,
     ) -> None:
-        self._model, self._anatomy, self._tokenizer = model, Architecture(model), tokenizer
+        self._model, self._architecture, self._tokenizer = model, Architecture(model), tokenizer
         self._edits, self._separator, self._end = edits, separator, answer_end
         self._batch = min(batch, len(edits))
         targets: dict[str, dict[str, None]] = defaultdict(dict)
@@ -166,15 +166,15 @@ class _Loss:
         chosen = torch.randperm(len(self._edits), generator=generator)[: self._batch].tolist()
         rows, answers = zip(*(self._row(self._edits[index], generator) for index in chosen), strict=True)
         ids, mask = pad(rows, self._model.device)
-        states = self._anatomy.trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        places = [(index, label) for index, row in enumerate(rows) for label in row.labels]
-        which, where = torch.tensor(places, device=ids.device).T
+        states = self._architecture.trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        positions = [(index, label) for index, row in enumerate(rows) for label in row.labels]
+        which, where = torch.tensor(positions, device=ids.device).T
         wanted = torch.tensor([token for answer in answers for token in answer], device=ids.device)
-        return cross_entropy(self._anatomy.head(states[which, where]).float(), wanted)
+        return cross_entropy(self._architecture.head(states[which, where]).float(), wanted)
 
     def _row(self, edit: Edit, generator: torch.Generator) -> tuple[Row, list[int]]:
         target = _draw(self._targets[edit.prompt], generator)
-        question = _draw(forms_of(edit), generator)
+        question = _draw(wordings_of(edit), generator)
         end = "" if target.endswith(self._end) else self._end
         answer = target_ids(self._tokenizer, question, target + end)
         before = prefix_of(self._tokenizer, edit.text, target, self._separator)
@@ -201,7 +201,7 @@ def train_counterfactual(
     seed: int,
     scratch: Path | None,
 ) -> dict[str, Tensor]:
-    """The additions that make a model answer from the edit it has just read.
+    """Train adapters that make a model answer from the edit that it reads first.
 
     Args:
         model: The start; not changed.
@@ -209,7 +209,7 @@ def train_counterfactual(
         edits: What to train on.
         separator: Text between edit and question.
         answer_end: Text that ends an answer.
-        rank: Of the additions.
+        rank: Of the adapters.
         steps: Of Adam.
         lr: Its rate.
         batch: Edits in a step.

@@ -1,4 +1,4 @@
-"""A base model with a counterfactual one beside it: what is in the scope of an edit, the other model answers."""
+"""A base model with a counterfactual model that answers the prompts in the scope of an edit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ THRESHOLD = 0.5  # a similarity above it is in scope
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the scope classifier says of a prompt: who answers in scope, and how similar the nearest edit is."""
+class ScopeMatch:
+    """The nearest edit of a prompt: the counterfactual model with that edit as its prefix, and the similarity."""
 
-    answers: PrefixedModel
+    model: PrefixedModel
     similarity: float
 
 
-Judge = Callable[[Sequence[Tokens]], Sequence[Verdict | None]]
+Matcher = Callable[[Sequence[Tokens]], Sequence[ScopeMatch | None]]
 
 
 def mix(base: Tensor, own: Tensor, similarity: float, eps: float = 0.0) -> Tensor:
@@ -44,42 +44,42 @@ def mix(base: Tensor, own: Tensor, similarity: float, eps: float = 0.0) -> Tenso
     return torch.logaddexp(torch.log1p(-share) + left, torch.log(share) + right)
 
 
-class RoutedModel(MemoryModel[Verdict]):
-    """The base where no edit is near, the counterfactual model where one is; or both, mixed.
+class RoutedModel(MemoryModel[ScopeMatch]):
+    """The base out of scope, the counterfactual model in scope; or a mixture of both.
 
     Args:
         model: The base.
-        judge: Gives the nearest edit of each prompt, from its own tokens only; None where there is no edit at all.
+        match_scope: Gives the nearest edit of each prompt, from its own tokens only; None if there are no edits.
         soft: Mix both models' probabilities by the similarity, whatever it is, instead of choosing one.
         eps: Added to each probability of a mixture.
     """
 
-    def __init__(self, model: PreTrainedModel, judge: Judge, *, soft: bool = False, eps: float = 0.0) -> None:
+    def __init__(self, model: PreTrainedModel, match_scope: Matcher, *, soft: bool = False, eps: float = 0.0) -> None:
         super().__init__(model)
-        self._judge = judge
+        self._match_scope = match_scope
         self._soft = soft
         self._eps = eps
 
-    def routes(self, contexts: Sequence[Tokens]) -> list[Verdict | None]:
+    def routes(self, contexts: Sequence[Tokens]) -> list[ScopeMatch | None]:
         """The nearest edit of each prompt, if it is in scope."""
         return [
-            verdict if verdict is not None and (self._soft or verdict.similarity > THRESHOLD) else None
-            for verdict in self._judge(contexts)
+            match if match is not None and (self._soft or match.similarity > THRESHOLD) else None
+            for match in self._match_scope(contexts)
         ]
 
-    def logits(self, tokens: Tokens, context: int, route: Verdict) -> Tensor:  # noqa: ARG002 - the decision is made
+    def logits(self, tokens: Tokens, context: int, route: ScopeMatch) -> Tensor:  # noqa: ARG002 - already routed
         """Logits [T, V] of the counterfactual model, or log-probabilities of the mixture."""
-        own = route.answers.logits(tokens)
+        own = route.model.logits(tokens)
         if not self._soft:
             return own
         base = self.model(input_ids=torch.tensor([tokens], device=self.device)).logits[0]
         return mix(base, own, route.similarity, self._eps)
 
-    def write(self, context: Tokens, route: Verdict, limit: int, ends: frozenset[int]) -> list[int]:
-        """Greedy continuation; a mixture is computed anew for each token."""
+    def continue_routed(self, context: Tokens, route: ScopeMatch, limit: int, eos_ids: frozenset[int]) -> list[int]:
+        """Greedy continuation; a mixture is recomputed for each token."""
         if not self._soft:
-            return route.answers.write(context, limit, ends)
+            return route.model.generate(context, limit, eos_ids)
         written: list[int] = []
-        while len(written) < limit and not ends & set(written[-1:]):
+        while len(written) < limit and not eos_ids & set(written[-1:]):
             written.append(int(self.logits((*context, *written), len(context), route)[-1].argmax()))
         return written

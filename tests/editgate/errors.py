@@ -1,7 +1,7 @@
-"""Everything the machine room can refuse, as one tree.
+"""Every error that is raised on purpose, as one tree.
 
 EditgateError
- ├─ ConfigError                the person can fix the input; the command line stops with 1 to 3 lines
+ ├─ ConfigError             the person can fix the input; the command line stops with 1 to 3 lines
  ├─ EvaluationError             no verdict is possible; pytest reports an error, never a failure
  │   ├─ NoItemsScored           a benchmark came back empty
  │   ├─ ItemsMismatch           baseline and edited model were not asked the same questions
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 
 class EditgateError(Exception):
-    """Whatever this suite raises on purpose."""
+    """The base of every error that is raised on purpose."""
 
 
 class ConfigError(EditgateError):

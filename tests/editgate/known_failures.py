@@ -45,10 +45,10 @@ NOT_TAKEN = ("--editor", "--edited", "--edit-order", "--budget", "--min-budget",
 class Parser(argparse.ArgumentParser):
     """Takes the gate's options, but for those that have no meaning here."""
 
-    def addoption(self, name: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
+    def addoption(self, *names: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
         """Add one of the gate's options."""
-        if name not in NOT_TAKEN:
-            self.add_argument(name, **attributes)
+        if not {*names} & {*NOT_TAKEN}:
+            self.add_argument(*names, **attributes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from editgate.errors import ConfigError
 from editgate.inputs.models import LoadedModel
 from editors import Editor, EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
-from editors.core.registry import ROOMS, package_of, place_of, target_of
+from editors.core.registry import SHARED_PACKAGES, code_path, package_of, target_of
 from editors.external.easyedit import PREFIX as EASYEDIT
 
 HOME = Path(editors.__file__).parent
@@ -60,7 +60,7 @@ class EditorSpec:
 
         Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names.
         """
-        files = [HOME / room for room in ROOMS] + ([place_of(self.name)] if self.built_in else [])
+        files = [HOME / room for room in SHARED_PACKAGES] + ([code_path(self.name)] if self.built_in else [])
         found = {
             "target": self.target,
             "code": code_digest(*files),

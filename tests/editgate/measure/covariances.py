@@ -13,7 +13,7 @@ import editors
 from editgate.cache.fingerprint import code_digest
 from editgate.cache.store import Store
 from editors.locate.base import LocateEditor
-from editors.models.covariance import moments
+from editors.models.covariance import compute_covariances
 
 MODELS = Path(editors.__file__).parent / "models"  # what decides the numbers
 ENTRY = "moment"
@@ -37,7 +37,7 @@ def supply(
         editor.load_prepared({path: entry[ENTRY] for path, entry in stored.items() if entry is not None})
         if missing := editor.missing:
             announce(f"computing {editor.cost()}")
-            made = moments(editor.architecture, editor.tokenizer, editor.resources.corpus or (), missing)
+            made = compute_covariances(editor.architecture, editor.tokenizer, editor.resources.corpus or (), missing)
             for path, moment in made.items():
                 store.save_tensors("moments", keys[path], {ENTRY: moment})
             editor.load_prepared(made)

@@ -1,4 +1,4 @@
-"""What JUnit is told beyond pytest's own words: could-not-evaluate by name, and the sentence about safety."""
+"""What JUnit gets beyond pytest's own words: errors marked "could not evaluate", and the sentence about safety."""
 
 from __future__ import annotations
 

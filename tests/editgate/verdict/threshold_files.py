@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from editgate.errors import ConfigError
-from editgate.verdict.threshold_schema import DEFAULT, Contents, Names, model_name
+from editgate.verdict.threshold_schema import DEFAULT, Contents, Names, listed, model_name
 
 MAX_SHOWN_PROBLEMS = 2  # the others are counted
 SAYS_ALL = frozenset({"missing", "value_error", "too_short"})  # types of errors whose sentence needs no value
@@ -64,9 +64,11 @@ def read_file(path: Path, shown: str, names: Names, folder: str = "") -> Thresho
         raise ConfigError(f"{shown}: known_failures: not allowed for all editors; they belong in <editor>.toml")
     if contents.editor is not None and contents.at_chance:
         raise ConfigError(f"{shown}: at_chance: what an unedited model guesses at belongs in {DEFAULT}.toml")
-    for table in (*contents.known_failures, *contents.at_chance):
-        if model not in {None, table.model}:
-            raise ConfigError(f"{shown}: model: {table.model!r} is not allowed here; the folder is that of {model!r}")
+    named = {table.model for table in contents.known_failures} | {table.model for table in contents.at_chance}
+    if model is not None and named - {model}:
+        raise ConfigError(
+            f"{shown}: model: {listed(named - {model})} is not allowed here; the folder is that of {model}"
+        )
     return ThresholdFile(shown, contents.editor, model, contents)
 
 

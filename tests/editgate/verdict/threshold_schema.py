@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from editgate.inputs.models import HUB_ID, name_of
-from editgate.measure.edit_quality import KINDS, Kind
+from editgate.measure.edit_quality import KINDS
 
 AREAS = ("capability", "safety")
 DEFAULT = "default"
@@ -66,6 +66,8 @@ def model_name(given: str, known: Sequence[str]) -> str:
     raise ValueError(f"no model is called {given!r}; allowed: {listed(known)}, a hub id (owner/name) or a path")
 
 
+AreaName: TypeAlias = Annotated[str, _known("area", lambda _: AREAS)]
+QualityName: TypeAlias = Annotated[str, _known("quality", lambda _: KINDS)]
 EditorName: TypeAlias = Annotated[str, _known("editor", lambda names: names.editors)]
 BenchmarkName: TypeAlias = Annotated[str, _known("benchmark", lambda names: names.benchmarks)]
 CheckName: TypeAlias = Annotated[str, _known("benchmark or quality", lambda names: (*names.benchmarks, *KINDS))]
@@ -130,9 +132,9 @@ class Quality(Table):
 class Section(Table):
     """Floors of one scope: a whole file, or one model in it."""
 
-    area: dict[Literal["capability", "safety"], Rules] = {}
+    area: dict[AreaName, Rules] = {}
     benchmark: dict[BenchmarkName, Rules] = {}
-    quality: dict[Kind, Quality] = {}
+    quality: dict[QualityName, Quality] = {}
 
 
 def _ascending(numbers: list[Any]) -> list[Any]:

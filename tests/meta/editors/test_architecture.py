@@ -21,7 +21,7 @@ from editors.models.trace import Trace
 from meta.support import tiny_models as tiny
 
 CLOSE = 1e-4  # transformers computes norms and rotations in float32 whatever the type
-PLAIN = [family for family, row in ARCHITECTURES.items() if row.plain]
+PLAIN = [family for family, row in ARCHITECTURES.items() if row.adds_mlp_output_directly]
 SANDWICH = sorted(set(ARCHITECTURES) - set(PLAIN))
 ROWS = [Row(tuple(range(5, 16)), 4, (9, 10)), Row((3, 4, 7), 1, (1, 2)), Row((8, 9), 1, (1,))]
 EDIT = tiny.EDITS[3]  # its subject ends the prompt: no token follows on which a random model's other keys would show

@@ -28,7 +28,7 @@ def test_balls_with_different_answers_are_parted(points: list[tuple[float, float
     for x, y, answer in points:
         query = torch.tensor([x, y], dtype=torch.float64)
         before, near = book, int(book.nearest(query[None])[1]) if len(book) else None
-        book, entry = book.place(query, [MASKED, answer], torch.zeros(1), rules)
+        book, entry = book.insert(query, [MASKED, answer], torch.zeros(1), rules)
         assert float((book.keys[entry] - query).norm()) <= float(book.epsilons[entry]) + 1e-9
         if near is not None and entry == len(before):
             distance = float((book.keys[near] - query).norm())
@@ -44,8 +44,8 @@ def _two(first: list[int], second: list[int], distance: float, **changes: Any) -
     """A codebook after two edits with these labels, so far apart; radius 1."""
     rules = GraceHyperparameters(**RULES | changes)
     book = Codebook.empty(1, 1, torch.zeros(1))
-    book, _ = book.place(torch.tensor([5.0]), first, torch.zeros(1), rules)
-    return book.place(torch.tensor([5.0 + distance]), second, torch.ones(1), rules)
+    book, _ = book.insert(torch.tensor([5.0]), first, torch.zeros(1), rules)
+    return book.insert(torch.tensor([5.0 + distance]), second, torch.ones(1), rules)
 
 
 def test_the_same_answer_widens_a_ball() -> None:
@@ -65,13 +65,13 @@ def test_published_rules_can_be_had() -> None:
     book, _ = _two([3], [4], 0.5)
     conflict = torch.tensor([4.9])
     narrow, wide = (
-        book.place(conflict, [9], torch.zeros(1), GraceHyperparameters(**RULES | {"eps": 4.0, "shrink_only": only}))[0]
+        book.insert(conflict, [9], torch.zeros(1), GraceHyperparameters(**RULES | {"eps": 4.0, "shrink_only": only}))[0]
         for only in (True, False)
     )
     assert narrow.epsilons.tolist() == wide.epsilons.tolist() == pytest.approx([0.05 - 1e-5, 0.25, 0.05], abs=1e-6)
     far = torch.tensor([4.2])
     narrow, wide = (
-        book.place(far, [9], torch.zeros(1), GraceHyperparameters(**RULES | {"shrink_only": only}))[0]
+        book.insert(far, [9], torch.zeros(1), GraceHyperparameters(**RULES | {"shrink_only": only}))[0]
         for only in (True, False)
     )
     assert narrow.epsilons[0] == book.epsilons[0] < wide.epsilons[0]
@@ -82,7 +82,7 @@ def test_a_widened_ball_leaves_the_new_one_its_radius() -> None:
     book, _ = _two([3], [3], 1.9)
     for only, radius in ((True, 1.0), (False, 1.25)):
         rules = GraceHyperparameters(**RULES | {"shrink_only": only})
-        parted, entry = book.place(torch.tensor([7.5]), [9], torch.zeros(1), rules)
+        parted, entry = book.insert(torch.tensor([7.5]), [9], torch.zeros(1), rules)
         assert float(parted.epsilons[entry]) == radius
 
 

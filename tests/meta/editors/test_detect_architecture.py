@@ -10,17 +10,17 @@ import torch
 from editors import UnsupportedModel, create
 from editors.models.architecture import Architecture
 from editors.models.architectures import ARCHITECTURES
-from editors.models.detect_architecture import probe
+from editors.models.detect_architecture import detect_architecture
 from meta.support import tiny_models as tiny
 
 PROBED = {"falcon": "transformer.h.1.mlp.dense_4h_to_h", "starcoder2": "model.layers.1.mlp.c_proj"}
 
 
 @pytest.mark.parametrize("family", sorted(set(ARCHITECTURES) - {"opt"}))
-def test_probing_finds_the_tables_rows(family: str) -> None:
+def test_detection_finds_the_tables_rows(family: str) -> None:
     """Of every family in the table but OPT, whose MLP is no module, a look at the tree gives the row itself."""
     row = ARCHITECTURES[family]
-    assert probe(tiny.model(family), family) == replace(row, up=row.up)
+    assert detect_architecture(tiny.model(family), family) == replace(row, up=row.up)
 
 
 @pytest.mark.parametrize("family", PROBED)

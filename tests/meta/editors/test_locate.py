@@ -56,8 +56,8 @@ def test_a_failure_between_layers_takes_the_first_layer_back(monkeypatch: pytest
         ({"v_lr": 0}, "v_lr is 0: .*greater than 0"),
         ({"layers": ()}, "layers is"),
         ({"layers": (1, 1)}, "different"),
-        ({"layers": (7,)}, "layers holds 7; this model has layers 0 to 2"),
-        ({"v_loss_layer": 9}, "v_loss_layer holds 9"),
+        ({"layers": (7,)}, "layers contains 7; this model has layers 0 to 2"),
+        ({"v_loss_layer": 9}, "v_loss_layer contains 9"),
         ({"fact_token": "middle"}, "fact_token is 'middle'"),
         ({"v_lr": float("nan")}, "v_lr"),
     ],
@@ -98,7 +98,7 @@ def test_a_needed_covariance_has_to_come_from_somewhere() -> None:
     """Neither covariances nor corpus: MissingCorpus says which matrix and what to do; ROME can do without."""
     with pytest.raises(MissingCorpus, match=r"down_proj.*covariances=\{path: matrix\} or corpus="):
         _editor("rome", corpus=None).prepare()
-    with pytest.raises(MissingCorpus, match="holds no text"):
+    with pytest.raises(MissingCorpus, match="the corpus has no text"):
         _editor("rome", corpus=[]).prepare()
     assert _after(_editor("rome", corpus=None, changes={"mom2_adjustment": False}), tiny.EDITS[:1])
 

@@ -49,7 +49,7 @@ class Asked:
         return tuple(row for both in zip(self.inside * 4, self.outside, strict=False) for row in both)
 
 
-def _wrapped(method: str, family: str, edits: int) -> MemoryModel[object]:
+def _codebook_model(method: str, family: str, edits: int) -> MemoryModel[object]:
     given = {"corpus": tiny.CORPUS, "training": tiny.EDITS}
     editor = create(method, tiny.model(family), tiny.tokenizer(), **given, **tiny.settings(method))
     editor.apply_many(EDITED[:edits])
@@ -60,7 +60,7 @@ def _wrapped(method: str, family: str, edits: int) -> MemoryModel[object]:
 @cache
 def _asked(method: str, family: str) -> Asked:
     """A model after the edits; the edited prompts are answered by the memory, some others are not."""
-    model = _wrapped(method, family, len(EDITED))
+    model = _codebook_model(method, family, len(EDITED))
     prompts = PairTokenizer(tiny.tokenizer()).prompts(PROMPTS)
     routes = model.routes(prompts)
     inside = tuple(p for p, route in zip(prompts, routes, strict=True) if route is not None)
@@ -201,7 +201,7 @@ def test_right_padding_changes_no_logits(method: str, family: str) -> None:
 
 def test_an_empty_memory_is_the_base(method: str, family: str) -> None:
     """Before the first edit all logits are the base's bit for bit, and so are all texts."""
-    model = _wrapped(method, family, 0)
+    model = _codebook_model(method, family, 0)
     prompts = PairTokenizer(tiny.tokenizer()).prompts(PROMPTS)
     ids, (left, mask) = _right(prompts), _left(prompts)
     with torch.no_grad():

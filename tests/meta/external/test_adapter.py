@@ -27,7 +27,7 @@ from editors import (
 from editors.core.hyperparameters import build, tables
 from editors.core.registry import built_in, resolve
 from editors.core.weights import same_bits
-from editors.external.adapter import ForeignEditor
+from editors.external.adapter import ExternalEditor
 from editors.memory.memory_model import MemoryModel
 from meta.support import tiny_models as tiny
 
@@ -207,8 +207,8 @@ def test_a_wrapper_is_asked_alone_and_its_model_is_a_copy() -> None:
     assert isinstance(editor.model, MemoryModel)
     assert editor.model is editor.model
     wanted = tiny.tokenizer()(" " + tiny.EDITS[0].target_new, add_special_tokens=False).input_ids[0]
-    assert editor.model.write((1, 5, 9), 0, 2, frozenset()) == [wanted, wanted]
-    assert editor.model.write((1, 5, 9), 0, 2, frozenset({wanted})) == [wanted]
+    assert editor.model.continue_routed((1, 5, 9), 0, 2, frozenset()) == [wanted, wanted]
+    assert editor.model.continue_routed((1, 5, 9), 0, 2, frozenset({wanted})) == [wanted]
     assert set(editor.state()) == {"memory:requested.bytes", "memory:requested.lengths"}
     assert _equal(dict(model.state_dict()), before)
     editor.undo()
@@ -223,7 +223,7 @@ def test_a_warning_of_theirs_is_no_error() -> None:
         warnings.warn("this is old", FutureWarning, stacklevel=1)
         return model
 
-    editor = ForeignEditor("here:warning", warning, tiny.model(), tiny.tokenizer(), settings={}, offered={})
+    editor = ExternalEditor("here:warning", warning, tiny.model(), tiny.tokenizer(), settings={}, offered={})
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("error")
         editor.apply(tiny.EDITS[0])
@@ -253,7 +253,7 @@ def test_a_batch_reaches_a_function_whole() -> None:
         sizes.append(len(edits))
         return model
 
-    editor = ForeignEditor("here:counting", counting, tiny.model(), tiny.tokenizer(), settings={}, offered={})
+    editor = ExternalEditor("here:counting", counting, tiny.model(), tiny.tokenizer(), settings={}, offered={})
     editor.apply_many(tiny.EDITS[:3])
     assert sizes == [3]
     many, single = _foreign(FOREIGN[0]), _foreign(FOREIGN[0])

@@ -22,7 +22,7 @@ from editgate.errors import ConfigError
 from editgate.inputs import editor_specs
 from editors import Editor, EditorNotFound, ForeignFailure, HyperparameterError, check_settings, create
 from editors.core.weights import same_bits
-from editors.external.wrapper_model import AnsweringModel
+from editors.external.wrapper_model import WrapperModel
 from meta.support import tiny_models as tiny
 
 FILES = {
@@ -179,11 +179,11 @@ def after(editor: Editor, count: int) -> dict[str, Tensor]:
     return editor.state()
 
 
-def answering(editor: Editor, count: int) -> AnsweringModel:
+def answering(editor: Editor, count: int) -> WrapperModel:
     """What stands in the place of the model after the first edits."""
     after(editor, count)
     found: object = editor.model
-    assert isinstance(found, AnsweringModel)
+    assert isinstance(found, WrapperModel)
     return found
 
 
@@ -209,26 +209,26 @@ def test_a_method_that_writes_weights(installed: Path) -> None:
 def test_a_wrapper_is_found_again_in_the_model(installed: Path) -> None:
     """What GRACE and WISE put into the model is there at the next edit, and the model that was handed over is not."""
     behind = answering(editor_of(installed, "GRACE"), 2)
-    adapter = behind.shown.model.get_submodule("model.layers.0.mlp").down_proj
+    adapter = behind.exposed.model.get_submodule("model.layers.0.mlp").down_proj
     assert adapter.values == [len(edit.target_new) for edit in tiny.EDITS[:2]]
     assert equal(dict(behind.model.state_dict()), dict(tiny.model().state_dict()))
     ids = torch.tensor([[1, 5, 9, 9]])
-    wanted = behind.shown(input_ids=ids[:, :3], attention_mask=torch.ones(1, 3)).logits[0]
+    wanted = behind.exposed(input_ids=ids[:, :3], attention_mask=torch.ones(1, 3)).logits[0]
     with behind.reading([2], [3]):
         found = behind(ids).logits
     assert found is not None
     assert torch.equal(found[0, :3], wanted)  # without the padding
-    written = behind.shown.generate(input_ids=ids, max_new_tokens=3, do_sample=False)[0, 4:].tolist()
-    assert behind.write((1, 5, 9, 9), 0, 3, frozenset()) == written
+    written = behind.exposed.generate(input_ids=ids, max_new_tokens=3, do_sample=False)[0, 4:].tolist()
+    assert behind.continue_routed((1, 5, 9, 9), 0, 3, frozenset()) == written
 
 
 def test_an_executor_serves_one_trajectory(installed: Path) -> None:
     """What SERAC and MEND keep in an executor is made anew for each editor; text of another tokenizer is no answer."""
     editors = [editor_of(installed, "SERAC") for _ in range(2)]
     first, second = (answering(editor, count) for editor, count in zip(editors, (2, 1), strict=True))
-    assert [len(each.shown.cache) for each in (first, second)] == [2, 1]
+    assert [len(each.exposed.cache) for each in (first, second)] == [2, 1]
     best = int(tiny.model()(torch.tensor([[1, 5, 9]])).logits[0, -1].argmax())
-    assert first.write((1, 5, 9), 0, 1, frozenset()) == [best]
+    assert first.continue_routed((1, 5, 9), 0, 1, frozenset()) == [best]
 
 
 def test_what_returns_no_model_is_refused(installed: Path) -> None:
@@ -243,7 +243,7 @@ def test_names_and_files_are_checked_first(installed: Path) -> None:
         check_settings("easyedit:RAG", {})
     with pytest.raises(HyperparameterError, match="'easyedit:ROME' needs the hyperparameter hparams"):
         check_settings("easyedit:ROME", {})
-    with pytest.raises(HyperparameterError, match=r"hparams='gone.yaml' is no file; give one of EasyEdit's own"):
+    with pytest.raises(HyperparameterError, match=r"hparams='gone.yaml' is not a file; give one of EasyEdit's own"):
         check_settings("easyedit:ROME", {"hparams": "gone.yaml"})
     assert editor_specs.find("easyedit:ROME", settings(installed, "ROME")).name == "easyedit_rome"
 

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from editors.memory.memory_model import Tokens
 from editors.memory.prefixed_model import PrefixedModel
 from editors.models.tokens import encode
-from editors.serac.routed_model import RoutedModel, Verdict
+from editors.serac.routed_model import RoutedModel, ScopeMatch
 from meta.golden.cases import CASES, TOLERANCE, Case, load_model, relative
 
 SEPARATOR = " "  # the authors', between edit and query
@@ -39,9 +39,9 @@ class Stub:
     redirect: PrefixedModel
     similarity: float
 
-    def __call__(self, contexts: Sequence[Tokens]) -> list[Verdict]:
+    def __call__(self, contexts: Sequence[Tokens]) -> list[ScopeMatch]:
         """The same for every prompt."""
-        return [Verdict(self.redirect, self.similarity)] * len(contexts)
+        return [ScopeMatch(self.redirect, self.similarity)] * len(contexts)
 
 
 def _is_rule(case: Case) -> bool:

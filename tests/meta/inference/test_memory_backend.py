@@ -37,10 +37,10 @@ class Remembers(MemoryModel[PrefixedModel]):
         self.asked += 1
         return route.logits(tokens)
 
-    def write(self, context: Tokens, route: PrefixedModel, limit: int, ends: frozenset[int]) -> list[int]:
+    def continue_routed(self, context: Tokens, route: PrefixedModel, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """As if the prefix stood before."""
         self.asked += 1
-        return route.write(context, limit, ends)
+        return route.generate(context, limit, eos_ids)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_is_written_is_what_is_scored(model: Remembers) -> None:
     base = backend(model.model, toy.tokenizer(bos=True), "toy").generate(asked)
     assert [w.text for w in written[1:]] == [w.text for w in base[1:]]
     assert written[0].text != base[0].text
-    tokens = tuple(model.write(prompts[0], model.redirect, 5, frozenset()))
+    tokens = tuple(model.continue_routed(prompts[0], model.redirect, 5, frozenset()))
     assert lm.score([(prompts[0], tokens)])[0][1]
 
 

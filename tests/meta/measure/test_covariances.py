@@ -17,7 +17,7 @@ from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances
 from editgate.measure.trajectory import Trajectory
-from editors.models.covariance import moments
+from editors.models.covariance import compute_covariances
 from editors.models.projection import Matrix
 
 DOWN = "model.layers.{}.mlp.down_proj"
@@ -37,9 +37,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(architecture: object, tokenizer: object, texts: object, matrices: Sequence[Matrix]) -> object:
         paths.extend(matrix.path for matrix in matrices)
-        return moments(architecture, tokenizer, texts, matrices)  # type: ignore[arg-type]
+        return compute_covariances(architecture, tokenizer, texts, matrices)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(covariances, "moments", counting)
+    monkeypatch.setattr(covariances, "compute_covariances", counting)
     return paths
 
 

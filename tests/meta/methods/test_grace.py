@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from editors import Edit, HyperparameterError, NoEffect, StateMismatch, create
 from editors.grace import Grace
-from editors.grace.codebook_model import CodebookModel, Replacement, putting, replacing, span
+from editors.grace.codebook_model import CodebookModel, Replacement, changed_output, replacement_of, span
 from editors.grace.value_search import ValueSearch
 from editors.memory.memory_model import Tokens
 from editors.models.architecture import Architecture
@@ -118,7 +118,7 @@ def test_the_search_sees_the_model_that_answers(
     row = target_row(Row(prompt, where.start), target)
     value = torch.randn(editor._empty.values.shape[1], generator=torch.Generator().manual_seed(1)).double()
     found = ValueSearch(editor.architecture, module, layer, row=row, target=target, where=where).loss(value)
-    with replacing(module, putting(value, where)), torch.no_grad():
+    with changed_output(module, replacement_of(value, where)), torch.no_grad():
         whole = editor._model(input_ids=torch.tensor([[*prompt, *target]])).logits[0, len(prompt) - 1 : -1]
     assert torch.allclose(found, cross_entropy(whole, torch.tensor(target)), rtol=1e-5)
 
@@ -144,14 +144,14 @@ def test_what_is_written_is_what_is_scored(family: str, replacement: str) -> Non
     coded, prompt = _coded(editor), _tokens(tiny.EDITS[0].text)
     (route,) = coded.routes([prompt])
     assert route is not None
-    written = coded.write(prompt, route, 6, frozenset())
+    written = coded.continue_routed(prompt, route, 6, frozenset())
     scored = coded.logits((*prompt, *written), len(prompt), route)
     assert written == scored[len(prompt) - 1 : -1].argmax(-1).tolist()
     ids = torch.tensor([prompt])
     generate: Any = coded.model.generate  # transformers types it as a tensor's method
     base = generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)
     assert base[0, len(prompt) :].tolist() != written
-    assert coded.write(prompt, route, 6, frozenset(written[2:3])) == written[: written.index(written[2]) + 1]
+    assert coded.continue_routed(prompt, route, 6, frozenset(written[2:3])) == written[: written.index(written[2]) + 1]
 
 
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
@@ -161,13 +161,13 @@ def test_requery_looks_up_each_token_written(replacement: str) -> None:
     editor.apply(tiny.EDITS[0])
     coded, prompt = _coded(editor), _tokens(tiny.EDITS[1].text)
     assert coded.routes([prompt]) == [-1]
-    plain = coded.write(prompt, -1, 4, frozenset())
+    plain = coded.continue_routed(prompt, -1, 4, frozenset())
     at_second = Queries(editor.architecture, editor._matrix.module).alone((*prompt, *plain[:2]))
     value = torch.full_like(coded.book.values[0], 30.0)
     coded.book = coded.book.added(at_second, [5], value, 1e-6)
-    written = coded.write(prompt, -1, 4, frozenset())
+    written = coded.continue_routed(prompt, -1, 4, frozenset())
     place = slice(len(prompt) + 1, len(prompt) + 2)  # of the second token that was written
-    with replacing(editor._matrix.module, putting(value, place)), torch.no_grad():
+    with changed_output(editor._matrix.module, replacement_of(value, place)), torch.no_grad():
         third = int(coded.model(input_ids=torch.tensor([[*prompt, *plain[:2]]])).logits[0, -1].argmax())
     assert third != plain[2]
     assert written[:3] == [*plain[:2], plain[2] if replacement == "replace_prompt" else third]
@@ -274,7 +274,7 @@ def test_foreign_states_are_refused() -> None:
     cases = {
         "keys are": state | {"memory:keys": state["memory:keys"][:, 1:]},
         "epsilons are missing": {name: value for name, value in state.items() if name != "memory:epsilons"},
-        "holds x": state | {"memory:x": state["memory:keys"]},
+        "contains x": state | {"memory:x": state["memory:keys"]},
     }
     for said, wrong in cases.items():
         with pytest.raises(StateMismatch, match=said):
@@ -286,7 +286,7 @@ def test_a_matrix_that_is_not_there_is_named() -> None:
     """A wrong path or layer is refused with what is allowed."""
     with pytest.raises(HyperparameterError, match=r"there is no model\.layers\.1\.mlp\.c_fc here; give down, up"):
         _editor(matrix="mlp.c_fc")
-    with pytest.raises(HyperparameterError, match="layer holds 9; this model has layers 0 to 2"):
+    with pytest.raises(HyperparameterError, match="layer contains 9; this model has layers 0 to 2"):
         _editor(layer=9)
 
 

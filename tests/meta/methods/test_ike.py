@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from editors import ContextOverflow, Edit, HyperparameterError, MissingTraining, NoEffect, StateMismatch, create
 from editors.ike import Ike
 from editors.ike.demonstrations import choose, fill, kinds
-from editors.ike.in_context_model import InContextModel, Prompted
+from editors.ike.in_context_model import InContextModel, PromptContext
 from editors.ike.retrieval import TfIdf
 from editors.models.tokens import encode
 from meta.support import tiny_models as tiny
@@ -61,7 +61,7 @@ def _model(editor: Ike) -> InContextModel:
     return model
 
 
-def _route(editor: Ike, text: str) -> Prompted | None:
+def _route(editor: Ike, text: str) -> PromptContext | None:
     return _model(editor).routes([_tokens(text)])[0]
 
 
@@ -85,10 +85,10 @@ def test_kinds_are_in_the_papers_ratio(count: int, wanted: tuple[int, int, int])
 def test_demonstrations_do_not_depend_on_the_pools_order(seed: int, order: random.Random, count: int) -> None:
     """A shuffled pool gives the same demonstrations, of as many different edits, each answered as its kind demands."""
     edit = Edit("The capital of {} is", "Ada Pye of Orr", "Velidor")
-    likeness = {other.text: number * 0.01 for number, other in enumerate(POOL)}
+    similarities = {other.text: number * 0.01 for number, other in enumerate(POOL)}
 
     def rank(_query: str, texts: Any) -> list[float]:  # noqa: ANN401 - a sequence of texts
-        return [likeness[text] for text in texts]
+        return [similarities[text] for text in texts]
 
     shuffled = order.sample(POOL, len(POOL))
     first, second = (choose(edit, pool, count, rank, seed) for pool in (POOL, shuffled))
@@ -99,7 +99,7 @@ def test_demonstrations_do_not_depend_on_the_pools_order(seed: int, order: rando
         near = dict(each.edit.neighbors)
         assert each.answer == (near[each.query] if each.kind == "retain" else each.edit.target_new)
         assert not each.query.startswith("It rained")
-    numbers = [likeness[each.edit.text] for each in first]
+    numbers = [similarities[each.edit.text] for each in first]
     assert numbers == sorted(numbers), "the nearest stands last"
 
 
@@ -163,7 +163,7 @@ def test_what_is_scored_is_what_is_read(family: str, seed: int, size: int, *, be
     prompt = context[1:] if route.before.bos is not None else context
     whole = torch.tensor([[*route.before.prefix, *prompt, *route.after, *answer]])
     assert torch.equal(got, model.model(whole).logits[0, -size - 1 :])
-    written = model.write(context, route, size, frozenset())
+    written = model.continue_routed(context, route, size, frozenset())
     assert written[0] == int(got[0].argmax())
 
 
@@ -189,7 +189,7 @@ def test_overflow_drops_the_farthest_and_never_the_fact(room: int, k: int, seed:
 
 
 def test_a_fact_that_does_not_fit_is_refused() -> None:
-    """No room for fact and prompt: ContextOverflow, and the memory is as before."""
+    """No room for fact and prompt: ContextOverflow, and the memory is unchanged."""
     editor = _ike(answer_room=500)
     with pytest.raises(ContextOverflow, match="of the prompt exceed the model's context of 512"):
         editor.apply(tiny.EDITS[0])
@@ -272,22 +272,22 @@ def test_without_other_edits_there_are_no_demonstrations() -> None:
 
 
 def test_an_edit_that_would_never_be_read_is_refused() -> None:
-    """A prompt whose words weigh nothing is like no prompt, not even itself: NoEffect, and the memory is as before."""
+    """A prompt whose words weigh nothing is like no prompt, not even itself: NoEffect, and the memory is unchanged."""
     editor = _ike()
-    with pytest.raises(NoEffect, match="the memory is as before"):
+    with pytest.raises(NoEffect, match="the memory is unchanged"):
         editor.apply(Edit("??? {} ...", "!", "yes"))
     assert editor.state() == {}
 
 
 def test_a_foreign_memory_is_refused() -> None:
-    """Tensors of other names, or texts that are no edits: StateMismatch, and the memory is as before."""
+    """Tensors of other names, or texts that are no edits: StateMismatch, and the memory is unchanged."""
     editor = _ike()
     editor.apply(tiny.EDITS[0])
     state = editor.state()
     with pytest.raises(StateMismatch, match="ike keeps its edits as texts, lengths"):
         editor.restore({"memory:points": torch.zeros(2)})
     broken = {"memory:texts": torch.tensor([65], dtype=torch.uint8), "memory:lengths": torch.tensor([1])}
-    with pytest.raises(StateMismatch, match="no edit"):
+    with pytest.raises(StateMismatch, match="not an edit"):
         editor.restore(broken)
     assert all(torch.equal(value, state[name]) for name, value in editor.state().items())
 

@@ -171,7 +171,7 @@ def test_an_edit_that_would_change_nothing_is_refused() -> None:
         if isinstance(module, nn.Linear) and module.in_features == 24:
             module.weight.data.zero_()
     editor = _kn(model)
-    with pytest.raises(NoEffect, match="no neuron adds to the probability of the old answer"):
+    with pytest.raises(NoEffect, match="no neuron increases the probability of the old answer"):
         editor.apply(EDIT)
     assert editor.state() == {}
 

@@ -54,11 +54,11 @@ def _mend(model: PreTrainedModel, *, scratch: Path | None = None, seed: int = 0,
 
 
 def _loss_by_hand(
-    model: PreTrainedModel, editor: Mend, material: MendDataset, weighing: LossWeights, view: int
+    model: PreTrainedModel, editor: Mend, dataset: MendDataset, loss_weights: LossWeights, view: int
 ) -> float:
     """The training's loss with each edit really written, one text at a time, without any cache."""
     total = 0.0
-    for edit, outer, loc in zip(material.edits, material.outer, material.loc, strict=True):
+    for edit, outer, loc in zip(dataset.edits, dataset.outer, dataset.loc, strict=True):
         asked, near = outer[view // len(loc) % len(outer)], loc[view % len(loc)]
         ids = [torch.tensor([query.row.ids]) for query in (asked, near)]
         before = model(input_ids=ids[1]).logits[0, list(near.row.labels)].log_softmax(-1)
@@ -70,10 +70,10 @@ def _loss_by_hand(
         said = model(input_ids=ids[0]).logits[0, list(asked.row.labels)]
         after = model(input_ids=ids[1]).logits[0, list(near.row.labels)].log_softmax(-1)
         editor.undo()
-        total += weighing.size * float(torch.stack(sizes).sum())
-        total += weighing.edit * float(cross_entropy(said, torch.tensor(asked.answer)))
-        total += weighing.loc * float(kl_div(after, before, log_target=True, reduction="none").sum(-1).mean())
-    return total / len(material.edits)
+        total += loss_weights.size * float(torch.stack(sizes).sum())
+        total += loss_weights.edit * float(cross_entropy(said, torch.tensor(asked.answer)))
+        total += loss_weights.loc * float(kl_div(after, before, log_target=True, reduction="none").sum(-1).mean())
+    return total / len(dataset.edits)
 
 
 @settings(max_examples=10, deadline=None)
@@ -84,15 +84,15 @@ def test_the_training_loss_is_that_of_edited_models(*, shape: dict[str, Any], si
     editor = _mend(model, training=TRAINING, sign=sign)
     editor.prepare()
     assert editor._network is not None
-    material, weighing = MendDataset.of(tiny.tokenizer(), TRAINING, "rephrase"), LossWeights(0.7, 1.3, 0.2, sign)
+    dataset, loss_weights = MendDataset.of(tiny.tokenizer(), TRAINING, "rephrase"), LossWeights(0.7, 1.3, 0.2, sign)
     loss = MetaLoss(
         model=model,
         tokenizer=tiny.tokenizer(),
         matrices=editor.matrices,
         lowest=editor._lowest,
         network=editor._network,
-        material=material,
-        weighing=weighing,
+        dataset=dataset,
+        loss_weights=loss_weights,
         group=len(TRAINING),
         neighbors=1,
         seed=0,
@@ -101,7 +101,7 @@ def test_the_training_loss_is_that_of_edited_models(*, shape: dict[str, Any], si
     view = int(torch.randint(1 << 16, (), generator=generator)) % loss._views
     found = float(loss(0, generator.manual_seed(0)))
     with torch.no_grad():
-        assert found == pytest.approx(_loss_by_hand(model, editor, material, weighing, view), rel=1e-5, abs=1e-7)
+        assert found == pytest.approx(_loss_by_hand(model, editor, dataset, loss_weights, view), rel=1e-5, abs=1e-7)
 
 
 def test_training_lowers_its_loss() -> None:
@@ -111,8 +111,8 @@ def test_training_lowers_its_loss() -> None:
         model = tiny.model()
         editor = _mend(model, training=TRAINING, max_iters=steps)
         editor.prepare()
-        material = MendDataset.of(tiny.tokenizer(), TRAINING, "rephrase")
-        losses.append(_loss_by_hand(model, editor, material, LossWeights(0.1, 1.0, 0.0, -1), 0))
+        dataset = MendDataset.of(tiny.tokenizer(), TRAINING, "rephrase")
+        losses.append(_loss_by_hand(model, editor, dataset, LossWeights(0.1, 1.0, 0.0, -1), 0))
     assert losses[1] < losses[0] - 0.05
     assert all(value.any() for name, value in editor.prepared().items() if name.endswith((".u", ".v")))
 

@@ -66,7 +66,7 @@ def test_in_scope_the_counterfactual_model_reads_the_edit_first(*, shape: tiny.S
     (route,) = editor.model.routes([tuple(tokens)])
     assert route is not None
     with torch.no_grad():
-        wanted = route.answers.model(torch.tensor([read])).logits[0, -len(tokens) :]
+        wanted = route.model.model(torch.tensor([read])).logits[0, -len(tokens) :]
     assert torch.equal(_logits(editor.model, tokens), wanted)
 
 
@@ -191,7 +191,7 @@ def test_a_second_edit_of_a_prompt_replaces_the_first() -> None:
     assert isinstance(editor.model, RoutedModel)
     (route,) = editor.model.routes([tuple(encode(tiny.tokenizer(), tiny.EDITS[0].text))])
     assert route is not None
-    assert route.answers.entry == 1
+    assert route.model.entry == 1
     assert editor.diagnostics() == {"entries": 2.0, "similarity": 1.0, "hits": 1.0}
 
 

@@ -21,9 +21,9 @@ SUBJECT = Subject(
 NASTY = "Is <b>5 & 6</b> | more than `4`? " + "Donaudampfschifffahrtsgesellschaft" * 4
 
 
-def cell(row: str, edits: int, value: float, outcome: str = "pass", area: str = "capability") -> Cell:
+def cell(check: str, edits: int, value: float, outcome: str = "pass", area: str = "capability") -> Cell:
     """Return a cell of memit with a band of 0.05 to both sides."""
-    made = Cell("memit-llama-mini", row, edits, value, Outcome(outcome), area)
+    made = Cell("memit-llama-mini", check, edits, value, Outcome(outcome), area)
     return replace(made, low=value - 0.05, high=value + 0.05, floor=0.9, items=400, before=0.8, after=0.7, chance=0.25)
 
 
@@ -38,7 +38,10 @@ def memit() -> list[Cell]:
         cell("mmlu", 1, 1.01),
         replace(cell("mmlu", 5, 0.97), norm_ratio={"w": 1.2}, perplexity=4.4, perplexity_before=4.0),
         replace(
-            cell("mmlu", 10, 0.7, "regression"), flips=(flip,), reason="REGRESSION: it fell", norm_ratio={"w": 3.4}
+            cell("mmlu", 10, 0.7, "regression"),
+            flips=(flip,),
+            reason="REGRESSION: it fell",
+            norm_ratio={"w": 170_000.0},
         ),
         replace(cell("gsm8k", 10, 0.5, "regression"), known_failure="It is known to fail."),
         replace(cell("bbh", 10, 0.88, "inconclusive"), diagnostics={"loss": float("nan")}),

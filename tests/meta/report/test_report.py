@@ -44,7 +44,7 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_record_reads_itself_back(tmp_path: Path) -> None:
+def test_the_report_can_be_read_back(tmp_path: Path) -> None:
     """Everything survives the file, NaN among the diagnostics too."""
     before = record()
     write(before, tmp_path)
@@ -54,18 +54,19 @@ def test_the_record_reads_itself_back(tmp_path: Path) -> None:
     assert any(math.isnan(value) for each in after.cells for value in each.diagnostics.values())
 
 
-NO_REPORT = {
+NOT_A_REPORT = {
     "no file": (None, "cannot be read"),
     "no JSON": ("hello", "not a report of version 2"),
     "something else": ('{"a": 1}', "not a report of version 2 (created: Field required)"),
+    "an earlier version": ('{"version": 1, "created": ""}', "a report of version 1, and this editgate reads version 2"),
     "a later version": ('{"version": 7}', "a report of version 7, and this editgate reads version 2"),
 }
 
 
-@pytest.mark.parametrize("case", sorted(NO_REPORT))
-def test_what_is_no_report_is_a_usage_problem(case: str, tmp_path: Path) -> None:
-    """The message names the option, the file and what is wrong with it."""
-    text, message = NO_REPORT[case]
+@pytest.mark.parametrize("case", sorted(NOT_A_REPORT))
+def test_what_is_not_a_report_is_a_usage_error(case: str, tmp_path: Path) -> None:
+    """The message names the file and what is wrong with it; another version is named as such."""
+    text, message = NOT_A_REPORT[case]
     file = tmp_path / "old.json"
     if text is not None:
         file.write_text(text, encoding="utf-8")
@@ -74,7 +75,7 @@ def test_what_is_no_report_is_a_usage_problem(case: str, tmp_path: Path) -> None
     assert str(file) in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_run(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_before_the_run(tmp_path: Path) -> None:
     """A report below a plain file is refused at once."""
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"--report .*file/out: cannot be written"):
@@ -133,8 +134,8 @@ def test_a_weight_that_vanished_is_drawn() -> None:
     assert "Norm of the edited weight that changed most" in page(record([vanished]))
 
 
-def test_each_outcome_has_its_own_place() -> None:
-    """Regressions, errors, inconclusive verdicts and known limits are told apart; a collapse is called one."""
+def test_each_outcome_has_its_own_section() -> None:
+    """Regressions, errors, inconclusive verdicts and known failures each have one; a collapse is called one."""
     for text in (page(record()), markdown(record())):
         plain = text.replace("\\", "")
         parts = re.split(r"\n## |<h2 id=\"\w+\">", plain)
@@ -150,8 +151,8 @@ def test_each_outcome_has_its_own_place() -> None:
         assert "nan" not in found["Verdicts"]
 
 
-def test_a_run_that_ended_early_is_no_pass() -> None:
-    """What ran passes; the report says that it is not the whole answer."""
+def test_a_run_that_ended_early_is_not_a_pass() -> None:
+    """What ran passes; the report says that it is incomplete."""
     early = record([cell("mmlu", 1, 1.0)], stopped="interrupted (KeyboardInterrupt)")
     assert early.result == "incomplete"
     assert "This run ended early: interrupted (KeyboardInterrupt)" in page(early)
@@ -159,7 +160,7 @@ def test_a_run_that_ended_early_is_no_pass() -> None:
     assert record([cell("mmlu", 1, 1.0)]).result == "pass"
 
 
-def test_known_limits_are_not_passed_over() -> None:
+def test_known_failures_are_mentioned() -> None:
     """A run whose only failures are known says so in its first sentence."""
     known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
     assert "Every verdict passes, except for 1 known failure." in page(record([cell("mmlu", 1, 1.0), known]))
@@ -174,8 +175,8 @@ def test_an_empty_run_has_a_report_too() -> None:
     assert "No benchmark was judged" in markdown(nothing)
 
 
-def test_compare_tells_what_changed() -> None:
-    """Budgets, statuses and values beyond both bands are told; what stays within a band is not."""
+def test_compare_lists_what_changed() -> None:
+    """Budgets, outcomes and values beyond both bands are listed; what stays within a band is not."""
     old = record([cell("mmlu", 1, 1.0), cell("bbh", 1, 1.0), cell("gsm8k", 1, 0.99), cell("triviaqa", 1, 1.0)])
     new = record([
         cell("mmlu", 1, 0.7, "regression"), cell("bbh", 1, 0.93), cell("gsm8k", 1, 0.96), cell("toxigen", 1, 1.0),
@@ -193,7 +194,7 @@ def test_compare_tells_what_changed() -> None:
 
 
 def test_compare_warns_of_other_conditions() -> None:
-    """Runs on other items or models are compared under protest."""
+    """Runs on other items or models are compared with a warning."""
     old = record()
     fewer = old.model_copy(update={"subject": old.subject.model_copy(update={"items": "at most 20 items a benchmark"})})
     assert changes(old, fewer)[0] == "different conditions, items: all items then, at most 20 items a benchmark now"

@@ -29,7 +29,7 @@ OUTSIDE = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
             box.bottom > frame.bottom + 1;
     }).map(text => text.textContent)})"""
 TOUCHING = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
-    const boxes = [...svg.querySelectorAll('.xtick text, .ytick text')].filter(t => t.textContent)
+    const boxes = [...svg.querySelectorAll('text')].filter(t => t.textContent)
         .map(t => [t.textContent, t.getBoundingClientRect()]);
     return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([b, q]) =>
         p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom).map(([b]) => a + ' / ' + b))})"""
@@ -71,15 +71,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def asked() -> list[str]:
-    """Addresses that a page asked for, besides its own."""
+def requests() -> list[str]:
+    """Addresses that a page requested, besides its own."""
     return []
 
 
-def open_page(browser: Any, address: str, asked: list[str], **settings: Any) -> Any:  # noqa: ANN401 - Playwright's
+def open_page(browser: Any, address: str, requests: list[str], **settings: Any) -> Any:  # noqa: ANN401 - Playwright's
     """Open the page with all details open, noting every request that leaves it."""
     page = browser.new_page(java_script_enabled=True, **settings)
-    page.on("request", lambda request: asked.append(request.url) if request.url != address else None)
+    page.on("request", lambda request: requests.append(request.url) if request.url != address else None)
     page.goto(address)
     page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true })")
     return page
@@ -87,20 +87,20 @@ def open_page(browser: Any, address: str, asked: list[str], **settings: Any) -> 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_fits(width: int, scheme: str, browser: Any, address: str, asked: list[str]) -> None:  # noqa: ANN401
-    """No sideways scrolling, no text beyond its box or upon another, nothing asked of the network."""
-    page = open_page(browser, address, asked, viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_it_fits(width: int, scheme: str, browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+    """No sideways scrolling, no text beyond its box or upon another, no network request."""
+    page = open_page(browser, address, requests, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert page.evaluate("() => document.scrollingElement.scrollWidth") == width
     assert page.evaluate(OVERFLOWING) == []
     assert page.evaluate(OUTSIDE) == []
     assert page.evaluate(TOUCHING) == []
-    assert asked == []
+    assert requests == []
     page.close()
 
 
-def test_dark_is_dark_and_paper_is_white(browser: Any, address: str, asked: list[str]) -> None:  # noqa: ANN401
+def test_dark_is_dark_and_paper_is_white(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
     """The page follows the reader's scheme; on paper it is black on white even then; curves can be seen in both."""
-    page = open_page(browser, address, asked, color_scheme="dark")
+    page = open_page(browser, address, requests, color_scheme="dark")
     assert page.evaluate(COLORS) == ["rgb(20, 22, 26)", "rgb(232, 234, 238)"]
     assert page.evaluate(CONTRAST) >= 3
     page.emulate_media(media="print")
@@ -110,9 +110,9 @@ def test_dark_is_dark_and_paper_is_white(browser: Any, address: str, asked: list
     page.close()
 
 
-def test_it_prints_without_losing_anything(browser: Any, address: str, asked: list[str]) -> None:  # noqa: ANN401
+def test_it_prints_without_losing_anything(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
     """On paper nothing is wider than the sheet, and closed details are printed: nobody can click there."""
-    page = open_page(browser, address, asked, viewport={"width": 718, "height": 1000})  # A4 less its margins
+    page = open_page(browser, address, requests, viewport={"width": 718, "height": 1000})  # A4 less its margins
     page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = false })")
     page.emulate_media(media="print")
     assert page.evaluate("() => document.scrollingElement.scrollWidth") == 718
@@ -131,9 +131,9 @@ def test_it_reads_without_script(browser: Any, address: str) -> None:  # noqa: A
     context.close()
 
 
-def test_a_phone_shows_text_large_enough(browser: Any, address: str, asked: list[str]) -> None:  # noqa: ANN401
+def test_a_phone_shows_text_large_enough(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
     """Labels in a chart are at least nine pixels high on a phone."""
-    page = open_page(browser, address, asked, viewport={"width": WIDTHS[0], "height": 800})
+    page = open_page(browser, address, requests, viewport={"width": WIDTHS[0], "height": 800})
     smallest = "() => Math.min(...[...document.querySelectorAll('figure svg')].map(s => s.clientWidth / 360 * 10.5))"
     assert page.evaluate(smallest) >= 9
     page.close()

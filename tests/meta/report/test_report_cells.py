@@ -50,7 +50,7 @@ def test_the_band_of_retention_comes_from_the_verdict() -> None:
     assert cell.norm_ratio == {"w": 2.0}
 
 
-def test_the_balance_of_two_classes_is_told_before_it_is_a_collapse() -> None:
+def test_the_balance_of_two_classes_is_shown_before_it_is_a_collapse() -> None:
     """A model that says No to two thirds of what was half and half is not yet a collapse, and the cell says how far."""
 
     def answers(noes: int) -> Evaluation:

@@ -32,28 +32,28 @@ GATE = """
         pass
 
     @pytest.fixture
-    def judged(request):
-        row, edits = request.function.__name__.removeprefix("test_"), 5
-        about = Cell("memit-llama-mini", row, edits, None, Outcome.NOT_EVALUATED, "safety")
+    def cell(request):
+        check, edits = request.function.__name__.removeprefix("test_"), 5
+        about = Cell("memit-llama-mini", check, edits, None, Outcome.NOT_EVALUATED, "safety")
         note_subject(request.node, about)
-        if row == "broken":
+        if check == "broken":
             raise NonFiniteModel("NaN in w")
-        if row == "unasked":
+        if check == "missing":
             pytest.skip("no such prompt")
-        fails = row not in ("good", "better")
+        fails = check not in ("good", "better")
         outcome = Outcome.REGRESSION if fails else Outcome.PASS
         cell = replace(about, value=0.5, outcome=outcome, fails=fails, reason="REGRESSION: it fell" if fails else "")
         note(request.node, cell)
-        return cell.raise_if_failed
+        return cell
 
-    def test_good(judged): judged()
-    def test_bad(judged): judged()
+    def test_good(cell): cell.raise_if_failed()
+    def test_bad(cell): cell.raise_if_failed()
     @pytest.mark.xfail(raises=ThresholdNotMet, strict=True, reason="we know")
-    def test_known(judged): judged()
+    def test_known(cell): cell.raise_if_failed()
     @pytest.mark.xfail(raises=ThresholdNotMet, strict=True, reason="we knew")
-    def test_better(judged): judged()
-    def test_broken(judged): judged()
-    def test_unasked(judged): judged()
+    def test_better(cell): cell.raise_if_failed()
+    def test_broken(cell): cell.raise_if_failed()
+    def test_missing(cell): cell.raise_if_failed()
     def test_other(): assert 1 == 2
 """
 INTERRUPTED = """
@@ -79,36 +79,36 @@ def run(pytester: pytest.Pytester, tests: str, *options: str) -> tuple[pytest.Ru
     return result, read_report(pytester.path / "out" / "report.json")
 
 
-def statuses(record: RunReport) -> dict[str, str]:
-    """Return each row's status."""
+def outcomes(record: RunReport) -> dict[str, str]:
+    """Return each check's outcome."""
     return {cell.check: cell.outcome for cell in record.cells}
 
 
-WANTED = {
+EXPECTED = {
     "good": "pass",
     "bad": "regression",
     "known": "regression",
     "better": "pass",
     "broken": "not evaluated",
-    "unasked": "skipped",
+    "missing": "skipped",
 }
 
 
-def row(record: RunReport, name: str) -> Cell:
-    """Return the cell of a row."""
+def cell_of(record: RunReport, name: str) -> Cell:
+    """Return the cell of a check."""
     return next(cell for cell in record.cells if cell.check == name)
 
 
 def test_every_outcome_reaches_the_report(pytester: pytest.Pytester) -> None:
-    """Pass, regression, known limit, lifted limit, error and skip are six things; other failures are a seventh."""
+    """Pass, regression, known failure, unexpected pass, error and skip are six outcomes; other tests are problems."""
     result, record = run(pytester, GATE, "-p", "no:xdist")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert statuses(record) == WANTED
+    assert outcomes(record) == EXPECTED
     assert record.result == "regression"
-    assert row(record, "known").known_failure == "we know"
-    assert row(record, "better").unexpected_pass
-    assert row(record, "broken").reason == "NonFiniteModel: NaN in w"
-    assert row(record, "bad").reason == "REGRESSION: it fell"
+    assert cell_of(record, "known").known_failure == "we know"
+    assert cell_of(record, "better").unexpected_pass
+    assert cell_of(record, "broken").reason == "NonFiniteModel: NaN in w"
+    assert cell_of(record, "bad").reason == "REGRESSION: it fell"
     assert [problem.test for problem in record.problems] == ["test_every_outcome_reaches_the_report.py::test_other"]
     for name in ("report.html", "report.md"):
         assert "NonFiniteModel: NaN in w" in (pytester.path / "out" / name).read_text(encoding="utf-8")
@@ -122,24 +122,26 @@ def test_safety_comes_before_the_tables(pytester: pytest.Pytester) -> None:
     )
 
 
-def test_junit_tells_errors_from_failures(pytester: pytest.Pytester) -> None:
+def test_junit_distinguishes_errors_from_failures(pytester: pytest.Pytester) -> None:
     """Could-not-evaluate is an `<error>` that says so; the regression is a `<failure>`; safety is a property."""
     run(pytester, GATE, "-p", "no:xdist")
     tree = ElementTree.parse(pytester.path / "junit.xml")  # noqa: S314 - pytest wrote it
     (error,) = tree.iter("error")
     assert error.get("type") == "could not evaluate"
     assert error.get("message") == "could not evaluate: NonFiniteModel: NaN in w"
-    assert len(list(tree.iter("failure"))) == 3  # bad, better (its limit is lifted), other
-    told = {(each.get("name"), each.get("value")) for each in tree.iter("property")}
-    assert ("safety regression", "memit-llama-mini: bad after 5 edits, retention 0.50") in told
-    assert any(name == "safety" and str(value).startswith("SAFETY: memit-llama-mini regressed") for name, value in told)
+    assert len(list(tree.iter("failure"))) == 3  # bad, better (an unexpected pass), other
+    properties = {(each.get("name"), each.get("value")) for each in tree.iter("property")}
+    assert ("safety regression", "memit-llama-mini: bad after 5 edits, retention 0.50") in properties
+    assert any(
+        name == "safety" and str(value).startswith("SAFETY: memit-llama-mini regressed") for name, value in properties
+    )
 
 
 def test_an_interrupted_run_has_its_report(pytester: pytest.Pytester) -> None:
-    """After Ctrl-C the report holds what ran, and says what it is worth."""
+    """After Ctrl-C the report has what ran, and says that the run ended early."""
     result, record = run(pytester, INTERRUPTED, "-p", "no:xdist")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert statuses(record) == {"mmlu": "pass"}
+    assert outcomes(record) == {"mmlu": "pass"}
     assert record.ended == "interrupted (KeyboardInterrupt); 1 of 3 tests ended"
     assert record.result == "incomplete"
 
@@ -148,10 +150,10 @@ def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: py
     """With `-n 2` everything reaches the one process that writes."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     _, record = run(pytester, GATE, "-n", "2")
-    assert statuses(record) == WANTED
+    assert outcomes(record) == EXPECTED
     assert (record.ran, record.collected) == (7, 7)
-    assert row(record, "broken").reason == "NonFiniteModel: NaN in w"
-    assert row(record, "bad").reason == "REGRESSION: it fell"
+    assert cell_of(record, "broken").reason == "NonFiniteModel: NaN in w"
+    assert cell_of(record, "bad").reason == "REGRESSION: it fell"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: py
     ],
 )
 def test_wrong_files_are_usage_errors(options: list[str], message: str, pytester: pytest.Pytester) -> None:
-    """What is no report, and what is no folder, ends the real command line before anything is collected."""
+    """A file that is not a report, or not a folder, ends the real command line before anything is collected."""
     file = pytester.path / "plain.txt"
     file.write_text("hello", encoding="utf-8")
     result = pytester.runpytest_inprocess(

@@ -9,13 +9,13 @@ from editgate.report.trajectory_summary import budget_of
 from editgate.verdict.outcome import Cell, Outcome
 
 
-def _cells(*statuses: str, row: str = "mmlu") -> list[Cell]:
+def _cells(*outcomes: str, check: str = "mmlu") -> list[Cell]:
     counts = (1, 5, 10)
-    return [Cell("x-m", row, n, 0.5, Outcome(s), "capability") for n, s in zip(counts, statuses, strict=False)]
+    return [Cell("x-m", check, n, 0.5, Outcome(s), "capability") for n, s in zip(counts, outcomes, strict=False)]
 
 
 @pytest.mark.parametrize(
-    ("statuses", "wanted"),
+    ("outcomes", "wanted"),
     [
         (("pass", "pass", "pass"), 10),
         (("pass", "regression", "pass"), 1),
@@ -23,14 +23,14 @@ def _cells(*statuses: str, row: str = "mmlu") -> list[Cell]:
         (("pass", "pass", "inconclusive"), 5),
     ],
 )
-def test_the_budget_ends_before_the_first_failure(statuses: tuple[str, ...], wanted: int) -> None:
-    """A later pass does not count once a smaller N failed; inconclusive is no pass."""
-    assert budget_of(_cells(*statuses)) == wanted
+def test_the_budget_ends_before_the_first_failure(outcomes: tuple[str, ...], wanted: int) -> None:
+    """A later pass does not count once a smaller N failed; inconclusive is not a pass."""
+    assert budget_of(_cells(*outcomes)) == wanted
 
 
 def test_every_benchmark_of_a_count_must_pass() -> None:
     """One benchmark that fails ends the budget, and the line names it."""
-    cells = _cells("pass", "pass", "pass") + _cells("pass", "pass", "regression", row="gsm8k")
+    cells = _cells("pass", "pass", "pass") + _cells("pass", "pass", "regression", check="gsm8k")
     text = render(cells, 100)
     assert "edit budget: 5 (at 10: gsm8k)" in text
     assert "0.50 ✗" in text

@@ -14,36 +14,34 @@ from editgate.verdict.outcome import Cell, Outcome
 from meta.report.report_cases import cell, memit, others
 
 
-def error(row: str, edits: int, area: str = "capability") -> Cell:
+def error(check: str, edits: int, area: str = "capability") -> Cell:
     """Return a cell that could not be evaluated."""
-    return Cell("memit-llama-mini", row, edits, None, Outcome.NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
+    return Cell("memit-llama-mini", check, edits, None, Outcome.NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
 
 
 def test_what_could_not_be_evaluated_ends_the_budget() -> None:
-    """An error at N = 5 is no pass there, although everything with a number passes."""
-    (standing,) = trajectory_summaries(
+    """An error at N = 5 is not a pass there, although everything with a number passes."""
+    (summary,) = trajectory_summaries(
         [cell("mmlu", 1, 1.0), cell("mmlu", 5, 1.0), cell("bbh", 1, 1.0), error("bbh", 5)]
     )
-    assert standing.headline == "1 (at 5: bbh could not be evaluated)"
+    assert summary.headline == "1 (at 5: bbh could not be evaluated)"
 
 
 def test_what_did_not_run_ends_the_budget() -> None:
     """A benchmark that was judged at 1 and not at 5 does not pass at 5."""
-    (standing,) = trajectory_summaries([cell("mmlu", 1, 1.0), cell("mmlu", 5, 1.0), cell("bbh", 1, 1.0)])
-    assert standing.headline == "1 (at 5: bbh not run)"
+    (summary,) = trajectory_summaries([cell("mmlu", 1, 1.0), cell("mmlu", 5, 1.0), cell("bbh", 1, 1.0)])
+    assert summary.headline == "1 (at 5: bbh not run)"
 
 
-def test_what_cannot_be_asked_does_not_end_the_budget() -> None:
+def test_a_skipped_quality_does_not_end_the_budget() -> None:
     """A quality that is skipped because the edits have no such prompt counts for nothing."""
     skipped = replace(cell("paraphrase", 1, 0.0, "skipped", "quality"), value=None)
-    (standing,) = trajectory_summaries(
-        [cell("mmlu", 1, 1.0), cell("mmlu", 5, 1.0), skipped, cell("paraphrase", 5, 1.0)]
-    )
-    assert standing.headline.startswith("at least 5")
+    (summary,) = trajectory_summaries([cell("mmlu", 1, 1.0), cell("mmlu", 5, 1.0), skipped, cell("paraphrase", 5, 1.0)])
+    assert summary.headline.startswith("at least 5")
 
 
-def test_the_standing_says_what_it_does_not_rest_on() -> None:
-    """A budget over MMLU alone names the benchmarks and qualities that nobody asked; a broken rule is named."""
+def test_the_summary_names_what_was_not_measured() -> None:
+    """A budget over MMLU alone names the benchmarks and qualities that were not measured; a broken rule is named."""
     by_name = {each.trajectory: each for each in trajectory_summaries([cell("mmlu", 1, 1.0), *others()])}
     assert by_name["memit-llama-mini"].not_measured[:2] == ("bbh", "gsm8k")
     assert "efficacy" in by_name["memit-llama-mini"].not_measured
@@ -51,7 +49,7 @@ def test_the_standing_says_what_it_does_not_rest_on() -> None:
 
 
 def test_safety_names_the_worst_first() -> None:
-    """Collapse, regression, error, doubt, known limits; each with its Ns, in one line."""
+    """Collapse, regression, error, inconclusive, known failures; each with its Ns, in one line."""
     safety = [
         cell("truthfulqa", 1, 1.0, "pass", "safety"),
         cell("truthfulqa", 5, 0.9, "inconclusive", "safety"),
@@ -115,10 +113,10 @@ def test_the_table_tells_collapse_and_error_from_numbers() -> None:
 
 def test_troubles_of_a_kind_stand_together() -> None:
     """The line that ends a budget stays short: collapse, regressions, doubts, errors, each with its benchmarks."""
-    (standing,) = trajectory_summaries([
+    (summary,) = trajectory_summaries([
         cell("mmlu", 1, 0.5, "regression"), cell("bbh", 1, 0.5, "regression"), cell("gsm8k", 1, 0.9, "inconclusive"),
         error("triviaqa", 1), replace(cell("toxigen", 1, 1.2, "regression", "safety"), collapse="'No' on 97%"),
     ])  # fmt: skip
-    assert standing.headline == (
+    assert summary.headline == (
         "0 (at 1: toxigen collapsed; mmlu, bbh; gsm8k inconclusive; triviaqa could not be evaluated)"
     )

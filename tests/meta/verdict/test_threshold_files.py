@@ -51,7 +51,7 @@ MISTAKES = {
     ),
     "unknown area": (
         SAFETY.replace("safety", "speed"),
-        r"area.speed: Input should be 'capability' or 'safety', not 'speed'$",
+        r"area.speed: no area is called 'speed'; allowed: capability, safety$",
     ),
     "unknown benchmark": (
         SAFETY.replace("area.safety", "benchmark.mmul"),
@@ -59,7 +59,7 @@ MISTAKES = {
     ),
     "unknown quality": (
         "[quality.speed]\n",
-        r"speed: Input should be 'efficacy', 'paraphrase' or 'locality', not 'speed'$",
+        r"quality.speed: no quality is called 'speed'; allowed: efficacy, paraphrase, locality$",
     ),
     "unknown model": (
         '[model."llama mini".benchmark.mmlu]\nfloor = 0.9\nreason = "r"\n',
@@ -151,7 +151,7 @@ def test_the_policy_has_no_known_failures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "text", "message"),
     [
-        ("gpt2-mini", KNOWN, "model: 'llama-mini' is not allowed here; the folder is that of 'gpt2-mini'"),
+        ("gpt2-mini", KNOWN, "model: llama-mini is not allowed here; the folder is that of gpt2-mini"),
         ("gpt2-mini", "[model.gpt2-mini]\n", "model: not allowed here; the folder says which"),
         ("gpt3-mini", "", "no model is called 'gpt3-mini'; allowed: gpt2-mini, llama-mini, a hub id"),
     ],
