@@ -113,13 +113,15 @@ def measure(
         EvaluationError: a neighbor's prompt has no baseline answer, or a prompt exceeds the model's context.
         NonFiniteModel: logits are NaN or infinite.
     """
+    if not edits:
+        return []
     prompts = [(text, edit.target_new) for edit in edits for text in (edit.text, *edit.rephrases)]
     wrote = _write(model, tokenizer, prompts, _target_length(tokenizer, edits) + BEYOND_TARGET)
     near = {} if baseline_answers is None else answers(model, tokenizer, edits)
     if missing := [prompt for prompt in near if prompt not in (baseline_answers or {})]:
         raise EvaluationError(
             f"locality: the unedited model was never asked {missing[0]!r} (nor {len(missing) - 1} more "
-            "prompts); call quality.answers on it with these edits."
+            "prompts); call edit_quality.answers on it with these edits."
         )
     forced = teacher_forced(model, tokenizer, edits)
     return [

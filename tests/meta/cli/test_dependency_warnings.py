@@ -83,7 +83,7 @@ def _gate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_deprecations_at_every_call_fail_nothing(tmp_path: Path) -> None:
-    """transformers, lm-eval and pytest warn at each call, the directory says `error`: the gate passes and shows them."""
+    """transformers, lm-eval and pytest warn at each call, the directory says `error`: the gate passes, and shows it."""
     result = _gate(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 passed" in result.stdout
