@@ -81,7 +81,7 @@ def _gate(folder: Path, settings: str, *options: str) -> subprocess.CompletedPro
 
 
 def test_deprecations_at_every_call_fail_nothing(tmp_path: Path) -> None:
-    """transformers, lm-eval and pytest warn at each call, the directory says `error`: the gate passes and shows them."""
+    """transformers, lm-eval and pytest warn at each call, the directory says `error`: the gate passes."""
     result = _gate(tmp_path, "filterwarnings = error")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 passed" in result.stdout
