@@ -21,6 +21,7 @@ with warnings.catch_warnings():  # what a dependency says about itself while it 
 
     from editgate import selection, tracebacks
     from editgate.cases import BaselineCase, Case
+    from editgate.compat.pytest import warnings_shown
     from editgate.errors import ConfigError
     from editgate.inputs import models
     from editgate.measure.session import EvaluationSession
@@ -123,6 +124,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", found, indirect=True)
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A warning of a dependency while the gate is collected is no failure of the run."""
+    if not collector.path.is_relative_to(selection.GATE):
+        return (yield)
+    with warnings_shown(collector.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Nor is one while the report is written."""
+    with warnings_shown(session.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_terminal_summary(config: pytest.Config) -> Generator[None, None, None]:
+    """Nor is one while the summary is printed."""
+    with warnings_shown(config):
+        return (yield)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what the run is not about, after syrupy has seen it, and sort the rest; rules come first.
@@ -135,11 +161,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     trajectories: dict[str, int] = {}
     kept = [item for item in items if item not in left_out]
-    items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
-    if not config.option.pythonwarnings:
-        for item in items:
-            if selection.case_of(item) is not None:
-                item.add_marker(pytest.mark.filterwarnings("default"))
+    with warnings_shown(config):
+        items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
+        if not config.option.pythonwarnings:
+            for item in items:
+                if selection.case_of(item) is not None:
+                    item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.hookimpl(tryfirst=True)

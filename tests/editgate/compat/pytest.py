@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -17,6 +20,16 @@ from editgate.compat import require
 from editgate.errors import IncompatibleLibrary
 
 JUNIT = "_pytest.junitxml"
+
+
+@contextmanager
+def warnings_shown(config: pytest.Config) -> Iterator[None]:
+    """Inside, a warning is shown and is no error, whatever the ini file says; `-W` on the command line counts."""
+    if config.option.pythonwarnings:
+        yield
+        return
+    with warnings.catch_warnings(action="default"):
+        yield
 
 
 def drop_traceback(error: pytest.ExceptionInfo[BaseException]) -> None:

@@ -16,7 +16,7 @@ from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
-from editgate.measure import checkpoint_rules, integrity
+from editgate.measure import checkpoint_rules, integrity, trajectory_rules
 from editgate.measure.evaluate import Shared, evaluate
 from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalCheckpointSpec
 from editgate.measure.items import Evaluation
@@ -162,7 +162,7 @@ class EvaluationSession:
             if rule == integrity.ZERO_EDITS:
                 self._zero_edits(run)
             else:
-                integrity.RULES[rule](run)
+                trajectory_rules.RULES[rule](run)
 
     def _zero_edits(self, run: Trajectory) -> None:
         source = run.base.source
