@@ -169,7 +169,13 @@ class Ftl(Editor):
                 self._clamp(weights, start)
             if sum(losses) / len(losses) < LOSS_TOLERANCE:
                 break
-        self._diagnostics = {"loss": sum(losses) / len(losses), "steps": float(steps), **_change(weights, start)}
+        changes = torch.cat([(value.detach() - start[name]).flatten() for name, value in weights.items()])
+        self._diagnostics = {
+            "loss": sum(losses) / len(losses),
+            "steps": float(steps),
+            "update_norm": float(changes.norm()),
+            "update_max": float(changes.abs().max()),
+        }
         return {name: value.detach() for name, value in weights.items()}
 
     @torch.no_grad()
@@ -178,9 +184,3 @@ class Ftl(Editor):
         if limit is not None:
             for name, value in weights.items():
                 value.clamp_(start[name] - limit, start[name] + limit)
-
-
-def _change(weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, float]:
-    """Length of the update in all trained parameters together, and its largest entry."""
-    changes = torch.cat([(value.detach() - start[name]).flatten() for name, value in weights.items()])
-    return {"update_norm": float(changes.norm()), "update_max": float(changes.abs().max())}

@@ -174,15 +174,13 @@ class Ike(Editor):
         if not self._memorized:
             return [None] * len(contexts)
         self.prepare()
-        found = [self._nearest(context) for context in contexts]
-        return [
-            None if hit is None else self._read(tokens, hit[0]) for tokens, hit in zip(contexts, found, strict=True)
-        ]
-
-    def _read(self, tokens: Tokens, entry: int) -> PromptContext:
-        in_context, dropped = self._context_of(tokens, entry)
-        self._dropped += dropped
-        return in_context
+        routes: list[PromptContext | None] = []
+        for tokens in contexts:
+            hit = self._nearest(tokens)
+            in_context, dropped = (None, 0) if hit is None else self._context_of(tokens, hit[0])
+            routes.append(in_context)
+            self._dropped += dropped
+        return routes
 
     def _nearest(self, tokens: Tokens) -> tuple[int, float] | None:
         """The edit to put before a prompt, of equally near ones the latest, and its similarity."""

@@ -104,16 +104,13 @@ class _Paths:
             states = self._block(layer, states)
             leaf = (points.to(self.values)[:, None, None] * self.values[layer]).requires_grad_()
             leaves.append(leaf)  # [points, sites, f]
-            states = torch.cat([states, self._changed(layer, leaf).flatten(0, 1)])
+            output = self._output(layer, leaf.to(self._inputs[layer].dtype))  # of the changed MLPs, [points, sites, d]
+            changed = self._trace.entering[layer + 1][0, self._positions] + output - self._clean[layer]
+            states = torch.cat([states, changed.flatten(0, 1)])
         logits: Tensor = self._architecture.head(self._architecture.norm(states[None]))[0]
         tokens = self._tokens.repeat(len(states) // len(self._tokens))
         read = logits.to(self.values.dtype).softmax(-1).gather(1, tokens[:, None])
         return torch.stack([gradient.sum(0) for gradient in torch.autograd.grad(read.sum(), leaves)])
-
-    def _changed(self, layer: int, leaf: Tensor) -> Tensor:
-        """Output of a block whose neurons are `leaf` [points, sites, f], at the sites: [points, sites, d]."""
-        output = self._output(layer, leaf.to(self._inputs[layer].dtype))
-        return self._trace.entering[layer + 1][0, self._positions] + output - self._clean[layer]
 
     def _output(self, layer: int, values: Tensor) -> Tensor:
         """Output of a layer's MLP whose neurons have the given values [..., sites, f]."""

@@ -112,7 +112,7 @@ class MemoryModel(ABC, Generic[Route]):
         logits = result.logits
         for index, route in enumerate(routes):
             if route is not None:
-                at = _start(attention_mask, index)
+                at = 0 if attention_mask is None else int(attention_mask[index].argmax())  # first real token
                 own = self.logits(rows[index], ends[index], route)
                 logits[index, at : at + len(own)] = own.to(logits)
         return CausalLMOutput(logits=logits)
@@ -160,11 +160,6 @@ def _masks(ids: Tensor, mask: Tensor | None) -> list[list[int]]:
 
 def _real(row: Sequence[int], mask: Sequence[int]) -> Tokens:
     return tuple(token for token, kept in zip(row, mask, strict=True) if kept)
-
-
-def _start(mask: Tensor | None, index: int) -> int:
-    """Column of a row's first real token."""
-    return 0 if mask is None else int(mask[index].argmax())
 
 
 def _new_tokens(width: int, given: dict[str, Any]) -> int:

@@ -197,11 +197,12 @@ class Serac(Editor):
             return [None] * len(contexts)
         self.prepare()
         found = self._scope.nearest([self._classifier_text(context) for context in contexts], self._points)
-        return [ScopeMatch(self._redirect(entry), similarity) for entry, similarity in found]
-
-    def _redirect(self, entry: int) -> PrefixedModel:
-        prefix = prefix_of(self._reader, *self._texts[entry], self.hyperparameters.separator)
-        return PrefixedModel(self._counterfactual, tuple(prefix), entry, self.tokenizer.bos_token_id)
+        matches: list[ScopeMatch | None] = []
+        for entry, similarity in found:
+            prefix = prefix_of(self._reader, *self._texts[entry], self.hyperparameters.separator)
+            bos = self.tokenizer.bos_token_id
+            matches.append(ScopeMatch(PrefixedModel(self._counterfactual, tuple(prefix), entry, bos), similarity))
+        return matches
 
     def _memory(self) -> dict[str, Tensor]:
         if not self._texts:
