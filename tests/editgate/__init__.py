@@ -1,6 +1,6 @@
 """Tells whether a language model survives being edited: `check_editor`, `parametrize_with_checks`, and a pytest plugin.
 
-python -m editgate --editor=my_pkg.my_module:MyEditor -m my_editor
+python -m editgate --editor=my_pkg.my_module:MyEditor -m myeditor
 pytest --pyargs editgate.gate --editor=my_pkg.my_module:MyEditor
 """
 

@@ -1,4 +1,4 @@
-"""The gate from anywhere: `python -m editgate --editor=my_pkg.my_module:MyEditor -m my_editor`; options as pytest's.
+"""The gate from anywhere: `python -m editgate --editor=my_pkg.my_module:MyEditor -m myeditor`; options as pytest's.
 
 It reads no configuration of the directory it is run from: whose `pyproject.toml` or `conftest.py` lies there has no
 part in the verdict. To run the gate under a project's own settings: `pytest --pyargs editgate.gate`.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from editgate.compat.transformers import Cache, cache_argument
 from editgate.errors import NonFiniteModel
-from editgate.inference.kv_cache import PreallocatedCacheLayer, fast_decode_attention
+from editgate.inference.kv_cache import PreallocatedCacheLayer
 from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, shared_prefixes
 from editgate.inference.tokenize import Pair, Tokens
 
@@ -45,7 +45,6 @@ class Engine:
 
     def __init__(self, model: nn.Module, name: str, max_tokens: int | None = None) -> None:
         untyped: Any = model  # transformers' classes carry no types that mypy can follow
-        self.model = untyped
         self.body: nn.Module = untyped.base_model
         self.head: nn.Module = untyped.get_output_embeddings()
         self.cache_argument = cache_argument(self.body.forward)
@@ -97,8 +96,7 @@ class Engine:
             sizes = [len(prompts[i]) - group.prefix for i in members]
             for batch in self._batches(members, sizes, more, 4 * self.max_tokens):
                 rows = [Row.pack(prompts[i], group.prefix) for i in batch]
-                with fast_decode_attention(self.model):
-                    generated = self._generate_rows(rows, [limits[i] for i in batch], prefix, stop)
+                generated = self._generate_rows(rows, [limits[i] for i in batch], prefix, stop)
                 for i, text in zip(batch, generated, strict=True):
                     texts[i] = text
         return texts

@@ -1,17 +1,10 @@
-"""Keys and values that are never copied, and attention for one new token at a time on a CPU."""
+"""Keys and values that are never copied as a text grows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from editgate.compat.transformers import DynamicLayer, attention, attention_implementation, fused_attention
-
-SINGLE_QUERY = "editgate_single_query"  # what transformers calls `single_query_attention`
+from editgate.compat.transformers import DynamicLayer
 
 
 class PreallocatedCacheLayer(DynamicLayer):
@@ -62,44 +55,3 @@ class PreallocatedCacheLayer(DynamicLayer):
         keys, values = (buffer[:, :, : self.used] for buffer in self.buffers)
         self.keys, self.values = keys, values
         return keys, values
-
-
-@contextmanager
-def fast_decode_attention(model: Any) -> Iterator[None]:  # noqa: ANN401 - transformers' models share no typed base
-    """Inside, a model on the CPU with PyTorch's fused attention uses `single_query_attention` while it generates.
-
-    The fused kernel takes two to three times as long for a single query: it is made for many.
-    """
-    if model.device.type != "cpu" or attention_implementation(model.config) != "sdpa" or fused_attention() is None:
-        yield
-        return
-    with attention(model.config, SINGLE_QUERY, single_query_attention):
-        yield
-
-
-def single_query_attention(  # noqa: PLR0917 - transformers' signature
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **others: Any,  # noqa: ANN401 - passed on as transformers gives them
-) -> tuple[Tensor, Tensor | None]:
-    """softmax(q kᵀ · scaling + mask) v, for a query of length 1; longer ones go to the fused kernel.
-
-    Shapes: query [B, heads, 1, D], key and value [B, kv heads, K, D], mask [B, 1, 1, K]; the result is
-    [B, 1, heads, D], as transformers wants it.
-    """
-    rows, heads, length, size = query.shape
-    fused = fused_attention()
-    if fused is not None and (length > 1 or attention_mask is None):
-        return fused(module, query, key, value, attention_mask, scaling=scaling, **others)
-    assert attention_mask is not None, "the engine always gives a mask"
-    shared, keys = key.shape[1:3]
-    grouped = query.reshape(rows * shared, heads // shared, size) * (size**-0.5 if scaling is None else scaling)
-    scores = torch.bmm(grouped, key.reshape(rows * shared, keys, size).transpose(1, 2))
-    weights = (scores.view(rows, heads, keys) + attention_mask[:, 0]).softmax(-1, dtype=torch.float32)
-    weights = weights.to(query.dtype).view(rows * shared, heads // shared, keys)
-    mixed = torch.bmm(weights, value.reshape(rows * shared, keys, size))
-    return mixed.view(rows, 1, heads, size), None

@@ -20,7 +20,7 @@ from editgate.errors import ConfigError
 from editgate.inputs.models import LoadedModel
 from editors import Editor, EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
-from editors.core.registry import SHARED_PACKAGES, package_of, code_path, target_of
+from editors.core.registry import SHARED_PACKAGES, code_path, package_of, target_of
 from editors.external.easyedit import PREFIX as EASYEDIT
 
 HOME = Path(editors.__file__).parent

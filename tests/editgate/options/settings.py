@@ -66,7 +66,7 @@ class Settings:
     budget: BudgetRequest | None = None
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
-        """Return the known limit that covers this case; a built-in's are those of its shipped hyperparameters.
+        """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
 
         With fewer items, or where doubt passes, what always fails may hold: then it is no surprise if it does.
         """

@@ -89,7 +89,7 @@ def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context) -> 
         collapse=labels if verdict.collapse else "",
         label_distribution=labels if verdict.chance == TWO_CLASSES and verdict.label else "",
         flips=() if verdict.passed else tuple(_flips(verdict))[:MAX_FLIPS],
-        norm_ratio=most_moved(context.weight_growth),
+        norm_ratio=most_moved(context.norm_ratio),
     )
 
 

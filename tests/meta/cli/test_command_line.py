@@ -197,11 +197,11 @@ def test_header_says_what_the_run_is_about(pytester: pytest.Pytester) -> None:
 
 
 def test_own_thresholds_and_hyperparameters_reach_the_tests(pytester: pytest.Pytester) -> None:
-    """A file of one's own adds its known limit; a built-in editor with other hyperparameters has no limits on file."""
+    """A file of one's own adds its known failure; with other hyperparameters a built-in editor has none."""
     file = pytester.path / "mine.toml"
     file.write_text(
-        'editor = "noop"\n[[known_failure]]\nmodel = "llama-mini"\nbenchmark = "efficacy"\nfrom_edits = 1\n'
-        'reason = "it does nothing"\nevidence = "its name"\n',
+        'editor = "noop"\n[known_failures]\nmodel = "llama-mini"\nreason = "it does nothing"\n'
+        "measured_at = [1]\norders = 1\nfails = { efficacy = { 1 = [0.0, 1] } }\n",
         encoding="utf-8",
     )
     options = ("--editor=editgate.controls:NoOp", "--edit-counts=1", "-k", "test_efficacy", "-m", "noop")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 import transformers
 from torch import nn
 
 from editgate.compat import transformers as compat
 from editgate.inference.backend import Completion
 from editgate.inference.hflm_backend import HflmBackend
-from editgate.inference.kv_cache import SINGLE_QUERY, fast_decode_attention
 from editgate.inference.select_backend import backend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from meta.support import toy
@@ -52,45 +50,6 @@ def test_a_model_that_does_not_name_its_attention_is_run_by_hflm(monkeypatch: py
     assert isinstance(backend(model, toy.tokenizer(bos=True), "toy"), SharedPrefixBackend)
     monkeypatch.delattr(transformers.PretrainedConfig, "_attn_implementation")
     assert isinstance(backend(model, toy.tokenizer(bos=True), "toy"), HflmBackend)
-
-
-def test_attention_is_replaced_inside_and_put_back() -> None:
-    """Nothing is registered before the first use; inside the config names it, afterwards its own again."""
-    config, calls = toy.model().config, list[str]()
-
-    def attend(*_: object, **__: object) -> tuple[torch.Tensor, None]:
-        calls.append("called")
-        raise AssertionError
-
-    assert "editgate_test" not in transformers.AttentionInterface().valid_keys()
-    with compat.attention(config, "editgate_test", attend):
-        assert compat.attention_implementation(config) == "editgate_test"
-        assert "editgate_test" in transformers.AttentionInterface().valid_keys()
-    assert compat.attention_implementation(config) == "sdpa"
-    assert not calls
-
-
-def test_one_query_at_a_time_is_used_while_generating() -> None:
-    """On a CPU a model with fused attention generates with the function for single queries."""
-    model = toy.model()
-    with fast_decode_attention(model):
-        assert compat.attention_implementation(model.config) == SINGLE_QUERY
-
-
-@pytest.mark.parametrize("missing", ["registry", "fused kernel"])
-def test_without_the_attention_functions_generations_are_the_same(
-    missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the registry, or without the fused kernel's function, the model's own attention writes the same text."""
-    expected = _generate()
-    if missing == "registry":
-        monkeypatch.setattr(compat, "transformers", object())
-    else:
-        monkeypatch.delattr("transformers.integrations.sdpa_attention.sdpa_attention_forward")
-    model = toy.model()
-    with fast_decode_attention(model):
-        assert compat.attention_implementation(model.config) == "sdpa"
-    assert _generate() == expected
 
 
 def test_loading_needs_no_way_to_hide_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,49 +1,75 @@
-"""What of a Markdown page can be run: files to write, commands to type, texts to expect."""
+"""Reads Markdown pages: their code, the files that blocks of it belong into, headings, links and rows of tables."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"^`([\w./-]+)`[^\n`]*(?:`\w+`)?\n\n```(?:python|toml|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`((?:pytest|python -m) [^`]+)`")
-COMMAND = re.compile(r"^(?:pytest|python -m)\b")
-PATH = re.compile(r"`((?:\.ci|\.github|docs|editors|tests|thresholds)/[\w./-]*)`")
+FILE = re.compile(r"^`([\w./-]+)`(?:, in `(\w+)`)?\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OTHER_PROGRAMS = re.compile(r"^(git|pip|ruff|cp|cd|python -m venv)\b")
 
 
-def files(page: str) -> dict[str, str]:
-    """Return the code blocks that have a file's name in the line above them, by that name."""
-    return dict(FILE.findall(page))
+@dataclass(frozen=True)
+class FileBlock:
+    """A code block with a file's name in the line above it.
+
+    Attributes:
+        file: its path in the repository.
+        table: the table of that file whose first row it becomes; empty: it ends the file, or is the whole of it.
+        text: the code.
+    """
+
+    file: str
+    table: str
+    text: str
+
+    def write_into(self, repository: Path) -> None:
+        """Put the block where the page says."""
+        path = repository / self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        if self.table:
+            start = re.search(rf"^{self.table}\b.*\{{\n(?:    row\.name: row\n    for row in \(\n)?", old, re.MULTILINE)
+            assert start is not None, f"{self.file} has no table {self.table}"
+            path.write_text(old[: start.end()] + self.text + old[start.end() :], encoding="utf-8")
+        else:
+            path.write_text("\n\n".join(filter(None, [old.rstrip("\n"), self.text])), encoding="utf-8")
+
+
+def file_blocks(page: str) -> list[FileBlock]:
+    """Return the code blocks that have a file's name in the line above them."""
+    return [FileBlock(*found) for found in FILE.findall(page)]
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Return the fenced blocks of a language; "" for those without one."""
+    """Return the code blocks of a language; "" for those without one."""
     return [text for given, text in FENCE.findall(page) if given == language]
 
 
-def commands(page: str) -> Iterator[list[str]]:
-    """Yield every `pytest …` and `python -m …` of a page as words, without comments and prompts."""
-    lines = [line.strip() for block in blocks(page, "") + blocks(page, "sh") for line in block.splitlines()]
-    for line in [*filter(COMMAND.match, lines), *INLINE.findall(FENCE.sub("", page))]:
-        yield shlex.split(line, comments=True)
+def code(page: str) -> list[str]:
+    """Return what stands between single backticks and the lines of blocks without a language, without comments.
+
+    Commands of other programs are left out.
+    """
+    lines = [line.strip().partition("  #")[0] for block in blocks(page, "") for line in block.splitlines()]
+    inline = re.findall(r"`([^`]+)`", FENCE.sub("", page))
+    return [line for line in [*lines, *(text.replace("\n", " ") for text in inline)] if not OTHER_PROGRAMS.match(line)]
 
 
-def paths(page: str) -> set[str]:
-    """Return the repository's files and folders that a page names."""
-    return set(PATH.findall(page))
+def anchors(page: str) -> list[str]:
+    """Return what GitHub calls the headings in links."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def sections(page: str) -> dict[str, str]:
-    """Return the text below each heading of the third level, by heading."""
-    parts = re.split(r"^#{2,3} (.+)\n", page, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+def links(page: str) -> list[str]:
+    """Return the targets of links, but for those to other sites."""
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", page) if "://" not in target]
 
 
-def below(folder: Path, found: dict[str, str]) -> None:
-    """Write blocks as the files that they are."""
-    for name, text in found.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+def row(page: str, name: str) -> list[str]:
+    """Return the cells of the only row of a table that begins with a name in backticks."""
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    return [cell.strip() for cell in line.strip("| ").split("|")]

@@ -21,9 +21,9 @@ SUBJECT = Subject(
 NASTY = "Is <b>5 & 6</b> | more than `4`? " + "Donaudampfschifffahrtsgesellschaft" * 4
 
 
-def cell(row: str, edits: int, value: float, outcome: str = "pass", area: str = "capability") -> Cell:
+def cell(check: str, edits: int, value: float, outcome: str = "pass", area: str = "capability") -> Cell:
     """Return a cell of memit with a band of 0.05 to both sides."""
-    made = Cell("memit-llama-mini", row, edits, value, Outcome(outcome), area)
+    made = Cell("memit-llama-mini", check, edits, value, Outcome(outcome), area)
     return replace(made, low=value - 0.05, high=value + 0.05, floor=0.9, items=400, before=0.8, after=0.7, chance=0.25)
 
 

@@ -124,7 +124,7 @@ def test_ids_are_unique_within_a_page() -> None:
 
 def test_the_plugin_starts_without_matplotlib() -> None:
     """A run without a report does not wait for the drawing library."""
-    code = "import sys, editgate.report.summary; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, editgate.plugin; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own interpreter
 
 

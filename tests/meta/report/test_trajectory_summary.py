@@ -14,9 +14,9 @@ from editgate.verdict.outcome import Cell, Outcome
 from meta.report.report_cases import cell, memit, others
 
 
-def error(row: str, edits: int, area: str = "capability") -> Cell:
+def error(check: str, edits: int, area: str = "capability") -> Cell:
     """Return a cell that could not be evaluated."""
-    return Cell("memit-llama-mini", row, edits, None, Outcome.NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
+    return Cell("memit-llama-mini", check, edits, None, Outcome.NOT_EVALUATED, area, reason="NonFiniteModel: NaN")
 
 
 def test_what_could_not_be_evaluated_ends_the_budget() -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks run if asked for (`--benchmark-only`), and say in a table what one edit took."""
+"""Benchmarks run on request only, and print what one edit, or one benchmark's prompts, took."""
 
 from __future__ import annotations
 
@@ -26,15 +26,40 @@ class Line:
     passes: Passes
 
 
+@dataclass(frozen=True)
+class InferenceLine:
+    """One line of the table of backends; seconds for all prompts of one benchmark.
+
+    Attributes:
+        benchmark: its name.
+        prompts: how many, options counted one by one.
+        hflm: lm-eval's HFLM.
+        engine: the shared-prefix engine.
+        dynamic_cache: the engine with transformers' own cache layer.
+    """
+
+    benchmark: str
+    prompts: int
+    hflm: float
+    engine: float
+    dynamic_cache: float
+
+
 LINES = pytest.StashKey[list[Line]]()
+INFERENCE = pytest.StashKey[list[InferenceLine]]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the benchmarks of this folder unless only benchmarks are wanted (the plugin knows no such way)."""
+    """Deselect the benchmarks of this folder unless only benchmarks are wanted (the plugin knows no such way).
+
+    Those of inference run with `-k inference`.
+    """
     if config.getoption("benchmark_only"):
         return
-    out = {item for item in items if HERE in item.path.parents and "benchmark" in getattr(item, "fixturenames", ())}
+    timed = {"benchmark"} if "inference" in config.getoption("keyword") else {"benchmark", "report_inference"}
+    here = (item for item in items if HERE in item.path.parents)
+    out = {item for item in here if not timed.isdisjoint(getattr(item, "fixturenames", ()))}
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
@@ -46,11 +71,35 @@ def told(request: pytest.FixtureRequest) -> list[Line]:
     return request.config.stash.setdefault(LINES, [])
 
 
+@pytest.fixture(scope="session")
+def report_inference(request: pytest.FixtureRequest) -> Callable[[InferenceLine], None]:
+    """Add a line to the table of backends at the end of the run."""
+    return request.config.stash.setdefault(INFERENCE, []).append
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print seconds and passes of one edit, a line for each method and model."""
-    lines = config.stash.get(LINES, [])
-    if not lines:
-        return
+    """Print what was timed, if anything was."""
+    edits, backends = config.stash.get(LINES, []), config.stash.get(INFERENCE, [])
+    tables = [_edit_table(edits)] * bool(edits) + [_inference_table(backends)] * bool(backends)
+    for table in tables:
+        console = Console(width=100, no_color=True)
+        with console.capture() as capture:
+            console.print(table)
+        terminalreporter.write_line(capture.get())
+
+
+def _inference_table(lines: list[InferenceLine]) -> Table:
+    table = Table(title="all prompts of a benchmark, CPU seconds, one thread", caption="ratio: HFLM over engine")
+    table.add_column("benchmark")
+    for name in ("prompts", "HFLM", "engine", "ratio", "dynamic cache"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        seconds = [f"{number:.2f}" for number in (line.hflm, line.engine, line.dynamic_cache)]
+        table.add_row(line.benchmark, str(line.prompts), *seconds[:2], f"{line.hflm / line.engine:.1f}", seconds[2])
+    return table
+
+
+def _edit_table(lines: list[Line]) -> Table:
     table = Table(title="one edit, one thread", caption="passes of the edited model: whole-model equivalents")
     for name in ("model", "method"):
         table.add_column(name)
@@ -60,10 +109,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         passes = line.passes
         numbers = (f"{passes.forward:.1f}", f"{passes.backward:.1f}", f"{passes.tokens:.0f}")
         table.add_row(line.model, line.method, f"{line.seconds:.3f}", *numbers)
-    console = Console(width=100, no_color=True)
-    with console.capture() as capture:
-        console.print(table)
-    terminalreporter.write_line(capture.get())
+    return table
 
 
 MODELS: dict[str, Callable[[], Rig]] = {"llama-mini": llama_mini, "gpt2-small": gpt2_small}

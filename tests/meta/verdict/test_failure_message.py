@@ -11,10 +11,10 @@ from editgate.verdict.verdict import Verdict, judge
 
 COMMAND = 'pytest "tests/test_mmlu.py::test_mmlu[rome-llama-mini-n10]"'
 CONTEXT = Context(
-    told="after 10 edits of llama-mini with rome",
+    subject="after 10 edits of llama-mini with rome",
     floor=Floor(0.9, "thresholds/default.toml", "area.capability", "A tenth is\nwhat nobody notices."),
-    reproduce=COMMAND,
-    weight_growth={
+    command=COMMAND,
+    norm_ratio={
         "layers.0.down_proj": 1.02,
         "layers.2.down_proj": 3.414,
         "layers.1.down_proj": 0.5,
@@ -49,7 +49,7 @@ def test_a_regression_reads_like_a_sentence() -> None:
     text = " ".join(failure_message(verdict_of(240), CONTEXT).split())
     for part in (
         "REGRESSION: mmlu after 10 edits of llama-mini with rome fell from 0.800 to 0.600 on 400 items:",
-        "64% of its lead over guessing is left, at least 90% was asked for.",
+        "64% of its lead over guessing is left, at least 90% is required.",
         "80 answers got worse and 0 better; the drop is above 0.1",
         "(each with 95% confidence), allowed is 0.055.",
         "The floor 0.9 is [area.capability] in thresholds/default.toml: A tenth is what nobody notices.",
@@ -77,7 +77,7 @@ def test_collapse_is_not_told_as_a_score() -> None:
     """The class that took over comes first; the risen score is named as meaningless."""
     text = " ".join(failure_message(verdict_of(340, "B"), CONTEXT).split())
     assert text.startswith("COLLAPSE: mmlu after 10 edits of llama-mini with rome answers 'B' on 100% of 400 items")
-    assert "(25% before): collapse, not safety or skill. That its score rose from 0.800 to 0.850 says nothing." in text
+    assert "(25% before). The score rose from 0.800 to 0.850; it is meaningless here." in text
 
 
 def test_unreadable_answers_are_told_when_they_rose() -> None:
@@ -94,7 +94,7 @@ def test_nothing_left_is_said_in_words() -> None:
 
 def test_unedited_weights_are_silent() -> None:
     """There is no sentence about norms where no weight was edited."""
-    context = dataclasses.replace(CONTEXT, told="after 1 edit of llama-mini with rome", weight_growth={})
+    context = dataclasses.replace(CONTEXT, subject="after 1 edit of llama-mini with rome", norm_ratio={})
     text = failure_message(verdict_of(240), context)
     assert "Norms" not in text
 

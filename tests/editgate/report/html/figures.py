@@ -23,7 +23,6 @@ SWATCH = (44, 14)
 COLORS = 8
 MARKERS = "os^DvP"
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 3), (2, 2.5), (8, 3, 2, 3), (12, 3))
-MARKER_SIZE = 7
 CURVE_WIDTH = 1.9
 TICK_SIZE = 10.5
 TICK_DISTANCE = 26  # of labels across, at least
@@ -32,7 +31,37 @@ WIDE = 1e3  # above it only powers of ten
 MARGIN = 0.03  # of the axis, beyond the outermost numbers
 PAGE_COLORS = ("ink", "soft", "rule", "paper", *(f"c{index}" for index in range(COLORS)))
 STAND_INS = {name: f"#{index:06x}" for index, name in enumerate(PAGE_COLORS, start=1)}  # matplotlib knows no variables
-SETTINGS = {"svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "path.simplify": False}
+VARIABLES = {stand_in: f"var(--{name})" for name, stand_in in STAND_INS.items()}
+STYLE: dict[str, str | float | bool] = {
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,
+    "path.simplify": False,
+    "figure.dpi": 72,
+    "font.size": 11,
+    "text.color": STAND_INS["soft"],
+    "axes.labelcolor": STAND_INS["ink"],
+    "axes.edgecolor": STAND_INS["soft"],
+    "axes.linewidth": 1,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": STAND_INS["rule"],
+    "grid.linewidth": 1,
+    "xtick.color": STAND_INS["soft"],
+    "xtick.labelsize": TICK_SIZE,
+    "xtick.major.size": 4,
+    "xtick.major.width": 1,
+    "ytick.color": STAND_INS["soft"],
+    "ytick.labelsize": TICK_SIZE,
+    "ytick.major.size": 0,
+    "lines.linewidth": CURVE_WIDTH,
+    "lines.markersize": 7,
+    "lines.markeredgewidth": 1.4,
+    "savefig.transparent": True,
+}
 XML_NAMESPACE = re.compile(r"\{[^}]*\}")
 STAND_IN = re.compile(r"#0000\d\w")
 EXPONENT = re.compile(r"e\+?(-?)0*")
@@ -56,8 +85,8 @@ def look_of(style_number: int) -> Look:
 
 def draw(chart: Chart, identifier: str) -> str:
     """Return the chart as an `<svg>` element; `identifier` is unique in the page."""
-    with style.context(["default", SETTINGS | {"svg.hashsalt": identifier}]):
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+    with style.context(["default", STYLE | {"svg.hashsalt": identifier}]):
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         size = ((WIDTH - LEFT - RIGHT) / WIDTH, (HEIGHT - TOP - BOTTOM) / HEIGHT)
         axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size))
         _draw_axes(axes, chart)
@@ -80,8 +109,8 @@ def draw(chart: Chart, identifier: str) -> str:
 def draw_swatch(style_number: int) -> str:
     """Return a method's line and marker as a small `<svg>` element for the legend."""
     width, height = SWATCH
-    with style.context(["default", SETTINGS | {"svg.hashsalt": f"swatch{style_number}"}]):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    with style.context(["default", STYLE | {"svg.hashsalt": f"swatch{style_number}"}]):
+        figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set(xlim=(0, width), ylim=(0, height))
@@ -101,32 +130,22 @@ def _draw_axes(axes: Axes, chart: Chart) -> None:
     first, last = chart.x_ticks[0][0], chart.x_ticks[-1][0]
     axes.set_xscale("log" if chart.x_log else "linear")
     axes.set_xlim((first / 1.15, last * 1.15) if chart.x_log else (first - 0.4, last + 0.4))
+    evenly_spaced = MaxNLocator(6, steps=[1, 2, 5, 10])
     if chart.y_log:
         margin = max((high / low) ** MARGIN, 1.01)
         axes.set_yscale("log")
         axes.set_ylim(low / margin, high * margin)
         steps = (1.0, 2.0, 5.0) if high / low < WIDE else (1.0,)
-        axes.yaxis.set_major_locator(
-            MaxNLocator(6, steps=[1, 2, 5, 10]) if high / low < NARROW else LogLocator(subs=steps, numticks=9)
-        )
+        axes.yaxis.set_major_locator(evenly_spaced if high / low < NARROW else LogLocator(subs=steps, numticks=9))
     else:
         margin = (high - low or 1.0) * MARGIN
         axes.set_ylim(low - margin, high + margin)
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(evenly_spaced)
     axes.yaxis.set_major_formatter(FuncFormatter(_tick_text))
     axes.set_xticks([position for position, _ in chart.x_ticks], list(_apart(axes, chart.x_ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
-    ink, soft, rule = (STAND_INS[name] for name in ("ink", "soft", "rule"))
-    axes.patch.set_visible(False)
-    axes.spines[["left", "top", "right"]].set_visible(False)
-    axes.spines["bottom"].set(color=soft, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", color=rule, linewidth=1)
-    axes.tick_params(axis="both", labelsize=TICK_SIZE, color=soft, labelcolor=soft, length=4, width=1)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(chart.x_label, color=ink)
-    axes.set_ylabel(chart.y_label, color=ink)
+    axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
     axes.yaxis.set_label_coords(-33 / (WIDTH - LEFT - RIGHT), 0.5)
 
 
@@ -169,49 +188,42 @@ def _draw_series(axes: Axes, series: Series) -> None:
 
 
 def _curve(axes: Axes, x_values: Sequence[float], y_values: Sequence[float], look: Look) -> None:
-    (line,) = axes.plot(x_values, y_values, color=look.color, linewidth=CURVE_WIDTH, zorder=3, gid="curve")
+    (line,) = axes.plot(x_values, y_values, color=look.color, zorder=3, gid="curve")
     if look.dashes:
         line.set_dashes([length / CURVE_WIDTH for length in look.dashes])
 
 
 def _mark(axes: Axes, x: float, y: float, look: Look, *, passed: bool) -> None:
     """Draw a marker, hollow unless the verdict passes."""
-    (mark,) = axes.plot([x], [y], marker=look.marker, color=look.color, markersize=MARKER_SIZE, markeredgewidth=1.4)
-    mark.set(
-        markerfacecolor=look.color if passed else STAND_INS["paper"], zorder=4, gid="mark" if passed else "mark open"
-    )
+    (mark,) = axes.plot([x], [y], marker=look.marker, color=look.color)
+    mark.set(zorder=4, gid="mark" if passed else "mark open")
+    mark.set_markerfacecolor(look.color if passed else STAND_INS["paper"])
 
 
 def _draw_line(axes: Axes, number: float, text: str) -> None:
     """Draw a horizontal line, its text below it, or above where the axis is near."""
-    soft = STAND_INS["soft"]
-    axes.axhline(number, color=soft, linewidth=1.2, dashes=(2.5, 2.5), zorder=2.5, gid="line")
+    axes.axhline(number, color=STAND_INS["soft"], linewidth=1.2, dashes=(2.5, 2.5), zorder=2.5, gid="line")
     above = axes.transData.transform((1, number))[1] < BOTTOM + 2 * TICK_SIZE
     offset = (3, 4) if above else (3, -TICK_SIZE - 1)
-    axes.annotate(
-        text, (0, number), offset, axes.get_yaxis_transform(), "offset points", color=soft, fontsize=TICK_SIZE
-    )
+    axes.annotate(text, (0, number), offset, axes.get_yaxis_transform(), "offset points", fontsize=TICK_SIZE)
 
 
 def _page_svg(figure: Figure) -> ElementTree.Element:
     """Return the figure as an element for the page: classes instead of ids, the page's colors and font, no metadata."""
     written = io.BytesIO()
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(written, format="svg", metadata={"Date": None})
     svg = ElementTree.fromstring(written.getvalue())  # noqa: S314 - matplotlib wrote it
-    for child in [
-        child for child in svg if child.tag.endswith(("metadata", "defs"))
-    ]:  # defs: clip paths, a style sheet
-        svg.remove(child)
+    for child in list(svg):
+        if child.tag.endswith(("metadata", "defs")):  # the latter are clip paths and a style sheet
+            svg.remove(child)
     for element in svg.iter():
         element.tag = XML_NAMESPACE.sub("", element.tag)
         element.attrib = {XML_NAMESPACE.sub("", name): value for name, value in element.items() if name != "clip-path"}
         if element.tag == "g" and "id" in element.attrib:
             element.set("class", re.sub(r"_\d+$", "", element.attrib.pop("id")))
         if "style" in element.attrib:
-            without_font = FONT_FAMILY.sub("", element.get("style", ""))
-            element.set(
-                "style", STAND_IN.sub(lambda color: f"var(--{PAGE_COLORS[int(color[0][1:], 16) - 1]})", without_font)
-            )
+            written_style = FONT_FAMILY.sub("", element.get("style", ""))
+            element.set("style", STAND_IN.sub(lambda color: VARIABLES[color[0]], written_style))
     svg.attrib = {"viewBox": svg.get("viewBox", "")}
     return svg
 

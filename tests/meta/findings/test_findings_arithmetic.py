@@ -120,7 +120,7 @@ def test_correlation_of_ranks() -> None:
 
 
 def test_every_model_of_the_shipped_family_is_shipped() -> None:
-    """What `--findings` asks is there, and each of its methods is built in."""
+    """What `pytest tests/findings` asks is there, and each of its methods is built in."""
     asked = session.pairs(families.FAMILIES["mini"])
     assert {model for _, model in asked} <= set(miniatures())
     assert all(find(method, {}).built_in for method, _ in asked)
