@@ -78,11 +78,11 @@ class Batch:
         """Mean over the edits of the mean NLL of their tokens; one label serves all tokens of its edit."""
         logits = self._upper_blocks.logits(weights)
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).split(self._labels)
-        each = [
+        losses = [
             -part.expand(len(target), -1).gather(1, target[:, None]).mean()
             for part, target in zip(scores, self._targets, strict=True)
         ]
-        return torch.stack(each).mean()
+        return torch.stack(losses).mean()
 
 
 class Ftl(Editor):

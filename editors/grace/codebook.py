@@ -74,8 +74,8 @@ class Codebook:
         gives a key a distance of 0.3 to itself at the width of Llama-2.
         """
         distances = torch.cdist(queries.to(self.keys), self.keys, compute_mode="donot_use_mm_for_euclid_dist")
-        found = distances.min(1)
-        return found.values, found.indices
+        values, indices = distances.min(1)
+        return values, indices
 
     def insert(self, query: Tensor, label: Sequence[int], start: Tensor, rules: Rules) -> tuple[Self, int]:
         """Return the codebook with an entry for an edit, and the index of the entry whose value is to be trained.

@@ -85,9 +85,9 @@ class Mend(Editor):
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self.architecture = Architecture(model)
-        found = [self._matrix(name) for name in hyperparameters.inner_params or self._usual()]
-        self.matrices = [matrix for matrix, _ in found]
-        self._lowest = min(layer for _, layer in found)
+        located = [self._matrix(name) for name in hyperparameters.inner_params or self._usual()]
+        self.matrices = [matrix for matrix, _ in located]
+        self._lowest = min(layer for _, layer in located)
         self._network: Hypernetwork | None = None
 
     def _usual(self) -> list[str]:

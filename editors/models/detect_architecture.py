@@ -117,19 +117,19 @@ def _blocks(model: nn.Module, kind: str, depth: int) -> str:
     fitting = {path for path, module in lists.items() if len(module) == depth}
     path = _only(kind, f"list of {depth} blocks", fitting, lists)
     parts = [set(_matrices(block)) for block in lists[path]]
-    if any(each != parts[0] for each in parts):
+    if any(part != parts[0] for part in parts):
         raise UnsupportedModel(f"{kind} is not known, and the blocks of {path} are not all alike; {_known()}")
     return path
 
 
 def _matrices(block: nn.Module) -> dict[str, tuple[int, int]]:
     """Input and output width of each nn.Linear and Conv1D in a block, by path."""
-    found: dict[str, tuple[int, int]] = {}
+    widths: dict[str, tuple[int, int]] = {}
     for path, module in block.named_modules():
         if isinstance(module, (nn.Linear, Conv1D)):
             rows, columns = module.weight.shape
-            found[path] = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
-    return found
+            widths[path] = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
+    return widths
 
 
 def _in_attention(path: str) -> bool:

@@ -53,8 +53,8 @@ class Queries:
         if common:
             self._read([run[0][:common]], prefix_cache)
         for batch in _batches(sorted(run, key=len), common):
-            found = self._read([prompt[common:] for prompt in batch], _repeated(prefix_cache, len(batch)))
-            self._known.update(zip(batch, found.unbind(), strict=True))
+            inputs = self._read([prompt[common:] for prompt in batch], _repeated(prefix_cache, len(batch)))
+            self._known.update(zip(batch, inputs.unbind(), strict=True))
 
     @torch.no_grad()
     def _read(self, rows: Sequence[Tokens], cache: DynamicCache) -> Tensor:
