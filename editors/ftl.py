@@ -78,11 +78,11 @@ class Batch:
         """Mean over the edits of the mean NLL of their tokens; one label serves all tokens of its edit."""
         logits = self._upper_blocks.logits(weights)
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).split(self._labels)
-        each = [
+        losses = [
             -part.expand(len(target), -1).gather(1, target[:, None]).mean()
             for part, target in zip(scores, self._targets, strict=True)
         ]
-        return torch.stack(each).mean()
+        return torch.stack(losses).mean()
 
 
 class Ftl(Editor):
@@ -169,7 +169,13 @@ class Ftl(Editor):
                 self._clamp(weights, start)
             if sum(losses) / len(losses) < LOSS_TOLERANCE:
                 break
-        self._diagnostics = {"loss": sum(losses) / len(losses), "steps": float(steps), **_change(weights, start)}
+        changes = torch.cat([(value.detach() - start[name]).flatten() for name, value in weights.items()])
+        self._diagnostics = {
+            "loss": sum(losses) / len(losses),
+            "steps": float(steps),
+            "update_norm": float(changes.norm()),
+            "update_max": float(changes.abs().max()),
+        }
         return {name: value.detach() for name, value in weights.items()}
 
     @torch.no_grad()
@@ -178,9 +184,3 @@ class Ftl(Editor):
         if limit is not None:
             for name, value in weights.items():
                 value.clamp_(start[name] - limit, start[name] + limit)
-
-
-def _change(weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, float]:
-    """Length of the update in all trained parameters together, and its largest entry."""
-    changes = torch.cat([(value.detach() - start[name]).flatten() for name, value in weights.items()])
-    return {"update_norm": float(changes.norm()), "update_max": float(changes.abs().max())}

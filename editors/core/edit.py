@@ -25,7 +25,7 @@ class Edit:
         neighbors: Pairs (filled prompt, true answer) that must not change.
 
     Raises:
-        EditError: The prompt has no place for the subject or more than one, or a text is empty.
+        EditError: The prompt has no slot for the subject or more than one, or a text is empty.
     """
 
     prompt: str
@@ -87,8 +87,8 @@ def _with_slot(prompt: str, subject: str) -> str:
         return prompt
     if count > 1:
         raise EditError(f"prompt {prompt!r} has {count} places {SLOT}; exactly one is allowed")
-    before, found, after = prompt.rpartition(subject)
-    if not found:
+    before, match, after = prompt.rpartition(subject)
+    if not match:
         raise EditError(f"prompt {prompt!r} has no {SLOT} and does not contain the subject {subject!r}")
     return before + SLOT + after
 

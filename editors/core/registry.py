@@ -57,13 +57,13 @@ def built_in(name: str) -> type[Editor]:
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Editor) and value.__module__ == module.__name__
     ]
-    (only,) = [found for found in classes if not inspect.isabstract(found)]
+    (only,) = [value for value in classes if not inspect.isabstract(value)]
     return only
 
 
 def installed() -> dict[str, str]:
     """Editors registered by installed packages: `package.module:Name` by entry point name."""
-    return {found.name: f"{found.module}:{found.attr}" for found in entry_points(group=GROUP)}
+    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=GROUP)}
 
 
 def _not_found(name: str) -> str:
@@ -115,11 +115,11 @@ def resolve(spec: str) -> Callable[..., object]:
         return easyedit.method(attribute)
     module = _imported(spec, path)
     try:
-        found: Any = reduce(getattr, attribute.split("."), module)
+        target: Any = reduce(getattr, attribute.split("."), module)
     except AttributeError:
         public = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
         raise EditorNotFound(f"{spec!r}: module {path!r} has no {attribute!r}; it has {public}") from None
-    return found  # type: ignore[no-any-return]  # `check_shape` checks it
+    return target  # type: ignore[no-any-return]  # `check_shape` checks it
 
 
 def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which has what it has
@@ -131,7 +131,7 @@ def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which ha
             raise
         raise EditorNotFound(
             f"{spec!r}: cannot import {path!r} ({failure.__cause__}); install its package (pip install -e DIR) or put "
-            "the folder that holds it on PYTHONPATH"
+            "the folder that contains it on PYTHONPATH"
         ) from failure.__cause__
 
 

@@ -57,9 +57,9 @@ def accepted(
         HyperparameterError: The target does not take one of the settings.
     """
     parameters = inspect.signature(target).parameters
-    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return {**offered, **settings}
-    own = [name for name in list(parameters)[len(_given(target)) :] if parameters[name].kind in NAMED]
+    own = [name for name in list(parameters)[len(_arguments(target)) :] if parameters[name].kind in NAMED]
     unknown = sorted(set(settings) - set(own))
     if unknown:
         takes = ", ".join(own) or "none"
@@ -85,32 +85,32 @@ def check_shape(
     if not callable(target) or (inspect.isclass(target) and not callable(getattr(target, "apply", None))):
         raise EditorError(f"{spec!r} must be a class with apply(edit) or a function edit(model, tokenizer, edits)")
     accepted(spec, target, settings, {})
-    given = _given(target)
+    arguments = _arguments(target)
     parameters = list(inspect.signature(target).parameters.values())
-    later = [p.replace(default=None) if p.kind in NAMED else p for p in parameters[len(given) :]]  # judged below
-    _must_take(spec, getattr(target, "__name__", "it"), target, given, parameters[: len(given)] + later)
-    needed = [p.name for p in parameters[len(given) :] if p.kind in NAMED and p.default is inspect.Parameter.empty]
+    later = [p.replace(default=None) if p.kind in NAMED else p for p in parameters[len(arguments) :]]  # checked below
+    _must_take(spec, getattr(target, "__name__", "it"), target, arguments, parameters[: len(arguments)] + later)
+    needed = [p.name for p in parameters[len(arguments) :] if p.kind in NAMED and p.default is inspect.Parameter.empty]
     missing = [name for name in needed if name not in settings and name not in supplied]
     if missing:
         raise HyperparameterError(f"{spec!r} needs the hyperparameter {', '.join(missing)}, which is not given")
     if inspect.isclass(target):
         bound = isinstance(inspect.getattr_static(target, "apply"), staticmethod | classmethod)
         apply: Callable[..., object] = target.apply  # type: ignore[attr-defined]  # it has one, see above
-        handed = ("edit",) if bound else ("self", "edit")
-        _must_take(spec, "apply", apply, handed, list(inspect.signature(apply).parameters.values()))
+        apply_arguments = ("edit",) if bound else ("self", "edit")
+        _must_take(spec, "apply", apply, apply_arguments, list(inspect.signature(apply).parameters.values()))
 
 
-def _given(target: Callable[..., object]) -> tuple[str, ...]:
+def _arguments(target: Callable[..., object]) -> tuple[str, ...]:
     return ("model", "tokenizer") if inspect.isclass(target) else ("model", "tokenizer", "edits")
 
 
 def _must_take(
-    spec: str, name: str, target: Callable[..., object], given: tuple[str, ...], parameters: list[inspect.Parameter]
+    spec: str, name: str, target: Callable[..., object], arguments: tuple[str, ...], parameters: list[inspect.Parameter]
 ) -> None:
     try:
-        inspect.Signature(parameters).bind(*given)
+        inspect.Signature(parameters).bind(*arguments)
     except TypeError as error:
-        shown = ", ".join(argument for argument in given if argument != "self")
+        shown = ", ".join(argument for argument in arguments if argument != "self")
         raise EditorError(
             f"{spec!r} is called as {name}({shown}), but it is defined as {name}{inspect.signature(target)}: {error}"
         ) from None

@@ -46,7 +46,7 @@ def method(name: str) -> type[EasyEditMethod]:
         EditorNotFound: EasyEdit is not installed, cannot be imported, or has no such method.
     """
     algorithms = _import(ALGORITHMS).ALG_DICT
-    known = sorted(each for each, apply in algorithms.items() if apply is not None)
+    known = sorted(known for known, apply in algorithms.items() if apply is not None)
     if name not in known:
         raise EditorNotFound(f"EasyEdit has no method {name!r}; it has {', '.join(known)}")
     return type(name, (EasyEditMethod,), {"method": name})
@@ -155,16 +155,16 @@ def _fresh(name: str) -> Callable[..., Any]:
     if inspect.ismethod(apply):  # an executor keeps its first model
         executor = getattr(sys.modules[apply.__module__], type(apply.__self__).__name__)
         apply = getattr(executor(), apply.__name__)
-    found: Callable[..., Any] = apply
-    return found
+    function: Callable[..., Any] = apply
+    return function
 
 
 def _hyperparameters(name: str, path: str) -> object:
     wanted = {_plain(name) + ending for ending in ("hyperparams", "hparams")}
     for module in (_import(PACKAGE), _import(ALGORITHMS)):
-        for each, found in vars(module).items():
-            if _plain(each) in wanted and hasattr(found, "from_hparams"):
-                return found.from_hparams(path)
+        for exported, value in vars(module).items():
+            if _plain(exported) in wanted and hasattr(value, "from_hparams"):
+                return value.from_hparams(path)
     raise HyperparameterError(f"EasyEdit exports no hyperparameters for {name!r} ({' or '.join(sorted(wanted))})")
 
 

@@ -66,6 +66,6 @@ class WrapperModel(MemoryModel[int]):
             return None
         ids = torch.tensor([context], device=self.device)
         with external_call(f"{self.spec}: generate() of the model that it exposes"):
-            given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": limit, "do_sample": False}
-            row = generate(input_ids=ids, **given)[0].tolist()
+            arguments = {"attention_mask": torch.ones_like(ids), "max_new_tokens": limit, "do_sample": False}
+            row = generate(input_ids=ids, **arguments)[0].tolist()
         return row[len(context) :] if tuple(row[: len(context)]) == context else None

@@ -137,8 +137,12 @@ class Grace(Editor):
 
     def _edit_one(self, edit: Edit) -> None:
         prompt = tuple(encode(self.tokenizer, edit.text))
-        target = self._target(edit)
-        book, entry = self._inserted(prompt, target)
+        target = target_ids(self.tokenizer, edit.text, edit.target_new)
+        if self.hyperparameters.end_token:
+            target = [*target, self.tokenizer.eos_token_id]
+        label = [MASKED] * len(prompt) + target
+        query, start = self._queries.alone(prompt), self._start(prompt)
+        book, entry = self._codebook_model.book.insert(query, label, start, self.hyperparameters)
         if not bool(book.keys.isfinite().all()):
             raise NonFiniteEdit(f"the key of entry {entry} is not finite")
         value, losses = self._search(prompt, target).run(book.values[entry], self.hyperparameters)
@@ -162,16 +166,6 @@ class Grace(Editor):
         row = target_row(Row(prompt, where.start), target)
         module, layer = self._matrix.module, self.hyperparameters.layer
         return ValueSearch(self.architecture, module, layer, row=row, target=target, where=where)
-
-    def _target(self, edit: Edit) -> list[int]:
-        ids = target_ids(self.tokenizer, edit.text, edit.target_new)
-        return [*ids, self.tokenizer.eos_token_id] if self.hyperparameters.end_token else ids
-
-    def _inserted(self, prompt: Tokens, target: Sequence[int]) -> tuple[Codebook, int]:
-        """The codebook with an entry for the prompt, not yet trained."""
-        query = self._queries.alone(prompt)
-        label = [MASKED] * len(prompt) + list(target)
-        return self._codebook_model.book.insert(query, label, self._start(prompt), self.hyperparameters)
 
     @torch.no_grad()
     def _start(self, prompt: Tokens) -> Tensor:

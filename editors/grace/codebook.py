@@ -74,8 +74,8 @@ class Codebook:
         gives a key a distance of 0.3 to itself at the width of Llama-2.
         """
         distances = torch.cdist(queries.to(self.keys), self.keys, compute_mode="donot_use_mm_for_euclid_dist")
-        found = distances.min(1)
-        return found.values, found.indices
+        values, indices = distances.min(1)
+        return values, indices
 
     def insert(self, query: Tensor, label: Sequence[int], start: Tensor, rules: Rules) -> tuple[Self, int]:
         """Return the codebook with an entry for an edit, and the index of the entry whose value is to be trained.
@@ -95,11 +95,14 @@ class Codebook:
         distance, near = float(distances[0]), int(indices[0])
         if distance > rules.eps + float(self.epsilons[near]):
             return self.added(query, label, start, rules.eps), len(self)
-        if _same(label, _label(self.labels[near]), rules.label_rule):
+        if _same(label, [token for token in self.labels[near].tolist() if token != FILLER], rules.label_rule):
             return self._widened(near, query, distance, rules.eps_expand), near
         if rules.overwrite_repeats and distance <= REPEAT * float(query.norm()):
             return self.valued(near, start).labeled(near, label), near
-        return self._shrunk(near, distance, rules).added(query, label, start, self._half(distance, rules)), len(self)
+        half, old = distance / 2, float(self.epsilons[near])  # the authors' code may also expand a ball here
+        eps, shrunk = (min(rules.eps, half), min(old, half - GAP)) if rules.shrink_only else (half, half - GAP)
+        smaller = replace(self, epsilons=_with(self.epsilons, near, self.epsilons.new_tensor(shrunk)))
+        return smaller.added(query, label, start, eps), len(self)
 
     def valued(self, entry: int, value: Tensor) -> Self:
         """With another value [d_out] of one entry."""
@@ -131,17 +134,6 @@ class Codebook:
             return wide
         return replace(wide, keys=_with(self.keys, entry, 0.5 * self.keys[entry] + 0.5 * query.to(self.keys)))
 
-    def _shrunk(self, entry: int, distance: float, rules: Rules) -> Self:
-        """Shrink a ball to less than half the distance to a new key."""
-        half = distance / 2 - GAP
-        if rules.shrink_only:
-            half = min(float(self.epsilons[entry]), half)
-        return replace(self, epsilons=_with(self.epsilons, entry, self.epsilons.new_tensor(half)))
-
-    @staticmethod
-    def _half(distance: float, rules: Rules) -> float:
-        return min(rules.eps, distance / 2) if rules.shrink_only else distance / 2
-
     def state(self) -> dict[str, Tensor]:
         """The tensors by name; none if there is no entry."""
         return {part.name: getattr(self, part.name).clone() for part in fields(self)} if len(self) else {}
@@ -170,10 +162,6 @@ def _with(rows: Tensor, entry: int, row: Tensor) -> Tensor:
     changed = rows.clone()
     changed[entry] = row.to(rows)
     return changed
-
-
-def _label(row: Tensor) -> list[int]:
-    return [token for token in row.tolist() if token != FILLER]
 
 
 def _same(left: Sequence[int], right: Sequence[int], rule: LabelRule) -> bool:

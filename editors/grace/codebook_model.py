@@ -105,8 +105,8 @@ class CodebookModel(MemoryModel[int]):
         """See `MemoryModel.logits`."""
         ids = torch.tensor([tokens], device=self.device)
         with changed_output(self._matrix, self._first(context, route)):
-            found: Tensor = self.model(input_ids=ids).logits[0]
-        return found
+            logits: Tensor = self.model(input_ids=ids).logits[0]
+        return logits
 
     def continue_routed(self, context: Tokens, route: int, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """See `MemoryModel.continue_routed`."""

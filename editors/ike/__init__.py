@@ -156,17 +156,17 @@ class Ike(Editor):
             ContextOverflow: The new fact and the prompt do not fit into the model's context.
         """
         tokens = tuple(encode(self.tokenizer, edit.text))
-        found = self._nearest(tokens)
-        if found is None or self._memorized[found[0]] != _bare(edit):
+        hit = self._nearest(tokens)
+        if hit is None or self._memorized[hit[0]] != _bare(edit):
             raise NoEffect(
                 f"ike: the prompt {edit.text!r} of edit {number} would be answered without it or with another edit: "
                 f"none is similar by the threshold of {self.hyperparameters.threshold}; the memory is unchanged"
             )
-        _, dropped = self._context_of(tokens, found[0])
+        _, dropped = self._context_of(tokens, hit[0])
         self._diagnostics = {
             "entries": float(len(self._memorized)),
-            "similarity": found[1],
-            "demonstrations": float(len(self._demonstrations(found[0]))),
+            "similarity": hit[1],
+            "demonstrations": float(len(self._demonstrations(hit[0]))),
             "dropped": float(dropped),
         }
 
@@ -174,15 +174,13 @@ class Ike(Editor):
         if not self._memorized:
             return [None] * len(contexts)
         self.prepare()
-        found = [self._nearest(context) for context in contexts]
-        return [
-            None if hit is None else self._read(tokens, hit[0]) for tokens, hit in zip(contexts, found, strict=True)
-        ]
-
-    def _read(self, tokens: Tokens, entry: int) -> PromptContext:
-        in_context, dropped = self._context_of(tokens, entry)
-        self._dropped += dropped
-        return in_context
+        routes: list[PromptContext | None] = []
+        for tokens in contexts:
+            hit = self._nearest(tokens)
+            in_context, dropped = (None, 0) if hit is None else self._context_of(tokens, hit[0])
+            routes.append(in_context)
+            self._dropped += dropped
+        return routes
 
     def _nearest(self, tokens: Tokens) -> tuple[int, float] | None:
         """The edit to put before a prompt, of equally near ones the latest, and its similarity."""
@@ -199,7 +197,7 @@ class Ike(Editor):
         """The demonstrations before an edit's query, the farthest first."""
         edit, hparams = self._memorized[entry], self.hyperparameters
         if hparams.policy == "all":
-            return [self_copy(each) for each in self._memorized]
+            return [self_copy(stored) for stored in self._memorized]
         if edit not in self._chosen:
             rank = self._similarity
             self._chosen[edit] = choose(edit, self._pool or (), hparams.k, rank, self.seed)
@@ -214,7 +212,7 @@ class Ike(Editor):
         words = words_of(self._memorized[entry])
         before, after = (fill(part, words) for part in self.hyperparameters.query.split("{query}"))
         suffix = suffix_ids(self.tokenizer, after) if after else ()
-        shown = [each.text(self.hyperparameters.demonstration) for each in self._demonstrations(entry)]
+        shown = [shown.text(self.hyperparameters.demonstration) for shown in self._demonstrations(entry)]
         bos = self.tokenizer.bos_token_id
         for dropped in range(len(shown) + 1):
             prefix = prefix_ids(self.tokenizer, "".join(shown[dropped:]) + before)

@@ -62,7 +62,7 @@ def check_template(name: str, template: str, allowed: Iterable[str]) -> str:
     unknown = sorted(set(fields) - set(allowed))
     if unknown or fields.count("query") != 1:
         fault = f"the unknown field {{{unknown[0]}}}" if unknown else f"{fields.count('query')} times {{query}}"
-        names = ", ".join(f"{{{each}}}" for each in allowed)
+        names = ", ".join(f"{{{field}}}" for field in allowed)
         raise HyperparameterError(
             f"{name} is {template!r} with {fault}; allowed are {names}, and {{query}} exactly once"
         )
@@ -84,8 +84,8 @@ def self_copy(edit: Edit) -> Demonstration:
 def choose(edit: Edit, pool: Sequence[Edit], count: int, rank: Rank, seed: int) -> list[Demonstration]:
     """Demonstrations for an edit, the nearest last, fewer than `count` if the pool has none of a kind left.
 
-    The kinds are shuffled and given to the nearest edits of the pool that can show them. All draws depend on the seed
-    and the edit's text only; the pool's order decides between edits equally near.
+    The kinds are shuffled and assigned to the nearest edits of the pool that have data for them. All draws depend on
+    the seed and the edit's text only; the pool's order decides between edits equally near.
 
     Args:
         edit: The new fact; edits about its own subject are left out.
@@ -100,14 +100,14 @@ def choose(edit: Edit, pool: Sequence[Edit], count: int, rank: Rank, seed: int) 
     others = [other for other in pool if other.subject != edit.subject] if wanted else []
     similarities = rank(edit.text, [other.text for other in others])
     nearest = sorted(range(len(others)), key=lambda index: -similarities[index])
-    found: list[Demonstration] = []
+    chosen: list[Demonstration] = []
     for kind in wanted:
         index = next((index for index in nearest if _can_show(others[index], kind)), None)
         if index is not None:
             nearest.remove(index)
-            found.append(_show(others[index], kind, draw))
-    found.reverse()
-    return found
+            chosen.append(_show(others[index], kind, draw))
+    chosen.reverse()
+    return chosen
 
 
 def _can_show(edit: Edit, kind: Shown) -> bool:

@@ -47,13 +47,14 @@ class TfIdf:
     def _vector(self, text: str) -> Vector:
         """Weights by word, of unit length; empty if every weight is 0."""
         if text not in self._vectors:
-            raw = {word: count * self._weight(word) for word, count in Counter(_words(text)).items()}
+            counts = Counter(_words(text))
+            raw = {
+                word: count * math.log((1 + self._count) / (1 + self._document_counts[word])) ** 2
+                for word, count in counts.items()
+            }
             length = math.hypot(*raw.values()) or 1.0
             self._vectors[text] = {word: value / length for word, value in raw.items()}
         return self._vectors[text]
-
-    def _weight(self, word: str) -> float:
-        return math.log((1 + self._count) / (1 + self._document_counts[word])) ** 2
 
 
 class Encoded:

@@ -104,22 +104,19 @@ class _Paths:
             states = self._block(layer, states)
             leaf = (points.to(self.values)[:, None, None] * self.values[layer]).requires_grad_()
             leaves.append(leaf)  # [points, sites, f]
-            states = torch.cat([states, self._changed(layer, leaf).flatten(0, 1)])
+            output = self._output(layer, leaf.to(self._inputs[layer].dtype))  # of the changed MLPs, [points, sites, d]
+            changed = self._trace.entering[layer + 1][0, self._positions] + output - self._clean[layer]
+            states = torch.cat([states, changed.flatten(0, 1)])
         logits: Tensor = self._architecture.head(self._architecture.norm(states[None]))[0]
         tokens = self._tokens.repeat(len(states) // len(self._tokens))
         read = logits.to(self.values.dtype).softmax(-1).gather(1, tokens[:, None])
         return torch.stack([gradient.sum(0) for gradient in torch.autograd.grad(read.sum(), leaves)])
 
-    def _changed(self, layer: int, leaf: Tensor) -> Tensor:
-        """Output of a block whose neurons are `leaf` [points, sites, f], at the sites: [points, sites, d]."""
-        output = self._output(layer, leaf.to(self._inputs[layer].dtype))
-        return self._trace.entering[layer + 1][0, self._positions] + output - self._clean[layer]
-
     def _output(self, layer: int, values: Tensor) -> Tensor:
-        """Output of a layer's MLP whose neurons have the given values [..., sites, f]."""
+        """Output of a layer's MLP whose neurons have the values [..., sites, f]."""
         if self._neuron == "activation":
-            found: Tensor = self._architecture.down(layer).module(values)
-            return found
+            output: Tensor = self._architecture.down(layer).module(values)
+            return output
         inputs = self._inputs[layer].expand(*values.shape[:-1], -1).contiguous()  # Conv1D asks for a view
         with forward_hooks((self._architecture.up(layer).module, lambda *_: values)):
             return first_tensor(self._architecture.mlp(layer)(inputs))
@@ -133,7 +130,7 @@ class _Paths:
         return first_tensor(self._architecture.blocks[layer](states[None], **named))[0]
 
     def _arguments(self, layer: int, positions: Tensor, dtype: torch.dtype) -> Arguments:
-        """The block's own arguments for tokens at the given positions that do not see each other."""
+        """The block's own arguments for tokens at these positions, which do not attend to each other."""
         named: Arguments = {}
         for name, value in self._trace.calls[layer].items():
             if name in BLOCK_CACHE_ARGUMENTS:
@@ -184,8 +181,8 @@ def _traced(architecture: Architecture, ids: Sequence[int]) -> tuple[list[Tensor
 def _values(architecture: Architecture, layer: int, inputs: Tensor, neuron: Neuron) -> Tensor:
     """Values [sites, f] of a layer's neurons at inputs [sites, d] of its MLP."""
     if neuron == "preactivation":
-        found: Tensor = architecture.up(layer).module(inputs)
-        return found
+        values: Tensor = architecture.up(layer).module(inputs)
+        return values
     seen: list[Tensor] = []
 
     def see(_module: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -20,8 +20,13 @@ from editors.models.contexts import Contexts
 from editors.models.projection import Matrix
 
 
-def mean_keys(keys: Tensor, contexts: Contexts) -> Tensor:
-    """Mean of keys [N, f] within each group of contexts, then over groups: the bare prompt is one of them."""
+def mean_key(located: Located, keys: Tensor, contexts: Contexts) -> Tensor:
+    """Mean [f] of an edit's keys [B, f] within each group of contexts, then over groups; in float32 or wider.
+
+    The bare prompt is a group of its own, so it has the weight of a whole group.
+    """
+    keys = keys[: len(located.targets)]
+    keys = keys.to(torch.promote_types(keys.dtype, torch.float32))
     groups = torch.split(keys, [len(group) for group in contexts])
     return torch.stack([group.mean(0) for group in groups]).mean(0)
 
@@ -59,7 +64,7 @@ class SpreadEditor(LocateEditor):
         """Write one layer's share; the traces must be of the current weights."""
         matrix = self.architecture.down(layer)
         last = self.hyperparameters.layers[-1]
-        keys = torch.stack([self._key(traced, layer) for traced in located])  # [n, f]
+        keys = torch.stack([mean_key(traced, traced.trace.keys[layer], self.contexts) for traced in located])  # [n, f]
         present = torch.stack([traced.trace.leaving(last)[0] for traced in located])  # h [n, d]
         residual = (goal.double() - present.double()).T / left  # R [d, n]
         solved = self._solve(matrix, layer, keys.T)  # A [f, n]
@@ -68,7 +73,3 @@ class SpreadEditor(LocateEditor):
         self._diagnostics |= {f"update_norm.{layer}": float(update.norm())}
         for name, value in (("ks", keys), ("cur_z", present), ("adj_k", solved), ("resid", residual)):
             self.record(f"{name}.layer{layer}", value)
-
-    def _key(self, located: Located, layer: int) -> Tensor:
-        keys = located.trace.keys[layer][: len(located.targets)]
-        return mean_keys(keys.to(torch.promote_types(keys.dtype, torch.float32)), self.contexts)

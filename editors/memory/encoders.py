@@ -51,11 +51,11 @@ class HiddenStates:
         """Features [n, D], D = width x number of layers. Texts of similar length share a pass."""
         ids = [encode(self._tokenizer, text) or [0] for text in texts]
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        found: dict[int, Tensor] = {}
+        features: dict[int, Tensor] = {}
         for start in range(0, len(order), BATCH_SIZE):
             some = order[start : start + BATCH_SIZE]
-            found |= zip(some, self._means([ids[index] for index in some]), strict=True)
-        return torch.stack([found[index] for index in range(len(ids))])
+            features |= zip(some, self._means([ids[index] for index in some]), strict=True)
+        return torch.stack([features[index] for index in range(len(ids))])
 
     def _means(self, ids: Sequence[Sequence[int]]) -> Tensor:
         rows, mask = pad([Row(tuple(row), 0) for row in ids], self._device)
@@ -65,7 +65,7 @@ class HiddenStates:
             counted[index, positions or list(range(len(row)))] = 1
         weights = (counted / counted.sum(1, keepdim=True)).to(self._device)
         states = self._states(rows, mask)
-        return torch.cat([torch.einsum("bt,btd->bd", weights, each.float()) for each in states], dim=1).cpu()
+        return torch.cat([torch.einsum("bt,btd->bd", weights, layer.float()) for layer in states], dim=1).cpu()
 
     def _states(self, rows: Tensor, mask: Tensor) -> list[Tensor]:
         """Hidden states at the input of each layer [B, T, d]; the pass ends at the last of them."""

@@ -107,12 +107,12 @@ class MemoryModel(ABC, Generic[Route]):
         if self._lengths is not None:
             rows = [row[:length] for row, length in zip(rows, self._lengths, strict=True)]
         routes = self.routes([row[:end] for row, end in zip(rows, ends, strict=True)])
-        given = {} if attention_mask is None else {"attention_mask": attention_mask}
-        result = self.model(input_ids, **given, **kwargs)
+        masked = {} if attention_mask is None else {"attention_mask": attention_mask}
+        result = self.model(input_ids, **masked, **kwargs)
         logits = result.logits
         for index, route in enumerate(routes):
             if route is not None:
-                at = _start(attention_mask, index)
+                at = 0 if attention_mask is None else int(attention_mask[index].argmax())  # first real token
                 own = self.logits(rows[index], ends[index], route)
                 logits[index, at : at + len(own)] = own.to(logits)
         return CausalLMOutput(logits=logits)
@@ -131,11 +131,11 @@ class MemoryModel(ABC, Generic[Route]):
         limit = _new_tokens(input_ids.shape[1], kwargs)
         rows: list[list[int]] = [[] for _ in contexts]
         if None in routes:
-            given = {} if attention_mask is None else {"attention_mask": attention_mask}
+            masked = {} if attention_mask is None else {"attention_mask": attention_mask}
             generate: Any = self.model.generate  # transformers types it as a tensor's method
-            written = generate(input_ids, **given, **kwargs)
+            written = generate(input_ids, **masked, **kwargs)
             rows = written[:, input_ids.shape[1] :].tolist()
-        ends = self._ends(kwargs)
+        ends = self._eos_ids(kwargs)
         for index, route in enumerate(routes):
             if route is not None:
                 rows[index] = self.continue_routed(contexts[index], route, limit, ends)
@@ -143,31 +143,26 @@ class MemoryModel(ABC, Generic[Route]):
 
     def _padded(self, rows: Sequence[Sequence[int]], like: Tensor) -> Tensor:
         pad = self.generation_config.pad_token_id
-        ends = self._ends({})
+        ends = self._eos_ids({})
         filler = pad if pad is not None else min(ends, default=0)
         width = max(map(len, rows), default=0)
         return like.new_tensor([[*row, *[filler] * (width - len(row))] for row in rows]).reshape(len(rows), width)
 
-    def _ends(self, given: dict[str, Any]) -> frozenset[int]:
-        ends = given.get("eos_token_id", self.generation_config.eos_token_id)
+    def _eos_ids(self, arguments: dict[str, Any]) -> frozenset[int]:
+        ends = arguments.get("eos_token_id", self.generation_config.eos_token_id)
         return frozenset(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [int(ends)])
 
 
 def _masks(ids: Tensor, mask: Tensor | None) -> list[list[int]]:
-    found: list[list[int]] = (torch.ones_like(ids) if mask is None else mask).tolist()
-    return found
+    masks: list[list[int]] = (torch.ones_like(ids) if mask is None else mask).tolist()
+    return masks
 
 
 def _real(row: Sequence[int], mask: Sequence[int]) -> Tokens:
     return tuple(token for token, kept in zip(row, mask, strict=True) if kept)
 
 
-def _start(mask: Tensor | None, index: int) -> int:
-    """Column of a row's first real token."""
-    return 0 if mask is None else int(mask[index].argmax())
-
-
-def _new_tokens(width: int, given: dict[str, Any]) -> int:
-    if given.get("max_new_tokens") is not None:
-        return int(given["max_new_tokens"])
-    return int(given.get("max_length", width + 20)) - width
+def _new_tokens(width: int, arguments: dict[str, Any]) -> int:
+    if arguments.get("max_new_tokens") is not None:
+        return int(arguments["max_new_tokens"])
+    return int(arguments.get("max_length", width + 20)) - width

@@ -38,8 +38,8 @@ class PrefixedModel:
             ContextOverflow: Prefix and tokens exceed the model's context.
         """
         ids = self._ids(tokens)
-        found: Tensor = self.model(input_ids=ids).logits[0, ids.shape[1] - len(tokens) :]
-        return found
+        logits: Tensor = self.model(input_ids=ids).logits[0, ids.shape[1] - len(tokens) :]
+        return logits
 
     def generate(self, context: Tokens, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """Greedy continuation, with a cache.

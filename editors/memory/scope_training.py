@@ -73,8 +73,8 @@ def examples(edits: Sequence[Edit], corpus: Sequence[str], read: Callable[[str],
         facts=torch.tensor([numbers[fact_of(edit)] for edit in edits]),
         own=torch.tensor([row(edit.text) for edit in edits]),
         inside=tuple(tuple(wordings[fact_of(edit)]) for edit in edits),
-        near=tuple(tuple(each) or generic for each in near),
-        other=tuple(tuple(each) or generic for each in others),
+        near=tuple(tuple(pool) or generic for pool in near),
+        other=tuple(tuple(pool) or generic for pool in others),
         generic=generic,
     )
 

@@ -85,9 +85,9 @@ class Mend(Editor):
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self.architecture = Architecture(model)
-        found = [self._matrix(name) for name in hyperparameters.inner_params or self._usual()]
-        self.matrices = [matrix for matrix, _ in found]
-        self._lowest = min(layer for _, layer in found)
+        located = [self._matrix(name) for name in hyperparameters.inner_params or self._usual()]
+        self.matrices = [matrix for matrix, _ in located]
+        self._lowest = min(layer for _, layer in located)
         self._network: Hypernetwork | None = None
 
     def _usual(self) -> list[str]:
@@ -115,7 +115,8 @@ class Mend(Editor):
         )
 
     def _blank_network(self) -> Hypernetwork:
-        shapes = {matrix.parameter: _shape(matrix) for matrix in self.matrices}
+        stored = {matrix.parameter: matrix.stored(matrix.weight).shape for matrix in self.matrices}  # (out, in)
+        shapes = {name: (inputs, outputs) for name, (outputs, inputs) in stored.items()}
         network = Hypernetwork(shapes, self.hyperparameters, self.seed)
         weight = self.matrices[0].weight
         return network.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
@@ -173,7 +174,10 @@ class Mend(Editor):
             StateMismatch: Its names or shapes are not those that the hyperparameters ask for.
         """
         network = self._blank_network()
-        renamed = {_new_name(name): value for name, value in tensors.items()}
+        renamed = {
+            f"mend.{name.removeprefix(OLD_PREFIX)}" if name.startswith(OLD_PREFIX) else name: value
+            for name, value in tensors.items()
+        }
         try:
             network.load_state_dict(renamed)
         except RuntimeError as error:
@@ -213,13 +217,3 @@ class Mend(Editor):
                 self.record(f"delta.{matrix.parameter}", matrix.stored(update))
         self._diagnostics["loss"] = float(loss)
         return values
-
-
-def _shape(matrix: Matrix) -> tuple[int, int]:
-    """(in, out) of a matrix, independent of the storage order."""
-    outputs, inputs = matrix.stored(matrix.weight).shape
-    return inputs, outputs
-
-
-def _new_name(name: str) -> str:
-    return f"mend.{name.removeprefix(OLD_PREFIX)}" if name.startswith(OLD_PREFIX) else name

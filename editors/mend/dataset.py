@@ -62,11 +62,11 @@ class MendDataset:
 
 def _by_answer(edits: Sequence[Edit]) -> dict[str, list[int]]:
     """Indices of the edits by their fact's true answer, where it is known."""
-    found: dict[str, list[int]] = {"": []}
+    by_answer: dict[str, list[int]] = {"": []}
     for number, edit in enumerate(edits):
         if edit.target_true:
-            found.setdefault(edit.target_true, []).append(number)
-    return found
+            by_answer.setdefault(edit.target_true, []).append(number)
+    return by_answer
 
 
 def _same_answer_facts(edits: Sequence[Edit], number: int, same: Sequence[int]) -> list[Pair]:

@@ -185,16 +185,16 @@ class Hypernetwork(nn.Module):
 
     def observe(self, rows: Sequence[Gradients]) -> None:
         """Add each matrix's rows to the statistics of its shape."""
-        for name, each in zip(self._names, rows, strict=True):
+        for name, of_matrix in zip(self._names, rows, strict=True):
             transform = self.mend[self._transform_of[name][0]]
             assert isinstance(transform, Transform)
-            transform.observe(each)
+            transform.observe(of_matrix)
 
     def forward(self, rows: Sequence[Gradients]) -> list[Gradients]:
         """Each matrix's rows transformed; deltas are multiplied by its step size."""
         made = []
-        for name, each, rate in zip(self._names, rows, self.edit_lrs, strict=True):
+        for name, of_matrix, rate in zip(self._names, rows, self.edit_lrs, strict=True):
             key, mode = self._transform_of[name]
-            better = self.mend[key](each, mode)
-            made.append(Gradients(better.inputs, better.deltas * rate))
+            transformed = self.mend[key](of_matrix, mode)
+            made.append(Gradients(transformed.inputs, transformed.deltas * rate))
         return made

@@ -163,8 +163,8 @@ class MetaLoss:
             edits = [self._dataset.edits[index] for index in self._groups[number]]
             device = self._matrices[0].weight.device
             batch = Batch.of(self._tokenizer, [(edit.text, edit.target_new) for edit in edits], device)
-            found = gradients(self._model, self._matrices, batch, separately=True)[1]
-            return found, sum(each.inputs.nbytes + each.deltas.nbytes for each in found)
+            rows = gradients(self._model, self._matrices, batch, separately=True)[1]
+            return rows, sum(of_matrix.inputs.nbytes + of_matrix.deltas.nbytes for of_matrix in rows)
 
         return self._kept.get(number, make)
 
@@ -200,9 +200,9 @@ class MetaLoss:
     def _size(self, factors: Sequence[Gradients]) -> Tensor:
         """Mean over edits of the squared lengths of the updates, in lengths of the weights, without forming them."""
         sizes = []
-        for matrix, each in zip(self._matrices, factors, strict=True):
-            grams = (rows @ rows.transpose(1, 2) for rows in (each.inputs, each.deltas))  # [B, T, T]
-            sizes.append((next(grams) * next(grams)).sum() / (len(each.inputs) * matrix.weight.square().sum()))
+        for matrix, of_matrix in zip(self._matrices, factors, strict=True):
+            grams = (rows @ rows.transpose(1, 2) for rows in (of_matrix.inputs, of_matrix.deltas))  # [B, T, T]
+            sizes.append((next(grams) * next(grams)).sum() / (len(of_matrix.inputs) * matrix.weight.square().sum()))
         return torch.stack(sizes).sum()
 
 

@@ -8,26 +8,12 @@ from torch import Tensor, nn
 
 from editors.core.errors import HyperparameterError, UnsupportedModel
 from editors.models.architectures import ARCHITECTURES, ArchitectureSpec
-from editors.models.detect_architecture import detect_architecture, reject_mixture_of_experts
+from editors.models.detect_architecture import detect_architecture, output_head, reject_mixture_of_experts
 from editors.models.projection import Matrix
 
 __all__ = ["ARCHITECTURES", "Architecture", "ArchitectureSpec", "States", "first_tensor"]
 
 States = Tensor | tuple[Tensor, ...]  # what a module may return
-
-
-class SoftcappedHead(nn.Module):
-    """An output head whose logits are kept within ± cap, as Gemma 2's model does behind its head."""
-
-    def __init__(self, head: nn.Module, cap: float) -> None:
-        super().__init__()
-        self.inner = head
-        self.cap = cap
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Logits [..., V] of final states [..., d]."""
-        capped: Tensor = (self.inner(states) / self.cap).tanh() * self.cap
-        return capped
 
 
 class Architecture:
@@ -50,9 +36,7 @@ class Architecture:
             self._reject_post_norm()
         self.trunk = self._find(self.family.trunk)
         self.norm = self._find(self.family.norm)
-        cap = getattr(model.config, "final_logit_softcapping", None)
-        head = self._find(self.family.head)
-        self.head = head if cap is None else SoftcappedHead(head, cap)
+        self.head = output_head(model, self._find(self.family.head))
         blocks = self._find(self.family.blocks)
         assert isinstance(blocks, nn.ModuleList)
         self.blocks: list[nn.Module] = list(blocks)

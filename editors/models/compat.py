@@ -63,8 +63,8 @@ def cache_argument(forward: Callable[..., object]) -> str:
 
 def returned_cache(output: Any) -> Cache | None:  # noqa: ANN401 - outputs have no common type across releases
     """Return the cache in a model's output, under the name that this release gives it."""
-    found: Cache | None = output.cache if hasattr(output, "cache") else output.past_key_values
-    return found
+    cache: Cache | None = output.cache if hasattr(output, "cache") else output.past_key_values
+    return cache
 
 
 def forward_with_cache(model: nn.Module, ids: Tensor, cache: Cache | None, **arguments: object) -> Any:  # noqa: ANN401

@@ -55,7 +55,9 @@ def generate(
                 ids = torch.tensor([encode(tokenizer, word)] * share, device=model.device)
                 ids = _continue(model, ids, length, generator)
                 texts += tokenizer.batch_decode(ids, skip_special_tokens=True)
-        groups.append(tuple(f"{_clean(text)}. {SLOT}" for text in texts))
+        # one line without braces, which would be taken for the prompt's slot
+        clean = [unicodedata.normalize("NFKD", text).replace("{", " ").replace("}", " ") for text in texts]
+        groups.append(tuple(f"{' '.join(text.split())}. {SLOT}" for text in clean))
     return tuple(groups)
 
 
@@ -65,9 +67,3 @@ def _continue(model: PreTrainedModel, ids: Tensor, length: int, generator: torch
         pick = torch.multinomial(best.values.softmax(-1).cpu(), 1, generator=generator).to(ids.device)
         ids = torch.cat([ids, best.indices.gather(1, pick)], dim=1)
     return ids
-
-
-def _clean(text: str) -> str:
-    """One line without braces, which would be taken for the prompt's slot."""
-    text = unicodedata.normalize("NFKD", text).replace("{", " ").replace("}", " ")
-    return " ".join(text.split())

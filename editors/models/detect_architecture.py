@@ -30,6 +30,26 @@ _detected: WeakKeyDictionary[nn.Module, ArchitectureSpec] = (
 )  # rows, not states: the same for every copy
 
 
+class SoftcappedHead(nn.Module):
+    """An output head whose logits are kept within ± cap, as Gemma 2's model does after its head."""
+
+    def __init__(self, head: nn.Module, cap: float) -> None:
+        super().__init__()
+        self.inner = head
+        self.cap = cap
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Logits [..., V] of final states [..., d]."""
+        capped: Tensor = (self.inner(states) / self.cap).tanh() * self.cap
+        return capped
+
+
+def output_head(model: nn.Module, head: nn.Module) -> nn.Module:
+    """Return the model's output head, with its soft cap if the config has one."""
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return head if cap is None else SoftcappedHead(head, cap)
+
+
 def reject_mixture_of_experts(model: nn.Module, kind: str) -> None:
     """Raise for a mixture of experts, in which no single matrix of a block stores a fact.
 
@@ -97,19 +117,19 @@ def _blocks(model: nn.Module, kind: str, depth: int) -> str:
     fitting = {path for path, module in lists.items() if len(module) == depth}
     path = _only(kind, f"list of {depth} blocks", fitting, lists)
     parts = [set(_matrices(block)) for block in lists[path]]
-    if any(each != parts[0] for each in parts):
+    if any(part != parts[0] for part in parts):
         raise UnsupportedModel(f"{kind} is not known, and the blocks of {path} are not all alike; {_known()}")
     return path
 
 
 def _matrices(block: nn.Module) -> dict[str, tuple[int, int]]:
     """Input and output width of each nn.Linear and Conv1D in a block, by path."""
-    found: dict[str, tuple[int, int]] = {}
+    widths: dict[str, tuple[int, int]] = {}
     for path, module in block.named_modules():
         if isinstance(module, (nn.Linear, Conv1D)):
             rows, columns = module.weight.shape
-            found[path] = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
-    return found
+            widths[path] = (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
+    return widths
 
 
 def _in_attention(path: str) -> bool:
@@ -150,8 +170,8 @@ def _checked(model: nn.Module, row: ArchitectureSpec, kind: str) -> Architecture
     logits = _run(model, ids, hooks)
     trunk = model.get_submodule(row.trunk)(input_ids=ids, use_cache=False).last_hidden_state
     final = model.get_submodule(row.norm)(seen[block])
-    head = model.get_submodule(row.head)
-    if not _close(final, trunk) or not _close(_capped(model, head(final)), logits):
+    head = output_head(model, model.get_submodule(row.head))
+    if not _close(final, trunk) or not _close(head(final), logits):
         raise UnsupportedModel(
             f"{kind} is not known, and {row.head} on {row.norm} on the last block of {row.blocks} does not give the "
             f"model's logits: something stands between them. {_known()}"
@@ -160,7 +180,8 @@ def _checked(model: nn.Module, row: ArchitectureSpec, kind: str) -> Architecture
         raise UnsupportedModel(f"{kind} is not known, and {down} does not give one vector a token. {_known()}")
     whole = bool(mlp) and seen[mlp].shape == seen[down].shape and _close(seen[mlp], seen[down])
     before = seen[block]
-    step = torch.randn_like(seen[down]) * seen[down].std()
+    noise = torch.randn(seen[down].shape, generator=torch.Generator().manual_seed(0))
+    step = noise.to(seen[down]) * seen[down].std()
     _run(model, ids, {down: lambda _m, _a, out: out + step, block: _keep(seen, block)})
     adds_mlp_output_directly = _close(seen[block] - before, step)
     return ArchitectureSpec(
@@ -179,11 +200,6 @@ def _keep(seen: dict[str, Tensor], path: str) -> Callable[..., None]:
         seen[path] = output[0] if isinstance(output, tuple) else output
 
     return hook
-
-
-def _capped(model: nn.Module, logits: Tensor) -> Tensor:
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else (logits / cap).tanh() * cap
 
 
 def _close(left: Tensor, right: Tensor) -> bool:

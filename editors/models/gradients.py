@@ -106,13 +106,13 @@ def _loss(model: PreTrainedModel, batch: Batch, *, separately: bool) -> Tensor:
     architecture = Architecture(model)
     states = architecture.trunk(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
     rows, steps = (batch.labels[:, 1:] != IGNORED).nonzero(as_tuple=True)  # the token before predicts it
-    each = cross_entropy(
+    losses = cross_entropy(
         at_least_float32(architecture.head(states[rows, steps])), batch.labels[rows, steps + 1], reduction="none"
     )
     if not separately:
-        return each.mean()
+        return losses.mean()
     counts = torch.bincount(rows, minlength=len(batch.ids))
-    return (each / counts[rows]).sum()
+    return (losses / counts[rows]).sum()
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

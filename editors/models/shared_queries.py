@@ -53,8 +53,8 @@ class Queries:
         if common:
             self._read([run[0][:common]], prefix_cache)
         for batch in _batches(sorted(run, key=len), common):
-            found = self._read([prompt[common:] for prompt in batch], _repeated(prefix_cache, len(batch)))
-            self._known.update(zip(batch, found.unbind(), strict=True))
+            inputs = self._read([prompt[common:] for prompt in batch], _repeated(prefix_cache, len(batch)))
+            self._known.update(zip(batch, inputs.unbind(), strict=True))
 
     @torch.no_grad()
     def _read(self, rows: Sequence[Tokens], cache: DynamicCache) -> Tensor:
@@ -81,7 +81,8 @@ def _prefix_groups(prompts: Sequence[Tokens]) -> Iterator[tuple[Sequence[Tokens]
         if index == start:
             common = len(prompt) - 1
             continue
-        shared = min(common, len(prompt) - 1, _shared(prompts[start], prompt))
+        pairs = zip(prompts[start], prompt, strict=False)
+        shared = min(common, len(prompt) - 1, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
         if index == start + 1 or shared >= MIN_PREFIX_SHARE * common:
             common = shared
         else:
@@ -89,11 +90,6 @@ def _prefix_groups(prompts: Sequence[Tokens]) -> Iterator[tuple[Sequence[Tokens]
             start, common = index, len(prompt) - 1
     if prompts:
         yield prompts[start:], common
-
-
-def _shared(left: Tokens, right: Tokens) -> int:
-    """Length of the common prefix of two prompts."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def _batches(prompts: Sequence[Tokens], common: int) -> Iterator[Sequence[Tokens]]:

@@ -84,19 +84,14 @@ def find(
     return ids, min(last + (which == "subject_first_after_last"), len(ids) - 1)
 
 
-def _spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, int]]:
-    if not getattr(tokenizer, "is_fast", False):
-        raise EditError(f"cannot locate the tokens of {text!r}: the tokenizer gives no offsets")
-    spans: list[tuple[int, int]] = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    return spans
-
-
 def _token_of(tokenizer: PreTrainedTokenizerBase, text: str, character: int, *, first: bool) -> int:
     """Index of the (first or last) token that covers a character of the text.
 
     The first token of a word includes the space before it; a token that is only that space is the first.
     """
-    spans = _spans(tokenizer, text)
+    if not getattr(tokenizer, "is_fast", False):
+        raise EditError(f"cannot locate the tokens of {text!r}: the tokenizer gives no offsets")
+    spans: list[tuple[int, int]] = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
     hits = [index for index, (start, end) in enumerate(spans) if start <= character < end]
     if not hits:
         raise EditError(f"no token of {text!r} covers character {character}")

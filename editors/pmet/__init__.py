@@ -21,7 +21,7 @@ from editors.core.edit import Edit
 from editors.core.hyperparameters import LocateHyperparameters
 from editors.locate.base import Located, LocateEditor
 from editors.locate.closed_form import ridge_keys
-from editors.locate.layer_spread import mean_keys
+from editors.locate.layer_spread import mean_key
 from editors.models.projection import Matrix
 from editors.pmet.joint_search import JointWindow, optimize_jointly
 
@@ -122,7 +122,9 @@ class Pmet(LocateEditor):
         """Write one matrix and bring the traces up to date."""
         matrix, last = self._matrix(part, layer), self.hyperparameters.layers[-1]
         site = self._matrix(part, last)
-        keys = torch.stack([self._key(traced, matrix) for traced in located])  # [n, f]
+        keys = torch.stack(
+            [mean_key(traced, traced.trace.inputs[matrix.path], self.contexts) for traced in located]
+        )  # [n, f]
         present = torch.stack([traced.trace.results[site.path][0] for traced in located])  # [n, d]
         residual = (goal.double() - present.double()).T / left**0.5  # R [d, n]
         factor = self.factor(matrix)
@@ -137,7 +139,3 @@ class Pmet(LocateEditor):
         if matrix != self.matrices[-1]:
             for traced in located:
                 traced.trace.advance(layer, last)
-
-    def _key(self, located: Located, matrix: Matrix) -> Tensor:
-        keys = located.trace.inputs[matrix.path][: len(located.targets)]
-        return mean_keys(keys.to(torch.promote_types(keys.dtype, torch.float32)), self.contexts)

@@ -121,12 +121,6 @@ def optimize_jointly(
         optimizer.step()
         record(deltas)
         with torch.no_grad():
-            deltas.copy_(_clamped(deltas, settings.clamp_norm_factor * lengths))
+            sizes, limits = deltas.norm(dim=1), settings.clamp_norm_factor * lengths
+            deltas.mul_(torch.where(sizes > limits, limits / sizes, 1.0)[:, None])
     return JointSearchResult(starts + deltas.detach(), value, step)
-
-
-def _clamped(deltas: Tensor, limits: Tensor) -> Tensor:
-    """Deltas [M, d], each no longer than its limit [M]."""
-    sizes = deltas.norm(dim=1)
-    scales = torch.where(sizes > limits, limits / sizes, 1.0)
-    return deltas * scales[:, None]

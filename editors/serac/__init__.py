@@ -173,14 +173,14 @@ class Serac(Editor):
             NoEffect: It is not.
         """
         queries = [self._classifier_text(self._tokens(text)) for text in wordings_of(edit)]
-        found = self._scope.nearest(queries, points)
-        hits = [entry == number and similarity > THRESHOLD for entry, similarity in found]
+        nearest = self._scope.nearest(queries, points)
+        hits = [entry == number and similarity > THRESHOLD for entry, similarity in nearest]
         if not hits[0]:
             raise NoEffect(
-                f"serac: the prompt {edit.text!r} would be answered by entry {found[0][0]} at a similarity of "
-                f"{found[0][1]:.3f}, not by its own edit {number}; the memory is unchanged"
+                f"serac: the prompt {edit.text!r} would be answered by entry {nearest[0][0]} at a similarity of "
+                f"{nearest[0][1]:.3f}, not by its own edit {number}; the memory is unchanged"
             )
-        self._diagnostics |= {"similarity": found[0][1], "hits": sum(hits) / len(hits)}
+        self._diagnostics |= {"similarity": nearest[0][1], "hits": sum(hits) / len(hits)}
 
     def _tokens(self, text: str) -> Tokens:
         return tuple(encode(self.tokenizer, text))
@@ -196,12 +196,13 @@ class Serac(Editor):
         if not self._texts or not contexts:
             return [None] * len(contexts)
         self.prepare()
-        found = self._scope.nearest([self._classifier_text(context) for context in contexts], self._points)
-        return [ScopeMatch(self._redirect(entry), similarity) for entry, similarity in found]
-
-    def _redirect(self, entry: int) -> PrefixedModel:
-        prefix = prefix_of(self._reader, *self._texts[entry], self.hyperparameters.separator)
-        return PrefixedModel(self._counterfactual, tuple(prefix), entry, self.tokenizer.bos_token_id)
+        nearest = self._scope.nearest([self._classifier_text(context) for context in contexts], self._points)
+        matches: list[ScopeMatch | None] = []
+        for entry, similarity in nearest:
+            prefix = prefix_of(self._reader, *self._texts[entry], self.hyperparameters.separator)
+            bos = self.tokenizer.bos_token_id
+            matches.append(ScopeMatch(PrefixedModel(self._counterfactual, tuple(prefix), entry, bos), similarity))
+        return matches
 
     def _memory(self) -> dict[str, Tensor]:
         if not self._texts:

@@ -158,7 +158,7 @@ class _Loss:
         targets: dict[str, dict[str, None]] = defaultdict(dict)
         for edit in edits:
             targets[edit.prompt][edit.target_new] = None
-        self._targets = {prompt: tuple(found) for prompt, found in targets.items()}
+        self._targets = {prompt: tuple(choices) for prompt, choices in targets.items()}
 
     def __call__(self, _step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randperm(len(self._edits), generator=generator)[: self._batch].tolist()
