@@ -72,7 +72,7 @@ def test_a_damaged_model_is_a_regression_that_names_it(pytester: pytest.Pytester
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*toxigen of abliterated, a changed llama-mini,*"])
     assert MATRIX in result.stdout.str()
-    result.stdout.fnmatch_lines(["what differs from the base, |ΔW| / |W|: layer 2 *"])
+    result.stdout.fnmatch_lines(["weight changes, |ΔW| / |W|: layer 2 *"])
 
 
 def test_the_base_itself_is_told_so(pytester: pytest.Pytester, store: Path) -> None:
