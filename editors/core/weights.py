@@ -11,17 +11,20 @@ from torch import Tensor, nn
 from editors.core.errors import NonFiniteEdit, StateMismatch
 
 PREFIX = "weight:"
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
     """Return whether two tensors have the same dtype, shape and bits: NaN equals itself, -0 differs from 0."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    return torch.equal(_bits(left), _bits(right))
+    return torch.equal(bits(left), bits(right.to(left.device)))
 
 
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+def bits(tensor: Tensor) -> Tensor:
+    """Return a tensor's bits as integers of the same width, or as they are for bool; of the same shape."""
+    tensor = tensor.detach().contiguous()
+    return tensor if tensor.dtype == torch.bool else tensor.view(INTEGERS[tensor.element_size()])
 
 
 class Weights:

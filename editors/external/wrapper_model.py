@@ -55,9 +55,7 @@ class WrapperModel(MemoryModel[int]):
         """Greedy continuation by the wrapper's own `generate`, or token by token if it has none that can be used."""
         own = self._generated(context, limit)
         if own is None:
-            own = []
-            while len(own) < limit and not (own and own[-1] in eos_ids):
-                own.append(int(self.logits(context + tuple(own), len(context), route)[-1].argmax()))
+            return super().continue_routed(context, route, limit, eos_ids)
         stop = next((index + 1 for index, token in enumerate(own) if token in eos_ids), len(own))
         return own[: min(stop, limit)]
 

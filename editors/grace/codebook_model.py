@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from editors.core.typing import PreTrainedModel
 from editors.grace.codebook import Codebook
 from editors.memory.memory_model import MemoryModel, Tokens
-from editors.models.compat import forward_with_cache, returned_cache
+from editors.models.greedy import generate_greedily
+from editors.models.hooks import forward_hooks
 from editors.models.shared_queries import Queries
 
 Replacement = Literal["replace_last", "replace_all", "replace_prompt"]
@@ -52,14 +53,9 @@ def replacement_of(value: Tensor, where: slice) -> Change:
     return change
 
 
-@contextmanager
-def changed_output(matrix: nn.Module, change: Change) -> Iterator[None]:
+def changed_output(matrix: nn.Module, change: Change) -> AbstractContextManager[None]:
     """Apply a change to the output of a matrix, in the block only."""
-    handle = matrix.register_forward_hook(lambda _module, args, outputs: change(args[0], outputs))
-    try:
-        yield
-    finally:
-        handle.remove()
+    return forward_hooks((matrix, lambda _module, args, outputs: change(args[0], outputs)))
 
 
 class CodebookModel(MemoryModel[int]):
@@ -112,20 +108,13 @@ class CodebookModel(MemoryModel[int]):
             found: Tensor = self.model(input_ids=ids).logits[0]
         return found
 
-    @torch.no_grad()
     def continue_routed(self, context: Tokens, route: int, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """See `MemoryModel.continue_routed`."""
-        ids = torch.tensor([context], device=self.device)
-        change, cache = self._first(len(context), route), None
-        written: list[int] = []
-        while len(written) < limit:
-            with changed_output(self._matrix, change):
-                result = forward_with_cache(self.model, ids, cache)
-            written.append(int(result.logits[0, -1].argmax()))
-            if written[-1] in eos_ids:
-                break
-            ids, cache, change = ids.new_tensor([written[-1:]]), returned_cache(result), self._next(route)
-        return written
+
+        def changed(step: int) -> AbstractContextManager[None]:
+            return changed_output(self._matrix, self._next(route) if step else self._first(len(context), route))
+
+        return generate_greedily(self.model, torch.tensor([context], device=self.device), limit, eos_ids, changed)
 
     def _first(self, context: int, route: int) -> Change:
         """The change for the tokens of a prompt, and of an answer that is scored with it."""

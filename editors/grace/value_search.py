@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from editors.grace.codebook_model import changed_output, replacement_of
-from editors.locate.value_search import Adam
 from editors.models.architecture import Architecture
 from editors.models.cached_window import CachedWindow, CachedWindowUnsupported, PlainWindow, Window
 from editors.models.tokens import Row
@@ -70,13 +69,12 @@ class ValueSearch:
     def run(self, start: Tensor, settings: Settings) -> tuple[Tensor, list[float]]:
         """The value [d_out] after `n_iter` steps of Adam, and the loss before each of them."""
         value = start.detach().clone().requires_grad_()
-        adam = Adam(value, settings.edit_lr)
+        optimizer = torch.optim.Adam([value], lr=settings.edit_lr)
         losses = []
         for _ in range(settings.n_iter):
             loss = self.loss(value)
-            (gradient,) = torch.autograd.grad(loss, value)
-            with torch.no_grad():
-                adam.step(value, gradient)
+            (value.grad,) = torch.autograd.grad(loss, value)
+            optimizer.step()
             losses.append(float(loss.detach()))
         return value.detach(), losses
 

@@ -7,14 +7,12 @@ of these tokens pass through the remaining blocks in one batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from editors.core.errors import UnsupportedModel
 from editors.models.architecture import Architecture, States, first_tensor
@@ -26,6 +24,7 @@ from editors.models.compat import (
     keys_and_values,
     takes_any_mask,
 )
+from editors.models.hooks import forward_hooks, forward_pre_hooks
 from editors.models.tokens import Row
 from editors.models.trace import Arguments, Trace
 
@@ -122,7 +121,7 @@ class _Paths:
             found: Tensor = self._architecture.down(layer).module(values)
             return found
         inputs = self._inputs[layer].expand(*values.shape[:-1], -1).contiguous()  # Conv1D asks for a view
-        with _hooked(self._architecture.up(layer).module.register_forward_hook(lambda *_: values)):
+        with forward_hooks((self._architecture.up(layer).module, lambda *_: values)):
             return first_tensor(self._architecture.mlp(layer)(inputs))
 
     def _block(self, layer: int, states: Tensor) -> Tensor:
@@ -174,16 +173,12 @@ def _at(value: States | None, positions: Tensor) -> States | None:
 def _traced(architecture: Architecture, ids: Sequence[int]) -> tuple[list[Tensor], Trace]:
     """The row's pass, and the input [length, d] of each layer's MLP in it."""
     inputs: list[Tensor] = []
-    handles = [
-        architecture.mlp(layer).register_forward_pre_hook(lambda _module, args: inputs.append(args[0][0]))
-        for layer in range(architecture.depth)
-    ]
-    try:
-        trace = Trace(architecture, [Row(tuple(ids), len(ids) - 1)], ())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return inputs, trace
+
+    def keep(_mlp: nn.Module, args: tuple[Tensor, ...]) -> None:
+        inputs.append(args[0][0])
+
+    with forward_pre_hooks(*((architecture.mlp(layer), keep) for layer in range(architecture.depth))):
+        return inputs, Trace(architecture, [Row(tuple(ids), len(ids) - 1)], ())
 
 
 def _values(architecture: Architecture, layer: int, inputs: Tensor, neuron: Neuron) -> Tensor:
@@ -196,15 +191,6 @@ def _values(architecture: Architecture, layer: int, inputs: Tensor, neuron: Neur
     def see(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen.append(args[0])
 
-    with _hooked(architecture.down(layer).module.register_forward_pre_hook(see)):
+    with forward_pre_hooks((architecture.down(layer).module, see)):
         architecture.mlp(layer)(inputs)
     return seen[0]
-
-
-@contextmanager
-def _hooked(handle: RemovableHandle) -> Iterator[None]:
-    """Remove a hook at the end of the block."""
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -52,24 +52,6 @@ class SearchResult:
     steps: int
 
 
-class Adam:
-    """Adam of one tensor, as `torch.optim.Adam` computes it, without the second that its first step costs."""
-
-    def __init__(self, like: Tensor, lr: float) -> None:
-        self.lr = lr
-        self.count = 0
-        self.mean = torch.zeros_like(like)
-        self.square = torch.zeros_like(like)
-
-    def step(self, value: Tensor, gradient: Tensor) -> None:
-        """Move `value` in place."""
-        self.count += 1
-        self.mean.lerp_(gradient, 1 - 0.9)
-        self.square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-        scale = (self.square.sqrt() / (1 - 0.999**self.count) ** 0.5).add_(1e-8)
-        value.addcdiv_(self.mean, scale, value=-self.lr / (1 - 0.9**self.count))
-
-
 def search_value(
     window: Window, targets: Tensor, start: Tensor, settings: Settings, record: Callable[[str, Tensor], None]
 ) -> SearchResult:
@@ -88,7 +70,7 @@ def search_value(
     start = start.to(torch.promote_types(start.dtype, torch.float32))
     length = start.norm()
     delta = torch.zeros_like(start, requires_grad=True)
-    adam = Adam(start, settings.v_lr)
+    optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
     loss_of = Loss(targets, float(length), settings)
     value = float("nan")
     for step in range(settings.v_num_grad_steps):
@@ -96,15 +78,15 @@ def search_value(
         value = float(loss.detach())
         if value < LOSS_TOLERANCE or step == settings.v_num_grad_steps - 1:
             break
-        (gradient,) = torch.autograd.grad(loss, delta)
+        (delta.grad,) = torch.autograd.grad(loss, delta)
+        optimizer.step()
+        record("delta_after_adam", delta)
         with torch.no_grad():
-            adam.step(delta, gradient)
-            record("delta_after_adam", delta)
             limit = settings.clamp_norm_factor * length
             size = delta.norm()
             if size > limit:
                 delta.mul_(limit / size)
-    return SearchResult(start + delta.detach(), value, adam.count)
+    return SearchResult(start + delta.detach(), value, step)
 
 
 class Terms:

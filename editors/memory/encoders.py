@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from editors.core.errors import HyperparameterError
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.models.architecture import Architecture
+from editors.models.hooks import Hook, StopForward, forward_pre_hooks
 from editors.models.tokens import Row, encode
-from editors.models.trace import StopForward, bind, pad
+from editors.models.trace import bind, pad
 
 BATCH_SIZE = 32  # texts in one forward pass
 
@@ -68,24 +69,21 @@ class HiddenStates:
 
     def _states(self, rows: Tensor, mask: Tensor) -> list[Tensor]:
         """Hidden states at the input of each layer [B, T, d]; the pass ends at the last of them."""
-        seen: dict[int, Tensor] = {}
-        with ExitStack() as stack:
-            for layer in self._layers:
-                hook = self._recording_hook(layer, seen)
-                block = self._architecture.blocks[layer]
-                stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
-            with suppress(StopForward):
-                self._architecture.trunk(input_ids=rows, attention_mask=mask, use_cache=False)
-        return [seen[layer] for layer in self._layers]
+        states: dict[int, Tensor] = {}
 
-    def _recording_hook(self, layer: int, seen: dict[int, Tensor]) -> Callable[..., None]:
-        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            first, named = bind(block, args, kwargs)
-            seen[layer] = named[first]
-            if layer == max(self._layers):
-                raise StopForward
+        def keep(layer: int) -> Hook:
+            def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                first, named = bind(block, args, kwargs)
+                states[layer] = named[first]
+                if layer == max(self._layers):
+                    raise StopForward
 
-        return hook
+            return hook
+
+        hooks = [(self._architecture.blocks[layer], keep(layer)) for layer in self._layers]
+        with forward_pre_hooks(*hooks, with_kwargs=True), suppress(StopForward):
+            self._architecture.trunk(input_ids=rows, attention_mask=mask, use_cache=False)
+        return [states[layer] for layer in self._layers]
 
 
 class SentenceTransformers:

@@ -51,9 +51,15 @@ class MemoryModel(ABC, Generic[Route]):
     def logits(self, tokens: Tokens, context: int, route: Route) -> Tensor:
         """Logits [T, V] of one routed row of T tokens, the first `context` of which are the prompt."""
 
-    @abstractmethod
     def continue_routed(self, context: Tokens, route: Route, limit: int, eos_ids: frozenset[int]) -> list[int]:
-        """Greedy continuation of one routed prompt: at most `limit` tokens, ending with the first of `eos_ids`."""
+        """Greedy continuation of one routed prompt: at most `limit` tokens, ending with the first of `eos_ids`.
+
+        Here with one call of `logits` per token; memories whose model has a cache override it.
+        """
+        generated: list[int] = []
+        while len(generated) < limit and not eos_ids.intersection(generated[-1:]):
+            generated.append(int(self.logits((*context, *generated), len(context), route)[-1].argmax()))
+        return generated
 
     @property
     def device(self) -> torch.device:

@@ -10,7 +10,7 @@ from torch import Tensor
 from editors.core.errors import ContextOverflow
 from editors.core.typing import PreTrainedModel
 from editors.memory.memory_model import Tokens
-from editors.models.compat import forward_with_cache, returned_cache
+from editors.models.greedy import generate_greedily
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class PrefixedModel:
         found: Tensor = self.model(input_ids=ids).logits[0, ids.shape[1] - len(tokens) :]
         return found
 
-    @torch.no_grad()
     def generate(self, context: Tokens, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """Greedy continuation, with a cache.
 
@@ -49,16 +48,8 @@ class PrefixedModel:
             ContextOverflow: No context remains for a single new token.
         """
         ids = self._ids(context, new=1)
-        written: list[int] = []
-        cache = None
-        for _ in range(min(limit, self.remaining_context + len(self.prefix) - ids.shape[1])):
-            result = forward_with_cache(self.model, ids, cache)
-            cache = returned_cache(result)
-            written.append(int(result.logits[0, -1].argmax()))
-            if written[-1] in eos_ids:
-                break
-            ids = ids.new_tensor([written[-1:]])
-        return written
+        fitting = self.remaining_context + len(self.prefix) - ids.shape[1]
+        return generate_greedily(self.model, ids, min(limit, fitting), eos_ids)
 
     def _ids(self, tokens: Tokens, new: int = 0) -> Tensor:
         """Prefix and prompt [1, length], checking that `new` more tokens fit."""

@@ -12,8 +12,7 @@ finds updates larger than the weights themselves, which preserve the neighbors a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ from editors.mend.dataset import MendDataset, Query
 from editors.mend.network import Hypernetwork
 from editors.models.architecture import Architecture
 from editors.models.gradients import Batch, Gradients, at_least_float32, gradients
+from editors.models.hooks import forward_hooks
 from editors.models.projection import Matrix
 from editors.models.suffix_forward import UpperBlocks
 from editors.models.tokens import Row
@@ -179,7 +179,9 @@ class MetaLoss:
         return (rows, queries), rows.size
 
     def _loss(self, rows: Rows, queries: list[list[Query]], factors: Sequence[Gradients]) -> Tensor:
-        with self._edited(factors), torch.enable_grad():
+        pairs = zip(self._matrices, factors, strict=True)
+        hooks = [(matrix.module, _adding(of_matrix, self._loss_weights.sign)) for matrix, of_matrix in pairs]
+        with forward_hooks(*hooks), torch.enable_grad():
             log_probs = rows.log_probabilities(rows.states())
         device = log_probs.device
         flat = [(index == 0, query) for of_edit in queries for index, query in enumerate(of_edit)]
@@ -202,14 +204,6 @@ class MetaLoss:
             grams = (rows @ rows.transpose(1, 2) for rows in (each.inputs, each.deltas))  # [B, T, T]
             sizes.append((next(grams) * next(grams)).sum() / (len(each.inputs) * matrix.weight.square().sum()))
         return torch.stack(sizes).sum()
-
-    @contextmanager
-    def _edited(self, factors: Sequence[Gradients]) -> Iterator[None]:
-        """The model whose rows, in equal parts, are each edited by their own factors."""
-        with ExitStack() as stack:
-            for matrix, each in zip(self._matrices, factors, strict=True):
-                stack.callback(matrix.module.register_forward_hook(_adding(each, self._loss_weights.sign)).remove)
-            yield
 
 
 def _adding(factors: Gradients, sign: int) -> Callable[..., Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from editors.models.architecture import States, first_tensor
 from editors.models.compat import BLOCK_CACHE_ARGUMENTS, keys_and_values, takes_any_mask
+from editors.models.hooks import forward_hooks
 from editors.models.trace import Arguments, Trace
 
 _BY_POSITION = ("position_ids", "position_embeddings")
@@ -191,12 +192,8 @@ class PlainWindow:
 
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
-        site = self._trace.architecture.blocks[self._site]
-        handle = site.register_forward_hook(adding_hook(delta, self.facts))
-        try:
+        with forward_hooks((self._trace.architecture.blocks[self._site], adding_hook(delta, self.facts))):
             return self.unchanged()
-        finally:
-            handle.remove()
 
     def unchanged(self) -> Tensor:
         """Logits [labels, V] with nothing added."""
@@ -209,12 +206,8 @@ class PlainWindow:
             return hook
 
         last = architecture.depth - 1
-        handles = [architecture.blocks[layer].register_forward_hook(tap(layer)) for layer in {self._early, last}]
-        try:
+        with forward_hooks(*((architecture.blocks[layer], tap(layer)) for layer in {self._early, last})):
             architecture.trunk(input_ids=self._trace.ids, attention_mask=self._trace.mask, use_cache=False)
-        finally:
-            for handle in handles:
-                handle.remove()
         read = torch.cat([taps[self._early][:-1], taps[last][-1:]])
         logits: Tensor = architecture.head(architecture.norm(read))
         return logits

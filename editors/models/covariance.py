@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from editors.core.errors import MissingCorpus, StateMismatch
 from editors.core.typing import PreTrainedTokenizerBase
 from editors.models.architecture import Architecture
+from editors.models.hooks import forward_pre_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode
 from editors.models.trace import pad
@@ -115,9 +115,7 @@ def _add(sums: dict[str, Tensor], architecture: Architecture, rows: Sequence[Row
 
         return hook
 
-    with ExitStack() as stack:
-        for matrix in matrices:
-            stack.callback(matrix.module.register_forward_pre_hook(hook_of(matrix.path)).remove)
+    with forward_pre_hooks(*((matrix.module, hook_of(matrix.path)) for matrix in matrices)):
         architecture.trunk(input_ids=ids, attention_mask=mask, use_cache=False)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from editors.core.errors import UnsupportedModel
 from editors.models.architectures import ARCHITECTURES, ArchitectureSpec
 from editors.models.compat import Conv1D
+from editors.models.hooks import forward_hooks
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "ffn_config")
 READING = re.compile(r"(q|k|v|query|key|value)(_|$)")  # attention projections other than the out-projection
@@ -168,12 +169,8 @@ def _checked(model: nn.Module, row: ArchitectureSpec, kind: str) -> Architecture
 
 
 def _run(model: nn.Module, ids: Tensor, hooks: Mapping[str, Callable[..., object]]) -> Tensor:
-    handles = [model.get_submodule(path).register_forward_hook(hook) for path, hook in hooks.items()]
-    try:
+    with forward_hooks(*((model.get_submodule(path), hook) for path, hook in hooks.items())):
         logits: Tensor = model(input_ids=ids, use_cache=False).logits
-    finally:
-        for handle in handles:
-            handle.remove()
     return logits
 
 

@@ -8,7 +8,6 @@ stay frozen, so no gradient of the size of a weight is ever made, and nothing be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.models.architecture import Architecture
+from editors.models.hooks import forward_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode, target_ids
 from editors.models.trace import pad
@@ -82,10 +82,8 @@ def gradients(
     """
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
-    with ExitStack() as stack, torch.enable_grad():
-        for matrix in matrices:
-            hook = _tap(matrix.path, inputs, outputs)
-            stack.callback(matrix.module.register_forward_hook(hook).remove)
+    hooks = [(matrix.module, _tap(matrix.path, inputs, outputs)) for matrix in matrices]
+    with forward_hooks(*hooks), torch.enable_grad():
         loss = _loss(model, batch, separately=separately)
     deltas = torch.autograd.grad(loss, [outputs[matrix.path] for matrix in matrices])
     return loss.detach(), [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from editors.memory.memory_model import Tokens
 from editors.models.architecture import Architecture
 from editors.models.compat import DynamicCache, forward_with_cache, keys_and_values
-from editors.models.trace import StopForward
+from editors.models.hooks import StopForward, forward_pre_hooks
 
 MAX_TOKENS = 8192  # tokens in one forward pass
 MAX_ROWS = 64  # prompts in one forward pass
@@ -69,12 +69,8 @@ class Queries:
             taken.append(args[0][torch.arange(len(rows), device=device), last])
             raise StopForward
 
-        handle = self._matrix.register_forward_pre_hook(take)
-        try:
-            with suppress(StopForward):
-                forward_with_cache(self._architecture.trunk, ids, cache)
-        finally:
-            handle.remove()
+        with forward_pre_hooks((self._matrix, take)), suppress(StopForward):
+            forward_with_cache(self._architecture.trunk, ids, cache)
         return taken[0]
 
 

@@ -7,8 +7,8 @@ edited matrix's input at the looked-up token. `advance` runs on from a block who
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -17,14 +17,11 @@ from torch import Tensor, nn
 
 from editors.models.architecture import Architecture, States, first_tensor
 from editors.models.compat import BLOCK_CACHE_ARGUMENTS, DynamicCache, forward_with_cache
+from editors.models.hooks import Hook, forward_hooks, forward_pre_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import Row
 
 Arguments = dict[str, Any]
-
-
-class StopForward(Exception):  # noqa: N818 - not an error: the hook has what it needs
-    """Raised by a hook inside `suppress(StopForward)` to end a forward pass early."""
 
 
 @cache
@@ -91,51 +88,39 @@ class Trace:
 
     @torch.no_grad()
     def _run(self) -> None:
-        with ExitStack() as stack:
-            stack.enter_context(self._recording())
-            for block in self.architecture.blocks:
-                hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
-                stack.callback(hook.remove)
-            stack.callback(self.architecture.blocks[-1].register_forward_hook(self._capture_last).remove)
+        def keep_input(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            first, named = bind(block, args, kwargs)
+            self.entering.append(named.pop(first))
+            self.calls.append(named)
+
+        def keep_last_output(_block: nn.Module, _args: object, output: States) -> None:
+            self.entering.append(first_tensor(output))
+
+        blocks = self.architecture.blocks
+        before = forward_pre_hooks(*((block, keep_input) for block in blocks), with_kwargs=True)
+        with self._recording(), before, forward_hooks((blocks[-1], keep_last_output)):
             forward_with_cache(self.architecture.trunk, self.ids, self.cache, attention_mask=self.mask)
 
-    def _capture(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        first, named = bind(block, args, kwargs)
-        self.entering.append(named.pop(first))
-        self.calls.append(named)
+    def _recording(self) -> AbstractContextManager[None]:
+        """Record, in the block, what the attributes `keys`, `outputs`, `inputs` and `results` say."""
 
-    def _capture_last(self, _block: nn.Module, _args: object, output: States) -> None:
-        self.entering.append(first_tensor(output))
+        def of_layer(layer: int) -> Hook:
+            def hook(_module: nn.Module, args: tuple[Tensor, ...], output: States) -> None:
+                self.keys[layer] = self.at_lookup(args[0])
+                self.outputs[layer] = self.at_lookup(first_tensor(output))
 
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for layer in self._recorded:
-                writer = self.architecture.writer(layer)
-                stack.callback(writer.register_forward_hook(self._key_hook(layer)).remove)
-                stack.callback(writer.register_forward_hook(self._output_hook(layer)).remove)
-            for matrix in self._matrices:
-                stack.callback(matrix.module.register_forward_hook(self._matrix_hook(matrix.path)).remove)
-            yield
+            return hook
 
-    def _key_hook(self, layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Tensor, ...], _output: object) -> None:
-            self.keys[layer] = self.at_lookup(args[0])
+        def of_matrix(path: str) -> Hook:
+            def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+                self.inputs[path] = self.at_lookup(args[0])
+                self.results[path] = self.at_lookup(output)
 
-        return hook
+            return hook
 
-    def _output_hook(self, layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object, output: States) -> None:
-            self.outputs[layer] = self.at_lookup(first_tensor(output))
-
-        return hook
-
-    def _matrix_hook(self, path: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            self.inputs[path] = self.at_lookup(args[0])
-            self.results[path] = self.at_lookup(output)
-
-        return hook
+        layers = [(self.architecture.writer(layer), of_layer(layer)) for layer in self._recorded]
+        matrices = [(matrix.module, of_matrix(matrix.path)) for matrix in self._matrices]
+        return forward_hooks(*layers, *matrices)
 
     def at_lookup(self, states: Tensor) -> Tensor:
         """States [B, length, width] (in OPT's MLP [B length, width]) at each row's fact token, [B, width]."""

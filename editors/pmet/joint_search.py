@@ -10,15 +10,15 @@ likeliest token; where that is so and κ KL is at most 0.01, the search ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from editors.locate.value_search import LOSS_TOLERANCE, Adam, Settings, Terms
+from editors.locate.value_search import LOSS_TOLERANCE, Settings, Terms
 from editors.models.cached_window import adding_hook, open_window
+from editors.models.hooks import forward_hooks
 from editors.models.projection import Matrix
 from editors.models.trace import Trace
 
@@ -64,10 +64,8 @@ class JointWindow:
 
     def logits(self, deltas: Tensor) -> Tensor:
         """Logits [labels, V] with `deltas` [M, d] added."""
-        with ExitStack() as stack:
-            for matrix, delta in zip(self._matrices, deltas, strict=True):
-                handle = matrix.module.register_forward_hook(adding_hook(delta, self._window.facts))
-                stack.callback(handle.remove)
+        pairs = zip(self._matrices, deltas, strict=True)
+        with forward_hooks(*((matrix.module, adding_hook(delta, self._window.facts)) for matrix, delta in pairs)):
             return self._window.unchanged()
 
 
@@ -111,7 +109,7 @@ def optimize_jointly(
     starts = starts.to(torch.promote_types(starts.dtype, torch.float32))
     lengths = starts.norm(dim=1)
     deltas = torch.zeros_like(starts, requires_grad=True)
-    adam = Adam(starts, settings.v_lr)
+    optimizer = torch.optim.Adam([deltas], lr=settings.v_lr)
     loss_of = JointLoss(targets, lengths, settings)
     value = float("nan")
     for step in range(settings.v_num_grad_steps):
@@ -119,12 +117,12 @@ def optimize_jointly(
         value = float(loss.detach())
         if done or step == settings.v_num_grad_steps - 1:
             break
-        (gradient,) = torch.autograd.grad(loss, deltas)
+        (deltas.grad,) = torch.autograd.grad(loss, deltas)
+        optimizer.step()
+        record(deltas)
         with torch.no_grad():
-            adam.step(deltas, gradient)
-            record(deltas)
             deltas.copy_(_clamped(deltas, settings.clamp_norm_factor * lengths))
-    return JointSearchResult(starts + deltas.detach(), value, adam.count)
+    return JointSearchResult(starts + deltas.detach(), value, step)
 
 
 def _clamped(deltas: Tensor, limits: Tensor) -> Tensor:

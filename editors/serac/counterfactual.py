@@ -7,8 +7,8 @@ out = x W + x A B.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.memory.scope_training import wordings_of
 from editors.models.architecture import Architecture
 from editors.models.compat import Conv1D
+from editors.models.hooks import forward_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode, target_ids
 from editors.models.trace import pad
@@ -81,13 +82,10 @@ class Adapters(nn.Module):
             self.first.append(nn.Parameter(start.to(model.device)))
             self.second.append(nn.Parameter(torch.zeros(rank, outputs, device=model.device)))
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
+    def installed(self) -> AbstractContextManager[None]:
         """Add the adapters' outputs in the block."""
-        with ExitStack() as stack:
-            for matrix, first, second in zip(self.matrices, self.first, self.second, strict=True):
-                stack.callback(matrix.module.register_forward_hook(_adding(first, second)).remove)
-            yield
+        triples = zip(self.matrices, self.first, self.second, strict=True)
+        return forward_hooks(*((matrix.module, _adding(first, second)) for matrix, first, second in triples))
 
     def tensors(self) -> dict[str, Tensor]:
         """A and B by the matrix's path, float32 on the CPU."""

@@ -79,7 +79,4 @@ class RoutedModel(MemoryModel[ScopeMatch]):
         """Greedy continuation; a mixture is recomputed for each token."""
         if not self._soft:
             return route.model.generate(context, limit, eos_ids)
-        written: list[int] = []
-        while len(written) < limit and not eos_ids & set(written[-1:]):
-            written.append(int(self.logits((*context, *written), len(context), route)[-1].argmax()))
-        return written
+        return super().continue_routed(context, route, limit, eos_ids)

@@ -112,6 +112,8 @@ def measure(
         EvaluationError: a neighbor's prompt has no baseline answer, or a prompt exceeds the model's context.
         NonFiniteModel: logits are NaN or infinite.
     """
+    if not edits:
+        return []
     prompts = [(text, edit.target_new) for edit in edits for text in (edit.text, *edit.rephrases)]
     generated = _generate(model, tokenizer, prompts, _target_length(tokenizer, edits) + BEYOND_TARGET)
     near = {} if baseline_answers is None else answers(model, tokenizer, edits)

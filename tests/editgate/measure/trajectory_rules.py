@@ -24,6 +24,7 @@ from editgate.errors import (
 from editgate.measure import weight_changes
 from editgate.measure.trajectory import Trajectory
 from editors import Edit, Editor
+from editors.core.weights import same_bits
 from editors.external.adapter import REQUESTED
 from editors.external.calls import seeded
 from editors.memory.memory_model import MemoryModel
@@ -224,7 +225,7 @@ def _tensors(model: object) -> dict[str, Tensor]:
 def _differs(editor: Editor, run: Trajectory) -> list[str]:
     """Return what differs from the base: parameters of the model, and what a wrapper keeps besides."""
     now, base = _tensors(editor.model), _tensors(run.base.model)
-    changed = [n for n in base if n not in now or not weight_changes.same_bits(base[n], now[n])]
+    changed = [n for n in base if n not in now or not same_bits(base[n], now[n])]
     added = [name for name in editor.state() if name.startswith("weight:") and name.removeprefix("weight:") not in base]
     return changed + added + list(_memory(editor))
 

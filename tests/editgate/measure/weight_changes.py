@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.inference.backend import Model
+from editors.core.weights import bits, same_bits
 
 Fingerprint = dict[str, tuple[int, int]]
-WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def relative_changes(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
@@ -91,24 +91,12 @@ def parameter(model: Model, name: str) -> Tensor:
     return dict(tensors(model))[name]
 
 
-def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Return whether type, shape and bits are equal; NaN equals itself."""
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return torch.equal(_bits(one), _bits(other.to(one.device)))
-
-
 def fingerprint(model: Model) -> Fingerprint:
     """Return each tensor's address and the sum of its bits; cheap enough for before and after each evaluation."""
-    return {name: (tensor.data_ptr(), int(_bits(tensor).sum(dtype=torch.int64))) for name, tensor in tensors(model)}
+    return {name: (tensor.data_ptr(), int(bits(tensor).sum(dtype=torch.int64))) for name, tensor in tensors(model)}
 
 
 def changed_since(before: Fingerprint, model: Model) -> list[str]:
     """Return the names of tensors that were changed, replaced, added or removed since the fingerprint was taken."""
     after = fingerprint(model)
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().contiguous()
-    return tensor if tensor.dtype == torch.bool else tensor.view(WHOLE_NUMBERS[tensor.element_size()])

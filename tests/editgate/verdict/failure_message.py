@@ -87,8 +87,9 @@ def _verdict_sentence(verdict: Verdict, headline: str) -> str:
 def _confidence(verdict: Verdict) -> str:
     """The bounds of the drop; of an inconclusive verdict also what this n can see, and how to see more."""
     bounds = (
-        f"{verdict.lost} answers got worse and {verdict.gained} better; the drop is above {verdict.lower:.3f} and below "
-        f"{verdict.upper:.3f} (each with {_percent(1 - verdict.alpha)} confidence), allowed is {verdict.allowed:.3f}."
+        f"{verdict.lost} answers got worse and {verdict.gained} better; the drop is above {verdict.lower:.3f} and "
+        f"below {verdict.upper:.3f} (each with {_percent(1 - verdict.alpha)} confidence), allowed is "
+        f"{verdict.allowed:.3f}."
     )
     if verdict.outcome is not Outcome.INCONCLUSIVE:
         return bounds

@@ -16,22 +16,15 @@ import editors
 from editgate.inputs import edit_lists
 from editgate.miniature.recipes import WEIGHTS
 from editgate.miniature.world import corpus
+from meta.support.gate import run_gate
 
-REPOSITORY = Path(__file__).parents[3]
 BASE = WEIGHTS / "llama-mini"
-GATE = [
-    str(REPOSITORY / "tests" / "editgate" / "gate" / f"test_{name}.py")
-    for name in ("capability", "safety", "edit_quality", "integrity")
-]
 MATRIX = "model.layers.2.mlp.down_proj.weight"
 
 
 def judge(pytester: pytest.Pytester, store: Path, folder: Path, *options: str) -> pytest.RunResult:
     """Run the gate on a changed model as a user would from the repository."""
-    return pytester.runpytest_inprocess(
-        *GATE, "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider",
-        "-p", "no:xdist", f"--store={store}", f"--edited={folder}", "-rA", *options,
-    )  # fmt: skip
+    return run_gate(pytester, f"--store={store}", f"--edited={folder}", "-rA", *options)
 
 
 def changed(folder: Path, **tensors: torch.Tensor) -> Path:
@@ -62,6 +55,15 @@ def test_an_edited_model_is_judged_with_its_edits(pytester: pytest.Pytester, sto
     )
     result.assert_outcomes(passed=7)
     result.stdout.fnmatch_lines(["*test_efficacy[[]patched-llama-mini-n1[]]*"])
+
+
+def test_without_edits_the_benchmarks_are_all_that_is_asked(pytester: pytest.Pytester, store: Path) -> None:
+    """README's command as it stands: rules and benchmarks pass, and what is about edits is skipped with a reason."""
+    model = load_file(BASE / "model.safetensors")
+    folder = changed(pytester.path / "rounded", **{MATRIX: model[MATRIX] * 1.001})
+    result = judge(pytester, store, folder, "--limit=60", "--inconclusive=pass")
+    result.assert_outcomes(passed=12, skipped=3, deselected=result.parseoutcomes()["deselected"])
+    result.stdout.fnmatch_lines(["*none of the edits has the prompts that efficacy is measured on*"])
 
 
 def test_a_damaged_model_is_a_regression_that_names_it(pytester: pytest.Pytester, store: Path) -> None:

@@ -17,8 +17,8 @@ from editgate.measure.weight_changes import (
     changed_since,
     fingerprint,
     relative_changes,
-    same_bits,
 )
+from editors.core.weights import same_bits
 from meta.support import toy
 
 EDITED = "model.layers.0.mlp.down_proj.weight"
