@@ -76,7 +76,7 @@ def quality_run(early: list[EditQuality], late: list[EditQuality]) -> Run:
         name="x-m",
         measured_per_edit=True,
         edits=edits,
-        at_end=lambda _: late,
+        final=lambda _: late,
         immediate=lambda _: early,
         diagnostics=lambda _: {},
     )
