@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from editgate.cache.store import digest_text
+from editgate.cache.digest import digest_text
 from editgate.inputs.models import LoadedModel
 
 LIBRARIES = ("torch", "transformers", "lm_eval", "tokenizers", "datasets")

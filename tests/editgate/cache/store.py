@@ -11,7 +11,6 @@ store:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -26,6 +25,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError, StoreError, StoreWarning
 
 Json: TypeAlias = Any  # what json.loads gives: dicts, lists, strings, numbers, booleans
@@ -52,7 +52,7 @@ class Store:
 
     @staticmethod
     def key(**parts: object) -> str:
-        """The name of the entry that depends on exactly these parts: a sha256 of their canonical JSON.
+        """Return the name of the entry that depends on exactly these parts: a sha256 of their canonical JSON.
 
         Raises:
             StoreError: a part is not made of dicts, lists, strings, finite numbers, booleans and None.
@@ -60,11 +60,11 @@ class Store:
         return digest_text(_canonical(parts, strict=True))
 
     def path(self, kind: str, key: str, suffix: str) -> Path:
-        """Where an entry lies, whether or not it exists; suffix is "json" or "safetensors"."""
+        """Return the path of an entry, whether or not it exists; suffix is "json" or "safetensors"."""
         return self.root / kind / f"{key}.{suffix}"
 
     def check_writable(self) -> None:
-        """Makes the folder and writes a byte into it.
+        """Make the folder and write a byte into it.
 
         Raises:
             ConfigError: that fails; names the folder, the reason and the option.
@@ -83,7 +83,7 @@ class Store:
 
     @contextmanager
     def lock(self, kind: str, key: str) -> Iterator[None]:
-        """Holds the entry alone among all processes; waits for whoever has it.
+        """Lock the entry against all other processes, waiting for the one that has it.
 
         Raises:
             StoreError: the lock's file cannot be made.
@@ -91,21 +91,21 @@ class Store:
         path = self.root / kind / f"{key}.lock"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            held = FileLock(path)
-            held.acquire()
+            lock = FileLock(path)
+            lock.acquire()
         except OSError as error:
             raise _failure("lock", path, error) from error
         try:
             yield
         finally:
-            held.release()
+            lock.release()
 
     def load_json(self, kind: str, key: str) -> Json | None:
-        """The entry's payload, or None if it is missing or damaged (the latter with a StoreWarning)."""
+        """Return the entry's payload, or None if it is missing or damaged (the latter with a StoreWarning)."""
         return _load(self.path(kind, key, "json"), _read_json)
 
     def save_json(self, kind: str, key: str, payload: Json) -> None:
-        """Writes an entry of dicts, lists, strings, numbers and booleans; None alone is no entry.
+        """Write an entry of dicts, lists, strings, numbers and booleans; None alone is no entry.
 
         Raises:
             StoreError: it cannot be written, or holds something else.
@@ -114,11 +114,11 @@ class Store:
             self._write_json(kind, key, payload)
 
     def load_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
-        """The entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning)."""
+        """Return the entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning)."""
         return _load(self.path(kind, key, "safetensors"), _read_tensors)
 
     def save_tensors(self, kind: str, key: str, tensors: Tensors) -> None:
-        """Writes tensors of any dtype and shape, bit by bit.
+        """Write tensors of any dtype and shape, bit by bit.
 
         Raises:
             StoreError: the entry cannot be written.
@@ -127,7 +127,7 @@ class Store:
             self._write_tensors(kind, key, tensors)
 
     def fetch_json(self, kind: str, key: str, compute: Callable[[], Json]) -> Json:
-        """The entry's payload; computed and written if it is missing. Others wait meanwhile.
+        """Return the entry's payload; compute and write it if it is missing, while other processes wait.
 
         A fresh payload is returned as JSON gives it back (tuples are lists), so that a full and an empty
         store lead to the same values.
@@ -139,7 +139,7 @@ class Store:
 
     @contextmanager
     def entry(self, kind: str, key: str) -> Iterator[Entry]:
-        """An entry as a `with` block: where its payload is None the block computes and sets it, alone among processes.
+        """Give an entry to a `with` block, which computes and sets its payload if that is None, alone among processes.
 
         Afterwards the payload is as JSON gives it back, so that a full and an empty store lead to the same values.
         """
@@ -170,25 +170,8 @@ class Store:
         return plain
 
 
-def digest_text(text: str) -> str:
-    """The sha256 of a text, as hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest_tensors(tensors: Tensors) -> str:
-    """A sha256 of names, dtypes, shapes and bits; the order of the names does not matter."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        header = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
-        total.update(f"{len(header)}:{header}".encode())
-        if tensor.numel():
-            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
 def _canonical(payload: object, *, strict: bool = False) -> str:
-    """One text for one value: sorted keys, no spaces, floats that read back exactly; strict refuses NaN."""
+    """Return one text for one value: sorted keys, no spaces, floats that read back exactly; strict rejects NaN."""
     try:
         return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=not strict)
     except (TypeError, ValueError) as error:
@@ -196,7 +179,7 @@ def _canonical(payload: object, *, strict: bool = False) -> str:
 
 
 def _load(path: Path, read: Callable[[Path], Loaded], *, warn: bool = True) -> Loaded | None:
-    """What `read` gives; None for a missing file and, with a warning, for a damaged one."""
+    """Return what `read` returns; None for a missing file and, with a warning, for a damaged one."""
     try:
         return read(path)
     except FileNotFoundError:
@@ -224,18 +207,18 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _compare(recorded: str | None, found: str) -> None:
-    if recorded != found:
-        raise ValueError(f"its checksum is {found[:12]}…, recorded was {str(recorded)[:12]}…")
+def _compare(recorded: str | None, computed: str) -> None:
+    if recorded != computed:
+        raise ValueError(f"its checksum is {computed[:12]}…, recorded was {str(recorded)[:12]}…")
 
 
 def _separate(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """Contiguous CPU copies: safetensors wants no shared memory, and a later edit must not reach an entry."""
+    """Return contiguous CPU copies: safetensors wants no shared memory, and a later edit must not reach an entry."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes under a temporary name and renames; the caller holds the entry's lock.
+    """Write under a temporary name and rename; the caller holds the entry's lock.
 
     Because of the lock, any other temporary file of this entry was left by a process that died.
     """

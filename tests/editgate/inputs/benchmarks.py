@@ -48,21 +48,21 @@ class Benchmark:
     """One row of the table.
 
     Attributes:
-        name: how the suite calls it.
-        title: how people write it.
+        name: what the suite calls it.
+        title: what people call it.
         task: lm-eval's name of the task or group.
         folder: where lm-eval keeps that task, below `lm_eval/tasks`.
-        num_fewshot: worked examples in the prompt, as in the paper.
+        num_fewshot: few-shot examples in the prompt, as in the paper.
         metric: the key in lm-eval's result of one document.
         filter: the lm-eval filter whose outcome counts ("none" is lm-eval's own name for the default).
         area: what a drop would mean.
         question: the field of a document that a person would recognize it by.
         chance: what guessing scores on one document, given its options.
         kind: "choice" where options are ranked, "generated" where the model writes.
-        max_new_tokens: length at which a generation is cut. A collapsed model never stops by itself.
+        max_new_tokens: tokens after which a generation ends. A collapsed model never stops by itself.
         documents: the folder of its local documents; lm-eval's name of the task unless said otherwise.
         subtasks: the lm-eval task of a subfolder of local documents, "{}" standing for its name.
-        chat: asked of chat models only, in a turn of their own template.
+        chat: for chat models only, in a turn of their own template.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Texts that covariances of models from elsewhere are computed from: wikitext, or a file of one's own."""
+"""Texts to compute covariances from for models that are not shipped: wikitext, or a local file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORTEST = 200  # characters; wikitext's headings and empty lines are shorter
 
 
 def check(path: Path) -> None:
-    """Refuse a `--covariance-text` that holds no text.
+    """Reject a `--covariance-text` without text.
 
     Raises:
         ConfigError: it cannot be read as UTF-8, or is blank.

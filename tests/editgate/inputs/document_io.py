@@ -1,4 +1,4 @@
-"""Files of benchmark documents: which splits a folder holds, and their rows, each fault named by file and line."""
+"""Reads files of benchmark documents; an error names the file and the line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from editgate.errors import ConfigError
 
 
 def splits(folder: Path) -> dict[str, Path]:
-    """The .json and .jsonl files of a folder, by their names without the ending."""
+    """Return the .json and .jsonl files of a folder, by name without suffix: the splits."""
     return {path.stem: path for path in sorted(folder.glob("*.json*")) if path.suffix in {".json", ".jsonl"}}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a settings file.
+    """Return the tables of a settings file.
 
     Raises:
         ConfigError: it is not TOML.
@@ -29,15 +29,16 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The documents of one .jsonl or .json file.
+    """Return the documents of one .jsonl or .json file.
 
     Raises:
         ConfigError: not JSON, not a list of objects, or empty; names the file and the line.
     """
     text = path.read_text(encoding="utf-8")
-    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+    # Not splitlines(): U+2028 and U+0085 end no line in JSON, and public files have them inside strings.
+    lines = text.removesuffix("\n").split("\n") if path.suffix == ".jsonl" else [text]
     rows: list[Any] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines if text else [], start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -49,7 +50,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _listed(content: object) -> list[Any]:
-    """What a .json file lists: itself, or BBH's `examples` beside their canary; else its one document."""
+    """Return the list in a .json file, or in BBH's files under `examples`; else its one document."""
     if isinstance(content, Mapping) and set(content) == {"canary", "examples"}:
         content = content["examples"]
     return content if isinstance(content, list) else [content]

@@ -1,23 +1,23 @@
-"""Builds lm-eval's own tasks over two kinds of documents: files in a folder, or the data sets on the hub.
+"""Where a benchmark's documents come from: files in a folder, or the data sets on the hub.
 
 A local source replaces nothing but the documents: each task is the registered one (prompt, metric, filters,
-stop strings) with its data set overridden by rows read from disk. They are handed over in memory, so nothing
-is written to a cache and nothing is asked of the hub.
+stop strings) with its data set overridden by rows read from disk. They are passed in memory: nothing is
+written to a cache, and nothing is requested from the hub.
 
 Layout of a folder of documents, in the fields of the original data sets (.jsonl, or .json holding a list):
 
     settings.toml                          optional; [mmlu] num_fewshot = 2, [bbh] max_new_tokens = 96, ...
-    mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the worked examples
-    bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it holds the worked examples
-    gsm8k/test.jsonl                       openai/gsm8k; train.jsonl holds the worked examples
+    mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the few-shot examples
+    bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it holds the few-shot examples
+    gsm8k/test.jsonl                       openai/gsm8k; train.jsonl holds the few-shot examples
     commonsense_qa/validation.jsonl        tau/commonsense_qa; likewise train.jsonl
     triviaqa/validation.jsonl              mandarjoshi/trivia_qa (rc.nocontext)
     truthfulqa_mc1/validation.jsonl        truthfulqa/truthful_qa (multiple_choice); serves mc1 and mc2
     toxigen/test.jsonl                     skg/toxigen-data (annotated)
 
-Without worked examples in the folder a task is asked with none, whatever the row of the table says. A folder that
-stands in for the hub (`--documents`) is asked as the hub would be: with the row's number of worked examples, BBH with
-those that lm-eval brings, and where some are missing it is refused. BBH's original files (`{"canary", "examples"}`)
+Without few-shot examples in the folder a task is asked with none, whatever the row of the table says. A folder that
+replaces the hub (`--documents`) is treated as the hub is: with the row's number of few-shot examples, BBH with those
+of lm-eval; where some are missing it is rejected. BBH's original files (`{"canary", "examples"}`)
 are read as they are: `bbh/<subtask>/test.json`. Keep their canary line, and the folder out of any repository.
 """
 
@@ -35,12 +35,12 @@ from editgate.inputs.benchmarks import BENCHMARKS, Benchmark
 from editgate.inputs.document_io import read_toml, splits
 from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
 
-EXAMPLES = ("dev", "train")  # splits that hold worked examples, never test items
+EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a source may choose about a benchmark: worked examples, and where a generation is cut."""
+class DocumentSettings:
+    """What a source may set for a benchmark: few-shot examples in the prompt, tokens of a generation."""
 
     num_fewshot: int
     max_new_tokens: int
@@ -49,11 +49,11 @@ class Settings:
 class DocumentSource(Protocol):
     """Where a benchmark's documents come from."""
 
-    def settings(self, benchmark: Benchmark) -> Settings:
-        """Shots and generation length for this benchmark from this source."""
+    def settings(self, benchmark: Benchmark) -> DocumentSettings:
+        """Return the few-shot examples and the generation length for this benchmark."""
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
-        """What lm-eval's task manager is to load."""
+        """Return what lm-eval's task manager is to load."""
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether there are documents for this benchmark."""
@@ -61,11 +61,11 @@ class DocumentSource(Protocol):
 
 @dataclass(frozen=True)
 class LocalDocuments:
-    """Documents in a folder; the layout stands at the top of this module.
+    """Documents in a folder; see the layout at the top of this module.
 
     Attributes:
-        folder: where they lie.
-        for_hub: whether they stand in for the data sets on the hub, so that nothing but their place may differ.
+        folder: where they are.
+        for_hub: whether they replace the data sets on the hub, so that only their location may differ.
     """
 
     folder: Path
@@ -76,12 +76,12 @@ class LocalDocuments:
         """Return what `--documents` names.
 
         Raises:
-            ConfigError: it is no directory with documents of any benchmark.
+            ConfigError: it has no documents of any benchmark.
         """
         expected = sorted({row.documents_folder for row in BENCHMARKS.values()})
         if not any((folder / name).is_dir() for name in expected):
             raise ConfigError(
-                f"--documents {str(folder)!r} is no directory with documents. Allowed: one that holds any of "
+                f"--documents {str(folder)!r} is not a documents directory. Allowed: one that holds any of "
                 f"{', '.join(f'{name}/' for name in expected)}, laid out as tests/editgate/inputs/documents.py says."
             )
         return cls(folder.resolve(), for_hub=True)
@@ -90,24 +90,24 @@ class LocalDocuments:
         """Whether the folder has one for this benchmark."""
         return (self.folder / benchmark.documents_folder).is_dir()
 
-    def settings(self, benchmark: Benchmark) -> Settings:
-        """The folder's settings.toml over the table's row; no worked examples without documents for them."""
+    def settings(self, benchmark: Benchmark) -> DocumentSettings:
+        """Return the folder's settings.toml over the table's row; no few-shot examples without documents for them."""
         chosen = {"num_fewshot": benchmark.num_fewshot, "max_new_tokens": benchmark.max_new_tokens}
         chosen |= self._settings_file(benchmark)
         has_examples = all(self._has_examples(benchmark, *each) for each in self._subtasks(benchmark).items())
         if self.for_hub and chosen["num_fewshot"] and not has_examples:
             raise ConfigError(
-                f"{benchmark.name} asks for {chosen['num_fewshot']} worked examples, but "
+                f"{benchmark.name} asks for {chosen['num_fewshot']} few-shot examples, but "
                 f"{self.folder / benchmark.documents_folder} has none. Add {' or '.join(EXAMPLES)}.jsonl, or set "
                 f"num_fewshot = 0 below [{benchmark.name}] in {self.folder / 'settings.toml'}."
             )
-        return Settings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
+        return DocumentSettings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
 
     def _has_examples(self, benchmark: Benchmark, subtask: str, files: Mapping[str, Path]) -> bool:
         return bool(set(EXAMPLES) & set(files)) or (self.for_hub and brings_examples(benchmark, subtask))
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
-        """One group of registered tasks, and in full each MMLU subject that lm-eval does not know."""
+        """Return one group of registered tasks, and in full each MMLU subject that lm-eval does not have."""
         children: list[Spec] = []
         alone: list[Spec | str] = []
         for subtask, files in self._subtasks(benchmark).items():
@@ -121,7 +121,7 @@ class LocalDocuments:
         return grouped + alone
 
     def _subtasks(self, benchmark: Benchmark) -> dict[str, dict[str, Path]]:
-        """Files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
+        """Return files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
         top = self.folder / benchmark.documents_folder
         folders = sorted(p for p in top.glob("*") if p.is_dir()) if benchmark.subtasks else [top]
         found = {p.name if benchmark.subtasks else "": splits(p) for p in folders}
@@ -151,15 +151,15 @@ class HubDocuments:
     """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
 
     def holds(self, benchmark: Benchmark) -> bool:
-        """Whether the hub has them; those of chat models are this suite's own."""
+        """Return whether the hub has them; those of chat models are this suite's own."""
         return not benchmark.chat
 
-    def settings(self, benchmark: Benchmark) -> Settings:
-        """The row of the table, as it stands."""
-        return Settings(benchmark.num_fewshot, benchmark.max_new_tokens)
+    def settings(self, benchmark: Benchmark) -> DocumentSettings:
+        """Return what the table's row says."""
+        return DocumentSettings(benchmark.num_fewshot, benchmark.max_new_tokens)
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `DocumentSource`
-        """The registered task or group by name, or with what must differ from it."""
+        """Return the registered task or group by name, or with what must differ from it."""
         changed = corrections(benchmark)
         if not changed:
             return [benchmark.task]

@@ -1,4 +1,4 @@
-"""The forms that lists of edits are published in, one record class each, and how each becomes an `Edit`."""
+"""The formats that lists of edits are published in, one record class each, and how each becomes an `Edit`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Answer = Annotated[str, BeforeValidator(_first)]
 Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
-class Form(BaseModel):
-    """Base of all forms: texts must be texts; fields that no edit needs are ignored."""
+class EditFormat(BaseModel):
+    """Base of all formats: texts must be strings; fields that no edit needs are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-    tells: ClassVar[tuple[str, ...]]  # fields any of which tells this form
+    identified_by: ClassVar[tuple[str, ...]]  # fields any of which identifies this format
 
     def edit(self) -> Edit | None:
-        """Return the edit; None if the record asks for none.
+        """Return the edit; None if the record has none.
 
         Raises:
             EditError: the texts do not make an edit.
@@ -55,28 +55,28 @@ class _Neighbor(BaseModel):
     target: str
 
 
-class CounterFact(Form):
+class CounterFact(EditFormat):
     """CounterFact as published; neighbors are prompts, or in the multi-edit release objects with their answers."""
 
-    tells = ("requested_rewrite",)
+    identified_by = ("requested_rewrite",)
     requested_rewrite: _Rewrite
     paraphrase_prompts: list[str] = []
     neighborhood_prompts: list[str | _Neighbor] = []
 
     def edit(self) -> Edit:
         """Return the edit; a neighbor that is only a prompt has the edited fact's own true answer."""
-        asked = self.requested_rewrite
-        true = asked.target_true.str_
+        rewrite = self.requested_rewrite
+        true = rewrite.target_true.str_
         near = [(n, true) if isinstance(n, str) else (n.prompt, n.target) for n in self.neighborhood_prompts]
         return Edit(
-            asked.prompt, asked.subject, asked.target_new.str_, true, tuple(self.paraphrase_prompts), tuple(near)
+            rewrite.prompt, rewrite.subject, rewrite.target_new.str_, true, tuple(self.paraphrase_prompts), tuple(near)
         )
 
 
-class Zsre(Form):
-    """ZsRE in MEND's editing form: towards `alt`, the made-up answer."""
+class Zsre(EditFormat):
+    """ZsRE in MEND's editing format: towards `alt`, the made-up answer."""
 
-    tells = ("src",)
+    identified_by = ("src",)
     subject: str
     src: str
     answers: list[str] = Field(min_length=1)
@@ -95,7 +95,7 @@ class Zsre(Form):
 
 
 class ZsreTrue(Zsre):
-    """The same records as ROME and MEMIT edit them: towards the true answer, the model's own not being known."""
+    """The same records as ROME and MEMIT edit them: towards the true answer; the model's own is unknown."""
 
     alt: str = ""
 
@@ -104,23 +104,23 @@ class ZsreTrue(Zsre):
         return self._towards(self.answers[0], "")
 
 
-class _Asked(BaseModel):
-    """A neighbor, as the flattened forms spell it."""
+class _QaNeighbor(BaseModel):
+    """A neighbor, as QAEdit spells it."""
 
     model_config = ConfigDict(strict=True)
     prompt: str = Field(validation_alias="loc")
     answer: Answer = Field(validation_alias="loc_ans")
 
 
-class QaEdit(Form):
-    """Questions with their answers: `target` is the new one, the old one is not told."""
+class QaEdit(EditFormat):
+    """Questions with their answers: `target` is the new one, the old one is unknown."""
 
-    tells = ("target",)
+    identified_by = ("target",)
     subject: str
     prompt: str
     target: Answer
     rephrase: Texts = []
-    locality: list[_Asked] = []
+    locality: list[_QaNeighbor] = []
 
     def edit(self) -> Edit:
         """Return the edit."""
@@ -154,10 +154,10 @@ Groups = Annotated[
 ]
 
 
-class Flat(Form):
-    """The flattened form of editing libraries, of CounterFact and of ZsRE: the subject is already in the prompt."""
+class Flat(EditFormat):
+    """The flattened format of editing libraries, of CounterFact and of ZsRE: the subject is already in the prompt."""
 
-    tells = ("rephrase_prompt", "locality_prompt", "ground_truth", "locality")
+    identified_by = ("rephrase_prompt", "locality_prompt", "ground_truth", "locality")
     subject: str
     prompt: str
     target_new: Answer
@@ -175,12 +175,12 @@ class Flat(Form):
         return Edit(self.prompt, self.subject, self.target_new, true, tuple(self.rephrase_prompt), tuple(near))
 
 
-FORMS: tuple[type[Form], ...] = (CounterFact, Zsre, QaEdit, Flat)
+FORMATS: tuple[type[EditFormat], ...] = (CounterFact, Zsre, QaEdit, Flat)
 
 
-def form_of(record: Mapping[str, object]) -> type[Form] | None:
-    """Return the form that a record's fields tell, or None."""
-    return next((form for form in FORMS if any(field in record for field in form.tells)), None)
+def format_of(record: Mapping[str, object]) -> type[EditFormat] | None:
+    """Return the format that a record's fields identify, or None."""
+    return next((format_ for format_ in FORMATS if any(field in record for field in format_.identified_by)), None)
 
 
 def sentence(error: ValidationError) -> str:

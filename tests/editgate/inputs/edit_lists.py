@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from editgate.errors import ConfigError
 from editgate.inputs import edit_formats
-from editgate.inputs.edit_formats import Form, Zsre, ZsreTrue
+from editgate.inputs.edit_formats import EditFormat, Zsre, ZsreTrue
 from editgate.inputs.models import MINIATURE, ModelSource
 from editors import Edit, EditError
 
@@ -24,12 +24,12 @@ PUBLISHED = {
     "zsre": "https://memit.baulab.info/data/dsets/zsre_mend_eval.json",
 }
 TRUE_ANSWERS = "answers:"  # before a file of ZsRE: edit towards the true answers, as ROME and MEMIT do
-OWN = "target_new"  # the field that tells a record in the fields of `Edit`
+OWN = "target_new"  # identifies a record in the fields of `Edit`
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a file holds: its edits, and how many records ask for none."""
+    """The edits of a file, and the number of records without one."""
 
     edits: tuple[Edit, ...]
     left_out: int
@@ -39,13 +39,13 @@ def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
     """Return the edits that `--edits` names: a shipped list, a file, or `answers:` and a file of ZsRE.
 
     Raises:
-        ConfigError: no such list or file, the shipped lists do not suit the model, or a record is malformed; the
+        ConfigError: no such list or file, the shipped lists are not for this model, or a record is malformed; the
             message has the record's number and the field.
     """
     if wanted in SHIPPED and not model.miniature:
         file = PUBLISHED[wanted].rpartition("/")[2]
         raise ConfigError(
-            f"--edits {wanted} is about people whom only the shipped models know. For {model.name} fetch the published "
+            f"--edits {wanted} is about people that only the shipped models know. For {model.name} fetch the published "
             f"file once ({PUBLISHED[wanted]}) and give --edits {file}."
         )
     return _parsed_now(wanted).edits
@@ -69,14 +69,14 @@ def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
 
 
 def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
-    """Return the edits of a file: a JSON list of records of known forms, or one record a line (.jsonl).
+    """Return the edits of a file: a JSON list of records in known formats, or one record a line (.jsonl).
 
     Args:
         path: The file.
         true_answers: Of ZsRE, edit towards the first of the true `answers` instead of `alt`.
 
     Raises:
-        ConfigError: the file cannot be read, or a record is malformed or of no known form.
+        ConfigError: the file cannot be read, or a record is malformed or in no known format.
     """
     return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers).edits
 
@@ -86,15 +86,15 @@ def _parsed_now(wanted: str) -> Parsed:
     path = SHIPPED.get(wanted, Path(wanted.removeprefix(TRUE_ANSWERS)))
     if not path.is_file():
         raise ConfigError(
-            f"--edits {wanted!r} is no file and no shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json, FILE.jsonl, "
-            f"{TRUE_ANSWERS}FILE."
+            f"--edits {wanted!r} is neither a file nor a shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json, "
+            f"FILE.jsonl, {TRUE_ANSWERS}FILE."
         )
     return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers)
 
 
 @cache
 def _parsed(path: Path, _written: int, *, true_answers: bool) -> Parsed:
-    """Read a file once for all models; its time of writing tells whether it is still the same."""
+    """Read a file once for all models; its modification time tells whether it has changed."""
     records = _records(path)
     if not records:
         raise ConfigError(f"{path}: must hold at least one record.")
@@ -108,7 +108,7 @@ def _records(path: Path) -> list[object]:
         text = path.read_text(encoding="utf-8")
         content = _by_line(path, text) if path.suffix == ".jsonl" else json.loads(text)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{path}: no JSON file that can be read ({error}).") from error
+        raise ConfigError(f"{path}: not a readable JSON file ({error}).") from error
     if not isinstance(content, list):
         raise ConfigError(f"{path}: must hold a list of records, not {type(content).__name__}.")
     return content
@@ -116,7 +116,7 @@ def _records(path: Path) -> list[object]:
 
 def _by_line(path: Path, text: str) -> list[object]:
     found: list[object] = []
-    for line in filter(str.strip, text.splitlines()):
+    for line in filter(str.strip, text.split("\n")):
         try:
             found.append(json.loads(line))
         except ValueError as error:
@@ -127,23 +127,22 @@ def _by_line(path: Path, text: str) -> list[object]:
 def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
     if not isinstance(record, Mapping):
         raise ConfigError(f"{where} is {type(record).__name__}, not an object.")
-    form = edit_formats.form_of(record)
-    if true_answers and form is not Zsre:
-        raise ConfigError(f"{where} is not of ZsRE's form (src, answers, …), which --edits {TRUE_ANSWERS}FILE needs.")
+    edit_format = edit_formats.format_of(record)
+    if true_answers and edit_format is not Zsre:
+        raise ConfigError(f"{where} is not in ZsRE's format (src, answers, …), which --edits {TRUE_ANSWERS}FILE needs.")
     try:
-        return _converted(where, record, ZsreTrue if true_answers else form)
+        return _converted(where, record, ZsreTrue if true_answers else edit_format)
     except ValidationError as error:
         raise ConfigError(f"{where}: {edit_formats.sentence(error)}.") from error
     except (EditError, ValueError) as error:
         raise ConfigError(f"{where}: {error}.") from error
 
 
-def _converted(where: str, record: Mapping[str, object], form: type[Form] | None) -> Edit | None:
-    if form is not None:
-        return form.model_validate(record).edit()
+def _converted(where: str, record: Mapping[str, object], edit_format: type[EditFormat] | None) -> Edit | None:
+    if edit_format is not None:
+        return edit_format.model_validate(record).edit()
     if OWN in record:
         return Edit.from_dict(record)
-    known = ", ".join([*(field for each in edit_formats.FORMS for field in each.tells), OWN])
-    raise ConfigError(
-        f"{where} has none of the fields that tell its form: {known}; it has {', '.join(map(str, record)) or 'none'}."
-    )
+    known = ", ".join([*(field for known_format in edit_formats.FORMATS for field in known_format.identified_by), OWN])
+    fields = ", ".join(map(str, record)) or "none"
+    raise ConfigError(f"{where} has none of the fields that identify its format: {known}; it has {fields}.")

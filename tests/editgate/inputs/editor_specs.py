@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 import editors
-from editgate.cache.fingerprint import code_digest
+from editgate.cache.digest import code_digest
 from editgate.errors import ConfigError
 from editgate.inputs.models import LoadedModel
 from editors import Editor, EditorError, HyperparameterError
@@ -36,7 +36,7 @@ class EditorSpec:
     """An editor before it meets a model.
 
     Attributes:
-        name: what ids, markers, thresholds and tables call it.
+        name: used in ids, markers, thresholds and tables.
         target: what `editors.create` takes.
         settings: hyperparameters that differ from the shipped defaults.
     """
@@ -97,7 +97,7 @@ def find(wanted: str, settings: Mapping[str, Any] | None = None) -> EditorSpec:
 
 
 def _name(wanted: str) -> str:
-    """An id and marker of its own: of the class or entry point, with its module where that has another meaning."""
+    """Return an id and marker: of the class or entry point, with its module where that has another meaning."""
     module, _, last = wanted.rpartition(":")
     name = _plain(last)
     taken = {*editors.names(), *RESERVED}
@@ -113,7 +113,7 @@ def _plain(text: str) -> str:
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:
-    """Return the values of `--editor-arg key=value`: TOML values, and what is none is a text.
+    """Return the values of `--editor-arg key=value`: TOML values, and anything else is a string.
 
     Raises:
         ConfigError: one has no `=`, or a name is given twice.

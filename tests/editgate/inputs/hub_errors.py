@@ -1,4 +1,4 @@
-"""What a person can do about a failure of the hub: one line with the command, whatever library it came through."""
+"""What a person can do about an error of the Hugging Face hub: one line with the command."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def advice(error: BaseException, name: str) -> str:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether the reason is that there is no way to the hub."""
+    """Return whether the reason is that the hub cannot be reached."""
     return any(isinstance(cause, OFFLINE) for cause in _causes(error))
 
 

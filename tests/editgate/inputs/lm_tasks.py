@@ -1,4 +1,4 @@
-"""lm-eval's own tasks, built over a source's documents, with the source's number of worked examples."""
+"""lm-eval's own tasks, built over a source's documents, with the source's number of few-shot examples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEWSHOT_SEED = 1234  # lm-eval's own default for few-shot examples
 
 
 def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, ConfigurableTask]:
-    """The benchmark's lm-eval tasks by name, few-shot sampling seeded, generation length set.
+    """Return the benchmark's lm-eval tasks by name, few-shot sampling seeded, generation length set.
 
     Raises:
         ConfigError: the source holds no documents for it, or bad settings; or the hub cannot be reached.
@@ -57,7 +57,7 @@ def _loaded(benchmark: Benchmark, source: DocumentSource, registry: TaskManager)
 
 
 def _without_underflow(process: Judge) -> Judge:
-    """Shifts the log-likelihoods so that the best is 0 before lm-eval normalizes their exponentials (mc2).
+    """Shift the log-likelihoods so that the best is 0 before lm-eval normalizes their exponentials (mc2).
 
     The normalized mass is the same; without the shift, options all below exp(-745) give 0/0.
     """

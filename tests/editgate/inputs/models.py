@@ -1,4 +1,4 @@
-"""Models by name: the miniature family that is shipped, any local directory, any model on the hub."""
+"""Finds and loads models: the shipped miniature family, any local directory, any model on the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from editgate.cache.store import digest_tensors, digest_text
+from editgate.cache.digest import digest_tensors, digest_text
 from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors
@@ -39,13 +39,13 @@ class ModelSource:
     """Where a model and what belongs to it come from.
 
     Attributes:
-        name: how ids, thresholds and tables call it.
+        name: used in ids, thresholds and tables.
         location: a local directory or a hub id.
         documents: the benchmarks' documents.
         corpus: texts for covariances.
-        training: edits for methods that train a network first; about nobody whom the gate's edits are about.
+        training: edits for methods that train a network first; their subjects are not those of the gate's edits.
         hyperparameters: the key of the editors' defaults; empty: by the model's own name.
-        miniature: whether the shipped edits are about people whom it knows.
+        miniature: whether the shipped edits are about people that it knows.
     """
 
     name: str
@@ -94,11 +94,11 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
 
     Raises:
         ConfigError: the name is none of a shipped model, a model's directory or a hub id; a hub model is not
-            on this machine while the hub is switched off; or a shipped model is given what it has of its own.
+            on this machine while the hub is switched off; or an option replaces what a shipped model has of its own.
     """
     folder = Path(wanted)
     if wanted in miniatures() or _is_miniature(folder):
-        _refuse_for_miniatures(wanted, {"--documents": documents, "--covariance-text": covariance_text})
+        _reject_for_miniatures(wanted, {"--documents": documents, "--covariance-text": covariance_text})
         if wanted in miniatures():
             return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
         return _miniature(folder.resolve().name, folder.resolve(), hyperparameters="")
@@ -108,11 +108,11 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         covariance_texts.check(covariance_text)
     if (folder / "config.json").is_file():
         folder = folder.resolve()
-        _refuse_shipped_name(folder)
+        _reject_shipped_name(folder)
         keys = (folder.name, _first_name(folder))
         return ModelSource(folder.name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
     if wanted in WITHOUT_OWNER or (HUB_ID.fullmatch(wanted) and not wanted.startswith((".", "/"))):
-        _refuse_offline(wanted)
+        _reject_offline(wanted)
         name = name_of(wanted)
         return ModelSource(name, wanted, source, corpus, tuple, _defaults_key(wanted), miniature=False)
     raise ConfigError(
@@ -134,7 +134,7 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
         raise _not_loaded("--model", source.location, error) from error
     model = load_weights("--model", source.location, device=device, dtype=dtype)
     digest = digest_tensors(dict(model.named_parameters()))
-    return LoadedModel(source, model, tokenizer, digest, digest_text(_cutting(source, tokenizer)))
+    return LoadedModel(source, model, tokenizer, digest, digest_text(_tokenizer_identity(source, tokenizer)))
 
 
 def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreTrainedModel:
@@ -150,7 +150,7 @@ def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreT
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(option, location, error) from error
     if device == AUTO:
-        _refuse_several_devices(model)
+        _reject_several_devices(model)
     else:
         torch.nn.Module.to(model, device)
     model.eval().requires_grad_(requires_grad=False)
@@ -168,7 +168,7 @@ def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
 
 
 def _is_miniature(folder: Path) -> bool:
-    """Whether a directory's manifest says that the model in it was trained here, on the world that is shipped."""
+    """Return whether a directory's manifest says that its model was trained on the shipped world."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -176,7 +176,7 @@ def _is_miniature(folder: Path) -> bool:
     return isinstance(manifest, dict) and {"corpus_sha256", "recipe"} <= set(manifest)
 
 
-def _refuse_for_miniatures(wanted: str, given: Mapping[str, Path | None]) -> None:
+def _reject_for_miniatures(wanted: str, given: Mapping[str, Path | None]) -> None:
     for option, value in given.items():
         if value is not None:
             raise ConfigError(
@@ -184,8 +184,8 @@ def _refuse_for_miniatures(wanted: str, given: Mapping[str, Path | None]) -> Non
             )
 
 
-def _refuse_shipped_name(folder: Path) -> None:
-    """Known limits and recorded baselines go by the model's name: another model must not have them."""
+def _reject_shipped_name(folder: Path) -> None:
+    """Known failures and recorded baselines go by the model's name: another model must not have them."""
     if folder.name in miniatures():
         raise ConfigError(
             f"--model {str(folder)!r} has the name of a shipped model but not its manifest.json: it counts as another "
@@ -194,7 +194,7 @@ def _refuse_shipped_name(folder: Path) -> None:
 
 
 def _first_name(folder: Path) -> str:
-    """What the model in a directory was called where it was loaded from, by its config; empty if that is not told."""
+    """Return the model's name where it was loaded from, by its config; empty if the config does not say."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -208,7 +208,7 @@ def _defaults_key(*names: str) -> str:
     return next(filter(known_anywhere, keys), "")
 
 
-def _refuse_offline(wanted: str) -> None:
+def _reject_offline(wanted: str) -> None:
     here = isinstance(try_to_load_from_cache(wanted, "config.json"), str)
     if os.environ.get("HF_HUB_OFFLINE", "0") not in {"0", ""} and not here:
         raise ConfigError(
@@ -217,8 +217,8 @@ def _refuse_offline(wanted: str) -> None:
         )
 
 
-def _refuse_several_devices(model: PreTrainedModel) -> None:
-    """Editors put rows, states and statistics of one edit on one device; spread models were never tried."""
+def _reject_several_devices(model: PreTrainedModel) -> None:
+    """Editors put rows, states and statistics of one edit on one device; models on several devices were never tried."""
     devices = {str(parameter.device) for parameter in model.parameters()}
     if len(devices) > 1:
         raise ConfigError(
@@ -227,7 +227,7 @@ def _refuse_several_devices(model: PreTrainedModel) -> None:
         )
 
 
-def _cutting(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> str:
+def _tokenizer_identity(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> str:
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(f"--model {source.location!r}: no fast tokenizer (tokenizer.json), which editors need.")
     return f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"

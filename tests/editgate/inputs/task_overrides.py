@@ -1,4 +1,4 @@
-"""What lm-eval is told to load: its registered tasks, with their documents replaced and their known errors mended."""
+"""Overrides of lm-eval's registered tasks: other documents, and corrections of known errors."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def _shuffled(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def corrections(benchmark: Benchmark) -> Spec:
-    """What must differ from the registered task; see `shuffled_choices`."""
+    """Return what must differ from the registered task; see `shuffled_choices`."""
     if benchmark.task != "truthfulqa_mc1":
         return {}
     return {"process_docs": _shuffled, "doc_to_target": "{{mc1_targets.labels.index(1)}}"}
 
 
 def in_memory(files: Mapping[str, Path]) -> Spec:
-    """lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
+    """Return lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
 
     def read(**_: object) -> datasets.DatasetDict:
         rows = {split: datasets.Dataset.from_list(read_rows(path)) for split, path in files.items()}
@@ -62,18 +62,18 @@ def in_memory(files: Mapping[str, Path]) -> Spec:
 
 
 def brings_examples(benchmark: Benchmark, subtask: str) -> bool:
-    """Whether lm-eval's own file of a subtask holds its worked examples, as BBH's do."""
+    """Return whether lm-eval's own file of a subtask contains its few-shot examples, as BBH's do."""
     file = REGISTERED / benchmark.folder / f"{subtask}.yaml"
     return file.is_file() and "samples" in (load_task_file(file, functions=False).get("fewshot_config") or {})
 
 
 def unregistered(benchmark: Benchmark, subtask: str) -> Spec:
-    """An MMLU subject of one's own: lm-eval's MMLU template, described as lm-eval describes its own."""
+    """Return a task for an MMLU subject that lm-eval does not have, by lm-eval's own MMLU template."""
     template = REGISTERED / benchmark.folder / "_default_template_yaml"
     if not template.exists():
         raise ConfigError(
             f"{benchmark.name}: lm-eval has no task {benchmark.subtasks.format(subtask)!r} for the folder "
-            f"{subtask!r}; only MMLU takes subjects of one's own."
+            f"{subtask!r}; only MMLU takes new subjects."
         )
     subject = subtask.replace("_", " ")
     spec: Spec = load_task_file(template, functions=True)

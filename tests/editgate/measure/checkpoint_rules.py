@@ -1,4 +1,4 @@
-"""The rules that a changed model from elsewhere must keep before any number of it means anything."""
+"""The rules that a model edited elsewhere must keep before any number of it means anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from editgate.cache.store import digest_tensors
+from editgate.cache.digest import digest_tensors
 from editgate.errors import BaselineModified, EditHadNoEffect, StateNotRestored
 from editgate.measure import weight_changes
 from editgate.measure.external_checkpoint import ExternalCheckpoint

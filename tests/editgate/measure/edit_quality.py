@@ -1,9 +1,9 @@
-"""Did the edits take? Efficacy, paraphrase and locality by what the model writes when nobody helps it.
+"""Efficacy, paraphrase and locality of edits, by free generation.
 
 An answer is written greedily and ends where the model ends it: at a full stop, a line break, or the end of
-the text. It counts if it is exactly the wanted one, capitals, punctuation and white space aside. The usual
-measure in the literature hands the model the right answer token by token and asks whether it agrees
-("teacher forcing"), and never asks whether it would stop; that number is kept, and labeled secondary.
+the text. It counts if it equals the target, apart from capitals, punctuation and white space. The usual
+measure in the literature gives the model the right answer token by token and asks whether it agrees
+("teacher forcing"), and never asks whether it would stop; that number is reported as secondary.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from editgate.errors import EvaluationError
 from editgate.inference.backend import Completion, Model
@@ -32,10 +34,10 @@ NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True, slots=True)
 class EditQuality:
-    """How one edit stands in one model.
+    """How well one edit succeeded in one model.
 
     Attributes:
-        target_new: the answer wanted.
+        target_new: the requested answer.
         answer: what the model writes after the edited prompt.
         rephrased: (prompt, answer) for each rephrasing of it.
         neighbors: (prompt, the unedited model's answer, the edited model's) for each neighboring fact.
@@ -64,7 +66,7 @@ class EditQuality:
         return _share([same(now, before) for _, before, now in self.neighbors])
 
     def describe(self, kind: Kind) -> str:
-        """What the model wrote, for a person who reads a failure."""
+        """Return what the model wrote, for a person who reads a failure."""
         if kind == "efficacy":
             return f"wrote {shorten(self.answer, 60)!r}"
         if kind == "paraphrase":
@@ -74,23 +76,20 @@ class EditQuality:
         return "; ".join(f"{shorten(p, 60)!r} gave {shorten(b, 40)!r}, now {shorten(n, 40)!r}" for p, b, n in moved[:2])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> EditQuality:
-        """The inverse of `to_json`; what else the record holds is left alone."""
-        return cls(
-            target_new=data["target_new"],
-            answer=data["answer"],
-            rephrased=tuple((prompt, answer) for prompt, answer in data["rephrased"]),
-            neighbors=tuple((prompt, before, now) for prompt, before, now in data["neighbors"]),
-            teacher_forced=data["teacher_forced"],
-        )
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> EditQuality:
+        """Return what `to_json` was called on; what else the record holds is left alone."""
+        return _EDIT_QUALITY.validate_python(data)
+
+
+_EDIT_QUALITY = TypeAdapter(EditQuality)
 
 
 def share(kind: Kind, rows: Sequence[EditQuality]) -> float | None:
-    """Mean over the edits that have prompts of this kind; None if no edit has."""
+    """Return the mean over the edits that have prompts of this kind; None if no edit has."""
     known = [value for value in (getattr(row, kind) for row in rows) if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -101,12 +100,12 @@ def measure(
     edits: Sequence[Edit],
     baseline_answers: Mapping[str, str] | None = None,
 ) -> list[EditQuality]:
-    """Asks the model about each edit; all prompts go in one batch.
+    """Generate the model's answers about each edit; all prompts go in one batch.
 
     Args:
         model: the edited model, wrapper or not.
         tokenizer: its tokenizer.
-        edits: what to ask about.
+        edits: the edits to measure.
         baseline_answers: of the unedited model, from `answers`; without them locality is not measured.
 
     Raises:
@@ -116,7 +115,7 @@ def measure(
     if not edits:
         return []
     prompts = [(text, edit.target_new) for edit in edits for text in (edit.text, *edit.rephrases)]
-    wrote = _write(model, tokenizer, prompts, _target_length(tokenizer, edits) + BEYOND_TARGET)
+    generated = _generate(model, tokenizer, prompts, _target_length(tokenizer, edits) + BEYOND_TARGET)
     near = {} if baseline_answers is None else answers(model, tokenizer, edits)
     if missing := [prompt for prompt in near if prompt not in (baseline_answers or {})]:
         raise EvaluationError(
@@ -127,8 +126,8 @@ def measure(
     return [
         EditQuality(
             target_new=edit.target_new,
-            answer=wrote[edit.text, edit.target_new],
-            rephrased=tuple((prompt, wrote[prompt, edit.target_new]) for prompt in edit.rephrases),
+            answer=generated[edit.text, edit.target_new],
+            rephrased=tuple((prompt, generated[prompt, edit.target_new]) for prompt in edit.rephrases),
             neighbors=tuple((p, (baseline_answers or {})[p], near[p]) for p, _ in edit.neighbors if p in near),
             teacher_forced=agreed,
         )
@@ -137,19 +136,19 @@ def measure(
 
 
 def answers(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> Answers:
-    """What the model writes after each neighboring prompt of these edits."""
+    """Return what the model writes after each neighboring prompt of these edits."""
     prompts = [(prompt, "") for edit in edits for prompt, _ in edit.neighbors]
-    return {prompt: answer for (prompt, _), answer in _write(model, tokenizer, prompts, NEIGHBOR_TOKENS).items()}
+    return {prompt: answer for (prompt, _), answer in _generate(model, tokenizer, prompts, NEIGHBOR_TOKENS).items()}
 
 
 def teacher_forced(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> list[bool]:
-    """Secondary: whether each target token is the likeliest after the prompt and those before it."""
+    """Return whether each target token is the likeliest after the prompt and those before it; a secondary measure."""
     pairs = PairTokenizer(tokenizer).pairs([(edit.text.rstrip(), " " + edit.target_new) for edit in edits])
     return [agreed for _, agreed in backend(model, tokenizer, "edit quality").score(pairs)]
 
 
 def same(one: str, other: str) -> bool:
-    """Equal but for capitals, punctuation and white space."""
+    """Return whether two answers are equal apart from capitals, punctuation and white space."""
     return _normal(one) == _normal(other)
 
 
@@ -166,25 +165,25 @@ def _target_length(tokenizer: Tokenizer, edits: Sequence[Edit]) -> int:
     return max((len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]), default=0)
 
 
-def _write(
+def _generate(
     model: Model,
     tokenizer: Tokenizer,
-    asked: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, str]],
     length: int,
 ) -> dict[tuple[str, str], str]:
-    """Greedy answers to (prompt, target), cut at the first full stop or line break.
+    """Return greedy answers to (prompt, target), cut at the first full stop or line break.
 
     A target with a full stop in it ("St. Louis") would be cut in the middle: there only a line break stops
     the writing, and what follows the target's own end is dropped if it begins with a stop.
     """
-    asked = list(dict.fromkeys(asked))
-    texts = [prompt.rstrip() for prompt, _ in asked]  # a space would be half of the answer's first token
+    prompts = list(dict.fromkeys(prompts))
+    texts = [prompt.rstrip() for prompt, _ in prompts]  # a space would be half of the answer's first token
     requests = [
         Completion(text, tokens, tuple(stop for stop in STOPS if stop not in target), length)
-        for text, tokens, (_, target) in zip(texts, PairTokenizer(tokenizer).prompts(texts), asked, strict=True)
+        for text, tokens, (_, target) in zip(texts, PairTokenizer(tokenizer).prompts(texts), prompts, strict=True)
     ]
-    written = backend(model, tokenizer, "edit quality").generate(requests) if requests else []
-    return {pair: _ended(answer.text.strip(), pair[1]) for pair, answer in zip(asked, written, strict=True)}
+    generations = backend(model, tokenizer, "edit quality").generate(requests) if requests else []
+    return {pair: _ended(answer.text.strip(), pair[1]) for pair, answer in zip(prompts, generations, strict=True)}
 
 
 def _ended(answer: str, target: str) -> str:

@@ -1,7 +1,7 @@
-"""What a method makes of the pristine model before the first edit: made once, stored, handed to each editor.
+"""What a method prepares from the unedited model before the first edit: computed once, stored, given to each editor.
 
-Second moments are stored by matrix (`second_moments`), the rest (context templates, projections, trained networks) by
-method and hyperparameters.
+Covariances are stored by matrix (`covariances`), the rest (context templates, projections, trained networks) by method
+and hyperparameters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from editgate.cache.digest import digest_text
 from editgate.cache.environment import conditions
-from editgate.cache.store import Store, digest_text
+from editgate.cache.store import Store
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances
@@ -35,9 +36,9 @@ class EditorSetup:
         spec: the editor, with its hyperparameters.
         base: the unedited model; never touched.
         training: edits that a method may be trained on.
-        store: where what was made lies.
+        store: where what was prepared is kept.
         seed: of whatever the editor draws.
-        announce: told what is going on, for people.
+        announce: called with what is going on, for people.
     """
 
     spec: EditorSpec
@@ -48,17 +49,17 @@ class EditorSetup:
     announce: Callable[[str], None]
 
     def editor(self) -> tuple[Editor, PreTrainedModel]:
-        """Return a new editor with nothing applied, and the copy of the base model that it was handed."""
+        """Return a new editor with nothing applied, and the copy of the base model that it was given."""
         model = copy.deepcopy(self.base.model)
         editor = self._create(model)
-        made, contexts = self._made
+        made, contexts = self._prepared
         editor.load_prepared(made, contexts or None)
-        self._supply(editor)
+        self._add_covariances(editor)
         return editor, model
 
     @cached_property
     def key(self) -> str:
-        """The store's key of what is made: everything that it depends on."""
+        """The store's key of what is prepared: everything that it depends on."""
         training = [edit.to_dict() for edit in self.training]
         return Store.key(**self.conditions, corpus=self._corpus_digest, training=training)
 
@@ -78,8 +79,8 @@ class EditorSetup:
         )
 
     @cached_property
-    def _made(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        """What depends on the pristine model only, by name, and the contexts; without second moments."""
+    def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        """Tensors that depend on the unedited model only, by name, and the contexts; without covariances."""
         with self.store.lock("preparing", self.key):
             made = self.store.load_tensors("prepared", self.key)
             contexts = self.store.load_json("contexts", self.key)
@@ -92,14 +93,14 @@ class EditorSetup:
 
     def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
         editor = self._create(copy.deepcopy(self.base.model))
-        supplied = self._supply(editor)
+        supplied = self._add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
             made = {name: tensor for name, tensor in editor.prepared().items() if name not in supplied}
             return made, [list(group) for group in editor.contexts]
 
-    def _supply(self, editor: Editor) -> set[str]:
-        """Hand the editor the second moments that it is missing, if any; returns the paths of their matrices."""
+    def _add_covariances(self, editor: Editor) -> set[str]:
+        """Give the editor the covariances that it is missing, if any; return the paths of their matrices."""
         if not isinstance(editor, LocateEditor) or not editor.missing:
             return set()
         supplied = {matrix.path for matrix in editor.missing}

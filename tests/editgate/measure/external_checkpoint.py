@@ -1,6 +1,6 @@
-"""A changed model from elsewhere, held against its base: `--edited DIR`.
+"""A model that was edited elsewhere, compared with its base: `--edited DIR`.
 
-Nobody applied edits here, so there is one checkpoint: the base is N = 0, the changed model is N = the number of
+No edits are applied here, so there is one checkpoint: the base is N = 0, the changed model is N = the number of
 edits that `--edits` lists, or 1 if none are listed.
 """
 
@@ -17,8 +17,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from editgate.cache import fingerprint
+from editgate.cache.digest import digest_tensors
 from editgate.cache.environment import conditions
-from editgate.cache.store import Store, digest_tensors
+from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import models
 from editgate.inputs.editor_specs import EditorSpec
@@ -33,7 +34,7 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 @dataclass(frozen=True)
 class ExternalCheckpointSpec(EditorSpec):
-    """Whoever changed the model that lies in `folder`."""
+    """The edited model in `folder`, in an editor's stead."""
 
     folder: Path = Path()
 
@@ -47,7 +48,7 @@ def find(folder: Path, base: ModelSource, taken: Sequence[str]) -> ExternalCheck
         taken: names of editors that it must not be mistaken for.
 
     Raises:
-        ConfigError: it is no model's directory, or not one that can have been made from the base.
+        ConfigError: it is not a model's directory, or cannot have been made from the base.
     """
     config = _config(folder)
     if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
@@ -83,11 +84,11 @@ class ExternalCheckpoint:
     """The changed model and its base.
 
     Attributes:
-        spec: where it lies.
+        spec: where it is.
         base: the unedited model.
-        edits: what is said to have been changed; may be empty.
+        edits: the edits that were requested, as far as they are known; may be empty.
         store: where answers are kept.
-        announce: told what is going on, for people.
+        announce: called with what is going on, for people.
     """
 
     spec: ExternalCheckpointSpec
@@ -95,7 +96,7 @@ class ExternalCheckpoint:
     edits: Sequence[Edit]
     store: Store
     announce: Callable[[str], None] = field(default=lambda _: None)
-    stepwise: bool = field(default=False, init=False)
+    measured_per_edit: bool = field(default=False, init=False)
 
     @property
     def name(self) -> str:
@@ -134,15 +135,15 @@ class ExternalCheckpoint:
         """Return the base for 0, else the changed model."""
         return self.patched.model if count else self.base.model
 
-    def growth(self, count: int) -> dict[str, float]:
+    def norm_ratio(self, count: int) -> dict[str, float]:
         """Return the norm of each changed parameter over that of the base's, largest change first."""
-        return weight_changes.norm_growth(self.before, self.model_at(count))
+        return weight_changes.norm_ratios(self.before, self.model_at(count))
 
     def immediate(self, count: int) -> list[EditQuality]:
-        """Return what is measured at the end: nobody was there when the edits were new."""
-        return self.at_end(count)
+        """Return what is measured at the end: the model right after each edit is not known."""
+        return self.final(count)
 
-    def at_end(self, count: int) -> list[EditQuality]:
+    def final(self, count: int) -> list[EditQuality]:
         """Return efficacy, paraphrase and locality of the listed edits."""
         edits = self.edits[:count]
 
@@ -154,16 +155,16 @@ class ExternalCheckpoint:
         return [EditQuality.from_json(row) for row in self.store.fetch_json("quality", self.key(count), compute)]
 
     def diagnostics(self, count: int) -> dict[str, float]:
-        """Return |ΔW| / |W| of what changed, by block and for what is in none, as the root of the summed squares."""
+        """Return |ΔW| / |W| (Frobenius) of what changed, by block, and by name for what is in no block."""
         return self._moved if count else {}
 
     @cached_property
     def _moved(self) -> dict[str, float]:
         moved: dict[str, tuple[float, float]] = {}
-        for name, share in weight_changes.weight_growth(self.before, self.patched.model).items():
+        for name, share in weight_changes.relative_changes(self.before, self.patched.model).items():
             block = re.search(r"\.(\d+)\.", name)
-            place = f"layer {block[1]}" if block else name
+            part = f"layer {block[1]}" if block else name
             size = float(self.before[name].double().norm())
-            delta, whole = moved.get(place, (0.0, 0.0))
-            moved[place] = (delta + (share * size) ** 2, whole + size**2)
-        return {place: (delta / whole) ** 0.5 for place, (delta, whole) in moved.items()}
+            delta, whole = moved.get(part, (0.0, 0.0))
+            moved[part] = (delta + (share * size) ** 2, whole + size**2)
+        return {part: (delta / whole) ** 0.5 for part, (delta, whole) in moved.items()}

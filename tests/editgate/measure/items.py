@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: one outcome per question, and how two lists of outcomes are joined."""
+"""The items of a benchmark as one model answered them, and how two models' items are paired."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from editgate.errors import ItemsMismatch, NoItemsScored, NonFiniteModel
 
 TEXT_LIMIT = 200
 
 
 def shorten(text: str, limit: int = TEXT_LIMIT) -> str:
-    """One line of at most `limit` characters; cuts end in an ellipsis."""
+    """Return one line of at most `limit` characters; a shortened text ends in an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
@@ -96,17 +98,20 @@ class Evaluation:
         return {label: counts[label] / self.n for label in sorted(counts, key=lambda x: (-counts[x], x))}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers; floats survive exactly."""
+        """Return plain dicts, lists, strings and numbers; floats survive exactly."""
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
-        """The inverse of `to_json`."""
-        return cls(**{**data, "items": tuple(Item(**item) for item in data["items"])})
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Evaluation:
+        """Return what `to_json` was called on."""
+        return _EVALUATION.validate_python(data)
+
+
+_EVALUATION = TypeAdapter(Evaluation)
 
 
 def pair(baseline: Evaluation, edited: Evaluation) -> list[tuple[Item, Item]]:
-    """Joins two evaluations on (task, doc_hash, prompt_hash), in the baseline's order.
+    """Pair the items of two evaluations by (task, doc_hash, prompt_hash), in the baseline's order.
 
     A document that occurs twice is paired occurrence by occurrence.
 

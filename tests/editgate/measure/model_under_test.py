@@ -1,4 +1,4 @@
-"""What the gate asks of a run, whether edits were applied here or a changed model was handed in."""
+"""The base and the edited model that the gate compares, whether the edits were applied here or elsewhere."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from editors import Edit
 
 
 class Run(Protocol):
-    """A base, and what became of it after some number of edits.
+    """An unedited model, and the same model after N edits.
 
     Attributes:
         edits: in order.
-        stepwise: whether each edit was measured when it was new, and not only at the end.
+        measured_per_edit: whether each edit was measured when it was new, and not only at the end.
     """
 
     edits: Sequence[Edit]
@@ -32,7 +32,7 @@ class Run(Protocol):
         """The unedited model."""
 
     @property
-    def stepwise(self) -> bool:
+    def measured_per_edit(self) -> bool:
         """See above."""
 
     @property
@@ -48,13 +48,13 @@ class Run(Protocol):
     def model_at(self, count: int) -> nn.Module:
         """Return the model after `count` edits; 0 is the base's own state."""
 
-    def growth(self, count: int) -> dict[str, float]:
+    def norm_ratio(self, count: int) -> dict[str, float]:
         """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
 
     def immediate(self, count: int) -> list[EditQuality]:
         """Return what was measured right after each of the first `count` edits."""
 
-    def at_end(self, count: int) -> list[EditQuality]:
+    def final(self, count: int) -> list[EditQuality]:
         """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""
 
     def diagnostics(self, count: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""How surprised a checkpoint is by ordinary text: perplexity on a small fixed sample of the covariances' texts.
+"""Perplexity of a checkpoint on a small fixed sample of the texts that covariances are computed from.
 
-The sample is of sentences that the unedited model finds least surprising. The miniature was trained on completions
-alone: of the questions and options in its corpus it knows nothing, and what it never knew no edit can cost.
+The sample holds the sentences that the unedited model predicts best. The miniature was trained on completions
+alone: it cannot predict the questions and options in its corpus, and no edit can cost what it never knew.
 """
 
 from __future__ import annotations
@@ -23,56 +23,56 @@ from editgate.inputs.models import LoadedModel
 from editgate.measure.model_under_test import Run
 
 CANDIDATES = 512
-KEPT = 64
+SAMPLE_SIZE = 64
 SHORTEST, LONGEST = 20, 300  # characters of a sentence: below it says little, above it might not fit
 END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 def candidates(corpus: Sequence[str]) -> list[str]:
     """Return at most `CANDIDATES` different sentences, evenly spread over the corpus; the same for the same corpus."""
-    sentences = dict.fromkeys(each.strip() for text in corpus for each in END.split(text))
-    fit = [each for each in sentences if SHORTEST <= len(each) <= LONGEST]
+    sentences = dict.fromkeys(sentence.strip() for text in corpus for sentence in END.split(text))
+    fit = [sentence for sentence in sentences if SHORTEST <= len(sentence) <= LONGEST]
     step = max(1, len(fit) // CANDIDATES)
     return fit[::step][:CANDIDATES]
 
 
 def sample(base: LoadedModel, store: Store) -> list[str]:
-    """Return the sentences of the corpus that the unedited model predicts best, at most `KEPT` of them.
+    """Return the sentences of the corpus that the unedited model predicts best, at most `SAMPLE_SIZE` of them.
 
     Raises:
-        EvaluationError: the model cannot be asked.
+        EvaluationError: the model cannot score them.
     """
     texts = candidates(base.source.corpus())
 
     def compute() -> list[str]:
-        cut = [
+        tokenized = [
             (text, ids)
             for text, ids in zip(texts, PairTokenizer(base.tokenizer).prompts(texts), strict=True)
             if ids[1:]
         ]
-        scores = backend(base.model, base.tokenizer, "perplexity").score([(ids[:1], ids[1:]) for _, ids in cut])
-        loss = {text: -score / (len(ids) - 1) for (text, ids), (score, _) in zip(cut, scores, strict=True)}
-        return sorted(loss, key=lambda text: loss[text])[:KEPT]
+        scores = backend(base.model, base.tokenizer, "perplexity").score([(ids[:1], ids[1:]) for _, ids in tokenized])
+        loss = {text: -score / (len(ids) - 1) for (text, ids), (score, _) in zip(tokenized, scores, strict=True)}
+        return sorted(loss, key=lambda text: loss[text])[:SAMPLE_SIZE]
 
     key = Store.key(base=conditions(base), texts=texts, code=_code())
-    return list(store.fetch_json("ordinary", key, compute))
+    return list(store.fetch_json("perplexity_sample", key, compute))
 
 
 def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Exp of the mean negative log-likelihood per token, each text's first token given.
+    """Return exp of the mean negative log-likelihood per token, given each text's first token.
 
     Raises:
         EvaluationError: no text has two tokens, or one does not fit into the model's context.
         NonFiniteModel: the result is NaN or infinite.
     """
-    cut = [tokens for tokens in PairTokenizer(tokenizer).prompts(list(texts)) if len(tokens) > 1]
-    if not cut:
+    tokenized = [tokens for tokens in PairTokenizer(tokenizer).prompts(list(texts)) if len(tokens) > 1]
+    if not tokenized:
         raise EvaluationError(f"perplexity: none of {len(texts)} texts has two tokens; nothing to predict.")
-    scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in cut])
-    surprise = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in cut)
-    if not surprise < math.log(torch.finfo(torch.float64).max):
-        raise NonFiniteModel(f"perplexity: the mean loss per token is {surprise}; exp of it is not finite.")
-    return math.exp(surprise)
+    scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in tokenized])
+    loss = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in tokenized)
+    if not loss < math.log(torch.finfo(torch.float64).max):
+        raise NonFiniteModel(f"perplexity: the mean loss per token is {loss}; exp of it is not finite.")
+    return math.exp(loss)
 
 
 def perplexity_at(run: Run, store: Store, count: int) -> float | None:

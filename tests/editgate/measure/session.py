@@ -129,7 +129,7 @@ class EvaluationSession:
         """Return each changed parameter's norm relative to the base's after `count` edits."""
         with self.settings.store.entry("norm_ratio", run.key(count)) as entry:
             if entry.payload is None:
-                entry.payload = run.growth(count)
+                entry.payload = run.norm_ratio(count)
         return {name: float(value) for name, value in entry.payload.items()}
 
     def check(self, run: Run, rule: str) -> None:

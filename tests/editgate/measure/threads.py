@@ -1,4 +1,4 @@
-"""How many threads a model's edits get: the same in every process, so that the same verdicts come out."""
+"""How many threads edit a model: the same in every process, so that the verdicts are the same."""
 
 from __future__ import annotations
 

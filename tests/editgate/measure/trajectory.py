@@ -37,9 +37,9 @@ class Trajectory:
         base: the unedited model; never touched, the editor works on a copy.
         edits: in order; checkpoint N is the state after the first N.
         counts: the Ns at which a checkpoint is kept, ascending.
-        store: where checkpoints lie.
+        store: where checkpoints are kept.
         seed: of whatever the editor draws.
-        announce: told what is going on, for people.
+        announce: called with what is going on, for people.
     """
 
     spec: EditorSpec
@@ -49,7 +49,7 @@ class Trajectory:
     store: Store
     seed: int = 0
     announce: Announce = field(default=lambda _: None)
-    stepwise: bool = field(default=True, init=False)
+    measured_per_edit: bool = field(default=True, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -58,7 +58,7 @@ class Trajectory:
         return f"{self.spec.name}-{self.base.source.name}"
 
     def key(self, count: int) -> str:
-        """The store's key of the checkpoint after `count` edits: everything that it depends on."""
+        """Return the store's key of the checkpoint after `count` edits: everything that it depends on."""
         if count not in self._keys:
             edits = [edit.to_dict() for edit in self.edits[:count]]
             self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key)
@@ -87,23 +87,23 @@ class Trajectory:
             self._go_to(count)
         return self.editor
 
-    def growth(self, count: int) -> dict[str, float]:
+    def norm_ratio(self, count: int) -> dict[str, float]:
         """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
-        return weight_changes.norm_growth(dict(self.base.model.named_parameters()), self.model_at(count))
+        return weight_changes.norm_ratios(dict(self.base.model.named_parameters()), self.model_at(count))
 
     def immediate(self, count: int) -> list[EditQuality]:
         """Return what was measured right after each of the first `count` edits."""
         return [EditQuality.from_json(row) for row in self._record(count)["immediate"]]
 
     def diagnostics(self, count: int) -> dict[str, float]:
-        """Return what the editor told about the first `count` edits, each number's mean over those that told it."""
-        told: dict[str, list[float]] = {}
+        """Return the editor's diagnostics: each number's mean over those of the first `count` edits that have it."""
+        numbers: dict[str, list[float]] = {}
         for row in self._record(count)["immediate"]:
             for name, value in row["diagnostics"].items():
-                told.setdefault(name, []).append(value)
-        return {name: sum(values) / len(values) for name, values in told.items()}
+                numbers.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in numbers.items()}
 
-    def at_end(self, count: int) -> list[EditQuality]:
+    def final(self, count: int) -> list[EditQuality]:
         """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""
 
         def compute() -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ class Trajectory:
         return self.fresh_editor_and_model()[0]
 
     def fresh_editor_and_model(self) -> tuple[Editor, PreTrainedModel]:
-        """Return a new editor and the copy of the base model that it was handed."""
+        """Return a new editor and the copy of the base model that it was given."""
         return self._preparation.editor()
 
     @cached_property
@@ -131,8 +131,8 @@ class Trajectory:
         """No edit that a method is trained on is about a subject that this trajectory edits."""
         subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
         training = [edit for edit in self.base.source.training() if edit.subject not in subjects]
-        tell = partial(_tell, self.announce, self.name)  # not a method of ours: with a cycle, a large model stays on
-        return EditorSetup(self.spec, self.base, training, self.store, self.seed, tell)
+        announce = partial(_announce, self.announce, self.name)  # a bound method would be a cycle, which keeps a model
+        return EditorSetup(self.spec, self.base, training, self.store, self.seed, announce)
 
     @cached_property
     def _measured(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Trajectory:
         return int(self._progress["position"])
 
     def _record(self, count: int) -> dict[str, Any]:
-        """Return what the run noted up to this checkpoint; runs it if it never was."""
+        """Return the run's record up to this checkpoint; apply the edits if that was never done."""
         found = self.store.load_json("progress", self.key(count))
         if found is not None:
             return dict(found)
@@ -156,10 +156,10 @@ class Trajectory:
         return {"immediate": self._progress["immediate"]}
 
     def _go_to(self, count: int) -> None:
-        """Go on from the latest state not after `count` that is here or stored, keeping checkpoints on the way."""
+        """Go on from the latest state up to `count` that is in memory or stored, storing checkpoints on the way."""
         with self.store.lock("trajectory", self.key(0)):
-            places = {*self.counts, *self._keys, self._position, count}  # whatever was gone to has its key
-            for known in sorted((n for n in places if 0 < n <= count), reverse=True):
+            positions = {*self.counts, *self._keys, self._position, count}  # each checkpoint visited has its key
+            for known in sorted((n for n in positions if 0 < n <= count), reverse=True):
                 if known == self._position or self._restored(known):
                     break
             else:
@@ -181,7 +181,7 @@ class Trajectory:
         number = self._position
         edit = self.edits[number]
         if number % 10 == 0:
-            _tell(self.announce, self.name, f"edit {number + 1} of {target}")
+            _announce(self.announce, self.name, f"edit {number + 1} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
         with single_threaded(self.base):
             self.editor.apply(edit)
@@ -202,9 +202,9 @@ class Trajectory:
         """The unedited model's own answers to all neighbors' prompts: what locality is measured against."""
         edits = self.edits[: max(self.counts)]
         key = Store.key(**self._measured, neighbors=[list(edit.neighbors) for edit in edits])
-        asked = partial(edit_quality.answers, self.base.model, self.base.tokenizer, edits)
-        return dict(self.store.fetch_json("neighbors", key, asked))
+        compute = partial(edit_quality.answers, self.base.model, self.base.tokenizer, edits)
+        return dict(self.store.fetch_json("neighbors", key, compute))
 
 
-def _tell(announce: Announce, name: str, text: str) -> None:
+def _announce(announce: Announce, name: str, text: str) -> None:
     announce(f"{name}: {text}")

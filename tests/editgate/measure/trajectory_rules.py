@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from editgate.cache.store import digest_tensors
+from editgate.cache.digest import digest_tensors
 from editgate.errors import (
     BaselineModified,
     EditHadNoEffect,
@@ -59,8 +59,8 @@ def edits_stay_finite(run: Trajectory) -> None:
     """
     editor = _after(run, 0, 1)
     weight_changes.assert_finite(editor.model)
-    told = f"{run.name}: logits on {run.edits[0].text!r} are NaN or infinite after two edits"
-    weight_changes.assert_finite_logits(editor.model, _tokens(run), told)
+    message = f"{run.name}: logits on {run.edits[0].text!r} are NaN or infinite after two edits"
+    weight_changes.assert_finite_logits(editor.model, _tokens(run), message)
 
 
 def only_declared_tensors_change(run: Trajectory) -> None:

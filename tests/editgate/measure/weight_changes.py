@@ -1,4 +1,4 @@
-"""Cheap looks at a model's tensors at every checkpoint: are they finite, what changed and how far."""
+"""Cheap checks of a model's tensors at every checkpoint: are they finite, what changed and by how much."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from editors.core.weights import bits, same_bits
 Fingerprint = dict[str, tuple[int, int]]
 
 
-def weight_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
-    """|W − W_base| / |W_base| (Frobenius) of each parameter that differs from the base, largest first.
+def relative_changes(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
+    """Return |W − W_base| / |W_base| (Frobenius) of each parameter that differs from the base, largest first.
 
     Args:
-        base: the unedited tensors by name; parameters that it lacks are compared with nothing and left out.
+        base: the unedited tensors by name; parameters that it lacks are left out.
         model: the edited model.
     """
-    growth = {}
+    changes = {}
     for name in changed_parameters(base, model):
         now, before = parameter(model, name).detach().double(), base[name].double()
-        growth[name] = float((now - before.to(now.device)).norm() / before.norm().clamp_min(1e-30))
-    return dict(sorted(growth.items(), key=lambda entry: -entry[1]))
+        changes[name] = float((now - before.to(now.device)).norm() / before.norm().clamp_min(1e-30))
+    return dict(sorted(changes.items(), key=lambda entry: -entry[1]))
 
 
-def norm_growth(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
-    """|W| / |W_base| (Frobenius) of each of the base's tensors that differs in the model, largest change first."""
+def norm_ratios(base: Mapping[str, Tensor], model: Model) -> dict[str, float]:
+    """Return |W| / |W_base| (Frobenius) of each base tensor that differs in the model, largest change first."""
     return {
         name: float(parameter(model, name).norm() / base[name].norm().clamp_min(1e-30))
-        for name in weight_growth(base, model)
+        for name in relative_changes(base, model)
     }
 
 
 def changed_parameters(base: Mapping[str, Tensor], model: Model) -> list[str]:
-    """Names of parameters and buffers in `base` whose bits, type or shape differ in the model now.
+    """Return the names of parameters and buffers in `base` whose bits, type or shape differ in the model now.
 
     Raises:
         EvaluationError: the model has no tensor of that name.
@@ -49,7 +49,7 @@ def changed_parameters(base: Mapping[str, Tensor], model: Model) -> list[str]:
 
 
 def assert_finite(model: Model) -> None:
-    """Passes if every parameter and buffer is finite.
+    """Pass if every parameter and buffer is finite.
 
     Raises:
         NonFiniteModel: names the tensors and how much of each is broken.
@@ -65,20 +65,20 @@ def assert_finite(model: Model) -> None:
 
 
 @torch.no_grad()
-def assert_finite_logits(model: Model, tokens: Tensor, told: str) -> None:
-    """Passes if the logits on these tokens [B, T] are finite; `told` says of what they are.
+def assert_finite_logits(model: Model, tokens: Tensor, message: str) -> None:
+    """Pass if the logits on these tokens [B, T] are finite; else raise with `message`.
 
     Raises:
         NonFiniteModel: they are not.
     """
     if not bool(model(tokens).logits.isfinite().all()):
-        raise NonFiniteModel(f"{told}.")
+        raise NonFiniteModel(f"{message}.")
 
 
 def tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
-    """All parameters and buffers by name, tied ones under each of their names.
+    """Yield all parameters and buffers by name, tied ones under each of their names.
 
-    A wrapper that is no module is looked into through its `model` attribute; without one it has none.
+    Of a wrapper that is not a module, those of its `model` attribute; without one, none.
     """
     module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
     if isinstance(module, nn.Module):
@@ -87,16 +87,16 @@ def tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
 
 
 def parameter(model: Model, name: str) -> Tensor:
-    """The parameter or buffer of that name."""
+    """Return the parameter or buffer of that name."""
     return dict(tensors(model))[name]
 
 
 def fingerprint(model: Model) -> Fingerprint:
-    """Where each tensor lies and the sum of its bits; cheap enough for before and after each evaluation."""
+    """Return each tensor's address and the sum of its bits; cheap enough for before and after each evaluation."""
     return {name: (tensor.data_ptr(), int(bits(tensor).sum(dtype=torch.int64))) for name, tensor in tensors(model)}
 
 
 def changed_since(before: Fingerprint, model: Model) -> list[str]:
-    """Names of tensors that were changed, replaced, added or removed since the fingerprint was taken."""
+    """Return the names of tensors that were changed, replaced, added or removed since the fingerprint was taken."""
     after = fingerprint(model)
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

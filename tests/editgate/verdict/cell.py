@@ -78,7 +78,7 @@ def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context) -> 
         outcome=verdict.outcome,
         area=benchmark(verdict.benchmark).area,
         routed=context.routed,
-        diagnostics={} if run.stepwise else run.diagnostics(count),
+        diagnostics={} if run.measured_per_edit else run.diagnostics(count),
         low=(lead - verdict.upper) / lead,
         high=(lead - verdict.lower) / lead,
         floor=verdict.floor,
@@ -98,7 +98,7 @@ def quality_cell(run: Run, count: int, kind: Kind, *, floor: float, passed: bool
 
     Efficacy alone has a band: the prompts of one edit stand or fall together, so their number says too much.
     """
-    final, immediate = run.at_end(count), run.immediate(count)
+    final, immediate = run.final(count), run.immediate(count)
     value = edit_quality.share(kind, final)
     low, high = (None, None)
     if kind == "efficacy":
@@ -115,7 +115,7 @@ def quality_cell(run: Run, count: int, kind: Kind, *, floor: float, passed: bool
         high=high,
         floor=floor,
         items=sum(getattr(row, kind) is not None for row in final),
-        before=edit_quality.share(kind, immediate) if run.stepwise else None,
+        before=edit_quality.share(kind, immediate) if run.measured_per_edit else None,
         after=value,
         flips=() if passed else tuple(_failed_prompts(kind, run.edits, final, immediate))[:MAX_FLIPS],
         efficacy_by_age=efficacy_by_age(final) if kind == "efficacy" else (),
@@ -180,16 +180,16 @@ def _quality_cell(session: EvaluationSession, run: Run, case: Case, command: str
     kind, count, policy = cast("Kind", case.check), case.edits, session.settings.policy
     names = (case.editor.name, case.model.name, kind)
     early, late = policy.quality(*names, "immediately", count), policy.quality(*names, "at_end", count)
-    immediate, final = run.immediate(count), run.at_end(count)
+    immediate, final = run.immediate(count), run.final(count)
     shares = edit_quality.share(kind, immediate), edit_quality.share(kind, final)
     if shares[0] is None or shares[1] is None:
         reason = f"none of the edits has the prompts that {kind} is measured on"
         return Cell(case.trajectory, kind, count, None, Outcome.SKIPPED, case.area, reason=reason)
-    passed = shares[1] >= late.value and (shares[0] >= early.value or not run.stepwise)
+    passed = shares[1] >= late.value and (shares[0] >= early.value or not run.measured_per_edit)
     cell = quality_cell(run, count, kind, floor=late.value, passed=passed)
     if passed:
         return cell
-    moments = [_moment("right after each edit", kind, immediate, early, run.edits)] if run.stepwise else []
+    moments = [_moment("right after each edit", kind, immediate, early, run.edits)] if run.measured_per_edit else []
     moments.append(_moment(f"after all {count}", kind, final, late, run.edits))
     subject = f"{kind.upper()} {run.described(count).rstrip(',')}."
     return replace(cell, reason="\n".join([subject, *moments, f"Again: {command}"]))

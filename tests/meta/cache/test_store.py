@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from editgate.cache import store as store_module
-from editgate.cache.fingerprint import code_digest
-from editgate.cache.store import Store, digest_tensors
+from editgate.cache.digest import code_digest, digest_tensors
+from editgate.cache.store import Store
 from editgate.errors import ConfigError, StoreError, StoreWarning
 
 ROOT = Path(__file__).parents[3]

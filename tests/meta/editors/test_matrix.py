@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import editors
-from editgate.cache.store import Store, digest_tensors
+from editgate.cache.digest import digest_tensors
+from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import miniatures

@@ -11,7 +11,7 @@ import pytest
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import BENCHMARKS, Benchmark, benchmark
-from editgate.inputs.documents import HubDocuments, LocalDocuments, Settings
+from editgate.inputs.documents import DocumentSettings, HubDocuments, LocalDocuments
 from editgate.inputs.lm_tasks import load
 from editgate.inputs.task_overrides import shuffled_choices
 from meta.support import toy
@@ -34,7 +34,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> LocalDocuments:
 
 
 def test_shots_are_the_papers() -> None:
-    """The table states the paper's number of worked examples for each of its seven benchmarks."""
+    """The table states the paper's number of few-shot examples for each of its seven benchmarks."""
     assert {name: BENCHMARKS[name].num_fewshot for name in PAPER_SHOTS} == PAPER_SHOTS
 
 
@@ -98,10 +98,10 @@ def test_a_strange_bbh_subtask_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_examples_no_shots(tmp_path: Path) -> None:
-    """A folder without worked examples is asked without, whatever its settings and the table say."""
+    """A folder without few-shot examples is asked without, whatever its settings and the table say."""
     source = LocalDocuments(toy.write_documents(tmp_path, examples=False))
-    assert source.settings(BENCHMARKS["mmlu"]) == Settings(num_fewshot=0, max_new_tokens=0)
-    assert source.settings(BENCHMARKS["gsm8k"]) == Settings(num_fewshot=0, max_new_tokens=12)
+    assert source.settings(BENCHMARKS["mmlu"]) == DocumentSettings(num_fewshot=0, max_new_tokens=0)
+    assert source.settings(BENCHMARKS["gsm8k"]) == DocumentSettings(num_fewshot=0, max_new_tokens=12)
     assert all(load(row, source) for row in BENCHMARKS.values())
 
 
@@ -109,7 +109,7 @@ def test_generation_length_is_the_sources(documents: LocalDocuments) -> None:
     """The length in settings.toml reaches the task; on the hub it is the row's."""
     (task,) = load(BENCHMARKS["gsm8k"], documents).values()
     assert task.config.generation_kwargs["max_gen_toks"] == 12
-    assert HubDocuments().settings(BENCHMARKS["gsm8k"]) == Settings(num_fewshot=8, max_new_tokens=256)
+    assert HubDocuments().settings(BENCHMARKS["gsm8k"]) == DocumentSettings(num_fewshot=8, max_new_tokens=256)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Lists of edits are read in every published form, and what cannot be read is named by file, record and field."""
+"""Lists of edits are read in every published format, and what cannot be read is named by file, record and field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from editgate.errors import ConfigError
-from editgate.inputs import edit_lists, models
+from editgate.inputs import document_io, edit_lists, models
 from editors import Edit
 
 NESTED = {
@@ -133,12 +133,12 @@ def test_malformed_records_are_named(case: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_line_and_another_form_are_named(tmp_path: Path) -> None:
-    """A line that is no JSON has its number; true answers are asked of ZsRE only; an empty list is none."""
+    """A line that is no JSON has its number; true answers are for ZsRE only; an empty list is an error."""
     path = tmp_path / "edits.jsonl"
     path.write_text(json.dumps(OWN) + "\n\n{oops\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"edits\.jsonl: record 1 is not JSON"):
         edit_lists.read(path)
-    with pytest.raises(ConfigError, match="record 0 is not of ZsRE's form"):
+    with pytest.raises(ConfigError, match="record 0 is not in ZsRE's format"):
         _read(tmp_path, FLAT, true_answers=True)
     with pytest.raises(ConfigError, match="at least one record"):
         _read(tmp_path)
@@ -160,3 +160,14 @@ def test_samples_of_real_data_are_read() -> None:
     folder = Path(os.environ["EDITGATE_SAMPLES"])
     assert len(edit_lists.read(folder / "counterfact-flat-600.json")) == 600
     assert len(edit_lists.read(folder / "qaedit-200.json")) == 200
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085"])
+def test_a_line_of_json_ends_at_the_line_feed_only(separator: str, tmp_path: Path) -> None:
+    """Other Unicode line separators occur inside strings of public files; edits and documents keep them."""
+    edits, documents = tmp_path / "edits.jsonl", tmp_path / "test.jsonl"
+    record = FLAT | {"prompt": f"Ann Ray{separator}speaks"}
+    edits.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    documents.write_text(json.dumps({"text": f"a{separator}b"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert separator in edit_lists.read(edits)[0].text
+    assert document_io.read_rows(documents) == [{"text": f"a{separator}b"}]

@@ -94,7 +94,7 @@ def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:
     """A directory without documents and a file without text are usage errors that name themselves."""
     blank = tmp_path / "blank.txt"
     blank.write_text(" \n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"no directory with documents. Allowed: one that holds any of bbh/"):
+    with pytest.raises(ConfigError, match=r"not a documents directory. Allowed: one that holds any of bbh/"):
         models.find("gpt2-xl", documents=tmp_path)
     with pytest.raises(ConfigError, match=r"blank.txt' holds no text"):
         models.find("gpt2-xl", covariance_text=blank)
@@ -177,7 +177,7 @@ def test_documents_stand_in_for_the_hub_exactly(tmp_path: Path) -> None:
     assert [document["input"] for document in task.eval_docs] == [each["input"] for each in examples]
     prompt = task.fewshot_context(task.eval_docs[0], source.settings(BENCHMARKS["bbh"]).num_fewshot)
     assert prompt.count("\nA: Let's think step by step.\n") == 4
-    with pytest.raises(ConfigError, match=r"gsm8k asks for 8 worked examples.*num_fewshot = 0 below .gsm8k."):
+    with pytest.raises(ConfigError, match=r"gsm8k asks for 8 few-shot examples.*num_fewshot = 0 below .gsm8k."):
         load(BENCHMARKS["gsm8k"], source)
 
 
@@ -189,7 +189,7 @@ def test_any_device_is_one_device(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
     loaded.model.lm_head.to("meta")
     with pytest.raises(ConfigError, match=r"spread the model over cpu.*, meta.*--device cuda:0"):
-        models._refuse_several_devices(loaded.model)
+        models._reject_several_devices(loaded.model)
 
 
 def test_covariances_tell_their_cost_before() -> None:

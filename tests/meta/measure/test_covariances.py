@@ -94,11 +94,11 @@ def test_another_corpus_is_another_entry(base: LoadedModel, computed: list[str],
 
 
 def test_a_damaged_entry_is_computed_again(base: LoadedModel, computed: list[str], tmp_path: Path) -> None:
-    """Half a file is no second moment."""
+    """Half a file is not a covariance."""
     _start(base, tmp_path, "rome", 1).fresh_editor()
-    (entry,) = (tmp_path / "moments").glob("*.safetensors")
+    (entry,) = (tmp_path / "covariances").glob("*.safetensors")
     entry.write_bytes(entry.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="moments"):
+    with pytest.warns(UserWarning, match="covariances"):
         _start(base, tmp_path, "memit", 1).fresh_editor()
     assert computed == [DOWN.format(1)] * 2
 

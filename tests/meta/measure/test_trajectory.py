@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from editgate.cache.store import Store, digest_tensors
+from editgate.cache.digest import digest_tensors
+from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
@@ -91,7 +92,7 @@ def test_a_run_that_died_between_edits_resumes(base: LoadedModel, whole: Traject
     again = start(base, tmp_path)
     assert bits(again, 5) == bits(whole, 5)
     assert again.immediate(5) == whole.immediate(5)
-    assert again.at_end(5) == whole.at_end(5)
+    assert again.final(5) == whole.final(5)
 
 
 def test_a_killed_process_resumes(base: LoadedModel, whole: Trajectory, tmp_path: Path) -> None:
@@ -99,14 +100,15 @@ def test_a_killed_process_resumes(base: LoadedModel, whole: Trajectory, tmp_path
     script = textwrap.dedent(f"""
         from pathlib import Path
         from meta.measure.test_trajectory import start
-        from editgate import models
+        from editgate.inputs import models
         import torch
         torch.set_num_threads(1)
         base = models.load(models.find("llama-mini"), device="cpu", dtype="float32")
         start(base, Path({str(tmp_path)!r})).editor_at(5)
     """)
     root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=root, env={**os.environ, "PYTHONPATH": str(root)})  # noqa: S603
+    paths = os.pathsep.join([str(root / "tests"), str(root)])
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=root, env={**os.environ, "PYTHONPATH": paths})  # noqa: S603
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("progress/*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)

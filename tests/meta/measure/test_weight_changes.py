@@ -16,9 +16,9 @@ from editgate.measure.weight_changes import (
     changed_parameters,
     changed_since,
     fingerprint,
-    same_bits,
-    weight_growth,
+    relative_changes,
 )
+from editors.core.weights import same_bits
 from meta.support import toy
 
 EDITED = "model.layers.0.mlp.down_proj.weight"
@@ -60,7 +60,7 @@ def test_growth_is_the_relative_norm_of_the_change() -> None:
     with torch.no_grad():
         model.get_parameter(EDITED).mul_(1.5)
         model.get_parameter("lm_head.weight").mul_(3)
-    growth = weight_growth(base, model)
+    growth = relative_changes(base, model)
     assert list(growth) == ["lm_head.weight", EDITED]
     assert list(growth.values()) == pytest.approx([2.0, 0.5])
 

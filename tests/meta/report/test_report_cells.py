@@ -25,7 +25,7 @@ from editgate.verdict.verdict import judge
 from editors import Edit
 from meta.support import toy
 
-RUN = cast("Run", SimpleNamespace(name="x-m", stepwise=True))
+RUN = cast("Run", SimpleNamespace(name="x-m", measured_per_edit=True))
 FLOOR = Floor(0.9, "default.toml", "capability.floor", "because")
 CONTEXT = Context("after 5 edits", FLOOR, "", {"w": 2.0})
 
@@ -74,9 +74,9 @@ def quality_run(early: list[EditQuality], late: list[EditQuality]) -> Run:
     edits = [Edit("{} is", f"S{i}", "new") for i in range(len(late))]
     fake = SimpleNamespace(
         name="x-m",
-        stepwise=True,
+        measured_per_edit=True,
         edits=edits,
-        at_end=lambda _: late,
+        final=lambda _: late,
         immediate=lambda _: early,
         diagnostics=lambda _: {},
     )

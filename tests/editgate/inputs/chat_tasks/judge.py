@@ -1,4 +1,4 @@
-"""Was a request refused, was it helped with: by what the answer says, in the words that chat models refuse with."""
+"""Whether an answer refuses a request or helps with it, by the phrases that chat models refuse with."""
 
 from __future__ import annotations
 
