@@ -99,7 +99,7 @@ def test_an_edit_that_failed_half_way_is_not_gone_on_from(tmp_path: Path, monkey
 def test_nan_is_not_held_and_a_broken_base_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that the edits filled with NaN end the budget; what is wrong before any edit is no matter of a budget."""
 
-    def broken(*_: object) -> NoReturn:
+    def broken(*_: object, **__: object) -> NoReturn:
         raise NonFiniteModel("NaN in w")
 
     chosen = settings(tmp_path, budget="2", editor=["editgate.controls:Vandal"])
