@@ -40,7 +40,7 @@ def write_documents(folder: Path, size: int = 6, *, examples: bool = True) -> Pa
     """Writes `size` documents a benchmark, or a subtask where there are any, and worked examples if wanted."""
     rng = random.Random(0)
     splits = {"dev": 6, "test": size} if examples else {"test": size}
-    for subject in ("architecture", "toy_colors"):
+    for subject in ("anatomy", "toy_colors"):
         for split, count in splits.items():
             _write(folder / "mmlu" / subject / f"{split}.jsonl", (mmlu(rng) for _ in range(count)))
     for subtask in ("boolean_expressions", "object_counting"):
