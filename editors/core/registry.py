@@ -131,7 +131,7 @@ def _imported(spec: str, path: str) -> Any:  # noqa: ANN401 - a module, which ha
             raise
         raise EditorNotFound(
             f"{spec!r}: cannot import {path!r} ({failure.__cause__}); install its package (pip install -e DIR) or put "
-            "the folder that contains it on PYTHONPATH"
+            "the folder that holds it on PYTHONPATH"
         ) from failure.__cause__
 
 
