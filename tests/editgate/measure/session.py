@@ -16,9 +16,10 @@ from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
-from editgate.measure import checkpoint_rules, integrity, trajectory_rules
+from editgate.measure import integrity
 from editgate.measure.evaluate import Shared, evaluate
 from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalCheckpointSpec
+from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, prepare

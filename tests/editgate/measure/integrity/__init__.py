@@ -13,8 +13,8 @@ from torch import nn
 from editgate import errors
 from editgate.errors import BaselineNotReproduced, EditgateError, IntegrityError
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.measure import checkpoint_rules, trajectory_rules
 from editgate.measure.external_checkpoint import ExternalCheckpointSpec
+from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation, pair
 from editgate.measure.trajectory import Trajectory
 
