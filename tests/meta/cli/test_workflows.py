@@ -98,5 +98,6 @@ def test_a_regression_is_red_and_told(tmp_path: Path, store: Path) -> None:
 
 def test_a_run_without_a_report_is_told(tmp_path: Path, store: Path) -> None:
     """A usage error stops the run before there is a report: the exit code is pytest's, and the annotation says so."""
-    assert _run("Judge", tmp_path, store, editor="nobody").returncode == int(pytest.ExitCode.USAGE_ERROR)
+    judged = _run("Judge", tmp_path, store, editor="nobody", arguments="-n\n0")
+    assert judged.returncode == int(pytest.ExitCode.USAGE_ERROR)
     assert "wrote no report" in _run("Summarize", tmp_path, store).stderr
