@@ -9,8 +9,9 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if os.getloadavg()[0] > 1 and "torch" not in sys.modules:
-    # On a busy machine threads that spin while they wait cost most of all; torch reads this when it is imported.
+if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modules:
+    # On a busy machine threads that spin while they wait cost most of all, on an idle one those that sleep. More
+    # than all cores must be busy: an installation just before leaves a load of 1. torch reads this when imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
