@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modu
 
 import pytest
 
+gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
 with warnings.catch_warnings():  # what a dependency says about itself while it is imported is no error of a run
     warnings.simplefilter("default")
     import torch
@@ -37,6 +39,7 @@ with warnings.catch_warnings():  # what a dependency says about itself while it 
     from editgate.verdict.cell import evaluate_cell, with_perplexity
     from editgate.verdict.edit_budget import evaluate_budget
     from editgate.verdict.outcome import Cell, Outcome, note, note_subject
+gc.enable()
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
