@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     named = [argument for argument in arguments if argument.startswith(GATE)]
     options = [argument for argument in arguments if argument not in named]
     here = Path.cwd()
-    places = [f"--rootdir={here}", f"--confcutdir={FOLDER}", "-c", str(FOLDER / "pytest.toml")]
+    places = [f"--rootdir={here}", f"--confcutdir={FOLDER}", "-c", str(FOLDER / "standalone.toml")]
     sys.path.insert(0, str(here))  # `python -m pytest` does so too: a method may lie beside where it is gated
     tests = [_path_of(name) for name in named] or [str(FOLDER)]
     return int(pytest.main(["-p", "editgate.plugin", *places, *options, *tests]))

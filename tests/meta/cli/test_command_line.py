@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -216,3 +218,21 @@ def test_questions_to_chat_models_are_left_out_of_other_runs(pytester: pytest.Py
     listed = "\n".join(result.outlines)
     assert "test_truthfulqa[" in listed
     assert "refusal" not in listed
+
+
+def test_the_command_that_repeats_a_test_works_as_it_is_printed() -> None:
+    """In the checkout a test is found by its id alone: no file beside the gate is taken for a project's settings."""
+    test = "tests/editgate/gate/test_capability.py::test_gsm8k[rome-llama-mini-n10]"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        test,
+        "--edit-counts=10",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "1 test collected" in done.stdout, done.stdout + done.stderr

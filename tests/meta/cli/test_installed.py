@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_whole_gate_and_no_other_name(wheel: Path) -> None:
     inside = {
         "editgate/thresholds/default.toml",
         "editgate/gate/test_safety.py",
-        "editgate/gate/pytest.toml",
+        "editgate/gate/standalone.toml",
         "editgate/report/report.md.j2",
         "editgate/miniature/weights/pythia-mini-l/model.safetensors",
         "editgate/miniature/documents/toxigen/test.jsonl",
