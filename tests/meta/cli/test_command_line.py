@@ -234,5 +234,5 @@ def test_the_command_that_repeats_a_test_works_as_it_is_printed() -> None:
         "-p",
         "no:cacheprovider",
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     assert "1 test collected" in done.stdout, done.stdout + done.stderr
