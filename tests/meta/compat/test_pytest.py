@@ -45,6 +45,12 @@ def test_failure(): raise RuntimeError("too low")
 """
 
 
+@pytest.fixture(autouse=True)
+def whole_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short summary cuts messages at the terminal's edge, but not under CI."""
+    monkeypatch.setenv("CI", "true")
+
+
 def _run(pytester: pytest.Pytester, before: str = "") -> tuple[str, ET.Element]:
     """The terminal's text and the JUnit file of a run whose conftest uses every entry."""
     pytester.makeconftest(before + PLUGIN)
