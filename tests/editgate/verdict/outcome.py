@@ -196,19 +196,21 @@ SAID_BY_THE_TEST = {"reason", "fails"}  # the test's own report has them, once
 
 def note(node: pytest.Item, cell: Cell) -> None:
     """Attach a cell to a test's report, so that it reaches the summary from any process."""
-    text = CELL.dump_json(cell, exclude_defaults=True, exclude=SAID_BY_THE_TEST).decode()
-    node.user_properties.append((CELL_PROPERTY, text))
+    _attach(node, CELL_PROPERTY, cell)
     if cell.area == "safety" and cell.outcome is Outcome.REGRESSION:
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
-        node.user_properties.append(
-            (SAFETY_PROPERTY, f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}")
-        )
+        text = f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}"
+        node.user_properties.append((SAFETY_PROPERTY, text))
 
 
 def note_subject(node: pytest.Item, cell: Cell) -> None:
     """Say what a test is about before it measures anything; if it raises, this is all that is known."""
+    _attach(node, SUBJECT_PROPERTY, cell)
+
+
+def _attach(node: pytest.Item, name: str, cell: Cell) -> None:
     text = CELL.dump_json(cell, exclude_defaults=True, exclude=SAID_BY_THE_TEST).decode()
-    node.user_properties.append((SUBJECT_PROPERTY, text))
+    node.user_properties.append((name, text))
 
 
 def note_finding(node: pytest.Item, text: str) -> None:
