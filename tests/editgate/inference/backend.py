@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import nn
@@ -17,20 +17,28 @@ Model = Any  # a PreTrainedModel, or a wrapper: anything with config, device, fo
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A request to continue `text`; `prompt` is the same text in tokens."""
+    """A request to continue `text`; `prompt` is the same text in tokens.
+
+    `draft` is what the answer may turn out to be, in tokens. Only speed depends on it: it is no part of the request.
+    """
 
     text: str
     prompt: Tokens
     until: tuple[str, ...]
     max_new_tokens: int
+    draft: Tokens = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A generated text, cut before its first stop string; `capped` if only the length limit ended it."""
+    """A generated text, cut before its first stop string; `capped` if only the length limit ended it.
+
+    `tokens` are all that was written, stop string included, where the backend knows them.
+    """
 
     text: str
     capped: bool
+    tokens: Tokens = field(default=(), repr=False, compare=False)
 
 
 class Backend(Protocol):

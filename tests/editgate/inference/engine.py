@@ -12,7 +12,7 @@ Shapes: B rows, P prefix tokens, Q new tokens a row, K = P + Q keys, D hidden si
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from editgate.compat.transformers import Cache, cache_argument
 from editgate.errors import NonFiniteModel
+from editgate.inference.drafts import FIRST, Lane, Stop, Text, worthwhile
 from editgate.inference.kv_cache import PreallocatedCacheLayer
-from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, shared_prefixes
+from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, pad_ragged, shared_prefixes
 from editgate.inference.tokenize import Pair, Tokens
 
-Stop = Callable[[Sequence[int]], bool]  # whether this generation, so far, is finished
 T = TypeVar("T")
 
 STEP_COST = 64  # tokens: what one more decoding step costs, as `PASS_COST`
@@ -80,25 +80,38 @@ class Engine:
         return [(float(value), not missed) for value, missed in zip(total, misses, strict=True)]
 
     @torch.inference_mode()
-    def generate(self, prompts: Sequence[Tokens], limits: Sequence[int], stop: Stop) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Tokens], limits: Sequence[int], stop: Stop, drafts: Sequence[Tokens] | None = None
+    ) -> list[list[int]]:
         """Return greedy continuations, each cut after its limit or where `stop` says that it is finished.
+
+        Args:
+            prompts: in tokens.
+            limits: how many new tokens each may get.
+            stop: whether a continuation, so far, is finished.
+            drafts: what each continuation may turn out to be, such as what the unedited model wrote.
 
         Raises:
             NonFiniteModel: a logit is NaN or infinite.
         """
+        drafts = drafts or [()] * len(prompts)
         texts: list[list[int]] = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=prompts.__getitem__)
         split_cost = PASS_COST + STEP_COST * max(limits, default=0)
         for group in shared_prefixes([prompts[i] for i in order], split_cost):
-            members = sorted(order[group.start : group.stop], key=lambda i: -len(prompts[i]))
+            members = order[group.start : group.stop]
             prefix = self._run_prefix(prompts[members[0]][: group.prefix])
             more = group.prefix + max(limits[i] for i in members)
-            sizes = [len(prompts[i]) - group.prefix for i in members]
-            for batch in self._batches(members, sizes, more, 4 * self.max_tokens):
+            news = {i: len(prompts[i]) - group.prefix + min(len(drafts[i]), FIRST) for i in members}
+            members.sort(key=lambda i: -news[i])
+            for batch in self._batches(members, [news[i] for i in members], more, 4 * self.max_tokens):
                 rows = [Row.pack(prompts[i], group.prefix) for i in batch]
-                generated = self._generate_rows(rows, [limits[i] for i in batch], prefix, stop)
-                for i, text in zip(batch, generated, strict=True):
-                    texts[i] = text
+                written = [Text(limits[i], stop, drafts[i]) for i in batch]
+                if not self._generate_rows(rows, written, prefix):
+                    written = [Text(limits[i], stop, ()) for i in batch]
+                    self._require_finite(self._generate_rows(rows, written, prefix))
+                for i, text in zip(batch, written, strict=True):
+                    texts[i] = text.tokens
         return texts
 
     def _batches(self, rows: Sequence[T], sizes: Sequence[int], more: int, most: int) -> Iterator[Sequence[T]]:
@@ -144,43 +157,59 @@ class Engine:
         return reads[:, 2], values, hits
 
     def _generate_rows(
-        self, rows: Sequence[Row], limits: Sequence[int], prefix: Sequence[PreallocatedCacheLayer], stop: Stop
-    ) -> list[list[int]]:
-        """Return greedy continuations of one batch; rows leave it when finished, a quarter at a time."""
-        texts: list[list[int]] = [[] for _ in rows]
-        # 1) Run the prompts [B, Q] after the prefix; `visible` [B, K] says which keys are no padding.
-        ids, positions, segments = pad(rows, self.device)
-        capacity = ids.shape[1] + max(limits)
-        layers = [layer.repeated(len(rows), capacity) for layer in prefix]
-        layers = layers or [PreallocatedCacheLayer(capacity) for _ in range(self.layers)]
+        self, rows: Sequence[Row], texts: Sequence[Text], prefix: Sequence[PreallocatedCacheLayer]
+    ) -> bool:
+        """Write the texts of one batch: those that follow their draft first, then, together, those that left it.
+
+        Returns False, with the texts half written, where a logit is NaN or infinite, be it after a wrong draft.
+        """
         past = prefix[0].used if prefix else 0
-        hidden = self._forward(ids, positions, packed_mask(segments, past), layers)
-        visible = torch.cat([segments.new_ones(len(rows), past), segments + 1], dim=1).bool()
-        lengths, running = visible.sum(1), list(range(len(rows)))
-        state = hidden[torch.arange(len(rows), device=self.device), lengths - past - 1]  # [B, D]
-        unfinished = set(running)
-        while True:
-            # 2) Append the best next token to each text.
-            best, token = self.head(state).float().max(-1)
-            self._require_finite(bool(best.isfinite().all()))
-            for row, new in zip(running, token.tolist(), strict=True):
-                if row in unfinished:
-                    texts[row].append(new)
-                    if len(texts[row]) >= limits[row] or stop(texts[row]):
-                        unfinished.remove(row)
-            if not unfinished:
-                return texts
-            # 3) Drop finished rows once they are a quarter of the batch: dropping copies the cache.
-            if len(unfinished) <= 0.75 * len(running):
-                kept = torch.tensor([i for i, row in enumerate(running) if row in unfinished], device=self.device)
-                running = [row for row in running if row in unfinished]
-                token, visible, lengths = token[kept], visible[kept], lengths[kept]
-                for layer in layers:
-                    layer.select_rows(kept)
-            # 4) Run the new tokens [B, 1].
-            visible = torch.cat([visible, visible.new_ones(len(running), 1)], dim=1)
-            state = self._forward(token[:, None], lengths[:, None], visible[:, None], layers)[:, -1]
-            lengths = lengths + 1
+        # A row's tokens stand in the columns of their positions; the last column is for padding alone.
+        capacity = past + max(len(row.tokens) + text.limit for row, text in zip(rows, texts, strict=True)) + 1
+        layers = [layer.repeated(len(rows), capacity - past) for layer in prefix]
+        layers = layers or [PreallocatedCacheLayer(capacity) for _ in range(self.layers)]
+        lane = Lane(list(texts), [row.tokens for row in rows], np.full(len(rows), past), layers)
+        left: list[Lane] | None = []  # None once those that left their draft are together
+        while lane.texts:
+            # 1) Run each row's new tokens and what is proposed to come next, [B, Q].
+            proposals: Sequence[Sequence[int]] = [text.proposals() for text in lane.texts]
+            if left is None:
+                proposals = worthwhile(proposals)
+            fed = [[*known, *more] for known, more in zip(lane.known, proposals, strict=True)]
+            ids, columns, positions = pad_ragged(fed, lane.cached, capacity - 1, self.device)
+            used = int(columns.max()) + 1
+            for layer in lane.layers:
+                layer.write_to(columns, used)
+            allowed = torch.arange(used, device=self.device) <= columns[..., None]
+            hidden = self._forward(ids, positions, allowed, lane.layers)
+            # 2) Read what the model writes after the last known token and after each proposal, and append it.
+            reads = [(row, column) for row, known in enumerate(lane.known)
+                     for column in range(len(known) - 1, len(fed[row]))]  # fmt: skip
+            best = self._best(hidden, reads)
+            if best is None:
+                return False
+            lane.accept(proposals, best)
+            # 3) Rows that are finished, or no longer follow their draft, leave. That copies the others.
+            unfinished = [i for i, text in enumerate(lane.texts) if not text.finished]
+            if left is not None:
+                left.append(lane.select([i for i in unfinished if not lane.texts[i].follows]))
+                lane = lane.select([i for i in unfinished if lane.texts[i].follows])
+                if not lane.texts:
+                    lane, left = Lane.joined(left), None
+            elif len(unfinished) <= 0.75 * len(lane.texts):
+                lane = lane.select(unfinished)
+        return True
+
+    def _best(self, hidden: Tensor, reads: Sequence[tuple[int, int]]) -> list[int] | None:
+        """Return the likeliest next token at each (row, column) of states [B, Q, D]; None if a logit is not finite."""
+        rows, columns = torch.tensor(reads, device=self.device).T
+        tokens: list[int] = []
+        for states in hidden[rows, columns].split(max(1, MAX_LOGITS // self.vocabulary)):  # [N, D]
+            values, best = self.head(states).float().max(-1)
+            if not bool(values.isfinite().all()):
+                return None
+            tokens += best.tolist()
+        return tokens
 
     def _forward(
         self, ids: Tensor, positions: Tensor, allowed: Tensor, layers: Sequence[PreallocatedCacheLayer]

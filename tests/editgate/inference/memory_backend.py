@@ -50,20 +50,23 @@ class MemoryBackend:
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """See `Backend.score`."""
         routed = self._routed([context for context, _ in pairs])
-        self._run_base([pair for pair in pairs if pair[0] not in routed], self.base.score)
+        self._run_base(pairs, self.base.score)
         scores = iter(self._score([pair for pair in pairs if pair[0] in routed]))
         return [next(scores) if pair[0] in routed else self._base_answers[pair] for pair in pairs]
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
         """See `Backend.generate`."""
         routed = self._routed([request.prompt for request in requests])
-        self._run_base([request for request in requests if request.prompt not in routed], self.base.generate)
+        self._run_base(requests, self.base.generate)
         own = [request for request in requests if request.prompt in routed]
         texts = iter(HflmBackend(self.model, self.tokenizer, self.name).generate(own) if own else [])
         return [next(texts) if request.prompt in routed else self._base_answers[request] for request in requests]
 
     def _run_base(self, requests: Sequence[Any], run: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
-        """Let the base answer what it has not answered before."""
+        """Let the base answer what it has not answered before, also what the memory answers this time.
+
+        Rounding depends on what stands in one batch, and which prompts are routed on how many edits were made.
+        """
         new = [request for request in dict.fromkeys(requests) if request not in self._base_answers]
         if new:
             self._base_answers.update(zip(new, run(new), strict=True))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from editgate.inference.tokenize import Tokens
@@ -99,6 +100,24 @@ def pad(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor, Tens
         table[:, r, : len(row.tokens)] = row.tokens, row.positions, row.segments
     ids, positions, segments = torch.from_numpy(table).to(device)
     return ids, positions, segments
+
+
+def pad_ragged(
+    fed: Sequence[Sequence[int]], cached: NDArray[np.int64], spare: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, cache columns and positions, [B, Q] each, of tokens that follow `cached` [B] others of their row.
+
+    A token's column is its position. Padding on the right goes into the columns that come next, which no token sees
+    before it is overwritten, at most into column `spare`; its positions repeat the row's last one.
+    """
+    lengths = np.array([len(tokens) for tokens in fed])
+    ids = np.zeros((len(fed), lengths.max()), dtype=np.int64)
+    for row, tokens in enumerate(fed):
+        ids[row, : len(tokens)] = tokens
+    columns = np.minimum(cached[:, None] + np.arange(ids.shape[1]), spare)
+    positions = np.minimum(columns, (cached + lengths - 1)[:, None])
+    one, two, three = (torch.from_numpy(table).to(device) for table in (ids, columns, positions))
+    return one, two, three
 
 
 def packed_mask(segments: Tensor, past: int) -> Tensor:

@@ -63,13 +63,13 @@ class SharedPrefixBackend:
         for until, members in by_stops.items():
             stops = stop_sequences(until, self.tokenizer.decode(self.tokenizer.eos_token_id))
             finished = self._finished(stops)
-            prompts = [requests[i].prompt for i in members]
+            prompts, drafts = [requests[i].prompt for i in members], [requests[i].draft for i in members]
             with eval_mode(self.model):
-                texts = self.engine.generate(prompts, [limits[i] for i in members], finished)
+                texts = self.engine.generate(prompts, [limits[i] for i in members], finished, drafts)
             for i, tokens in zip(members, texts, strict=True):
                 text = self.tokenizer.decode(tokens, skip_special_tokens=True)
                 capped = len(tokens) >= limits[i] and not finished(tokens)
-                generations[i] = Generation(cut_generation(text, stops), capped)
+                generations[i] = Generation(cut_generation(text, stops), capped, tuple(tokens))
         return generations
 
     def _finished(self, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:

@@ -10,18 +10,24 @@ import numpy as np
 from editgate.compat.lm_eval import apply_filter, templates_compiled_once
 from editgate.errors import IntegrityError
 from editgate.inference.backend import Model
+from editgate.inference.memory_backend import MemoryBackend
 from editgate.inference.select_backend import backend
-from editgate.inference.shared_prefix_backend import SharedPrefixBackend
-from editgate.inference.tokenize import Pair
+from editgate.inference.tokenize import Pair, Tokens
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.prepare import NO_ANSWER, Prepared
 from editgate.measure.weight_changes import changed_since, fingerprint
 
-Shared = dict[Pair, tuple[float, bool]]  # what one model has answered
+Known = dict[Pair, tuple[float, bool]]  # what one model has answered
 
 
 def evaluate(
-    prepared: Prepared, model: Model, *, max_tokens: int | None = None, shared: Shared | None = None
+    prepared: Prepared,
+    model: Model,
+    *,
+    max_tokens: int | None = None,
+    known: Known | None = None,
+    siblings: Sequence[Prepared] = (),
+    drafts: Sequence[Tokens] = (),
 ) -> Evaluation:
     """Ask the model all questions; lm-eval's filters and metrics score the answers.
 
@@ -29,8 +35,10 @@ def evaluate(
         prepared: what to ask.
         model: anything with config, device, forward and generate.
         max_tokens: new tokens per forward pass; the scores do not depend on it.
-        shared: what this very model has answered to other benchmarks, and what it answers now: TruthfulQA's two
-            metrics, for one, read the same options.
+        known: what this very model has answered to other benchmarks, and what it answers now.
+        siblings: benchmarks of the same documents, whose options are asked together with these: TruthfulQA's two
+            metrics read the same. Rounding depends on what stands in one batch, so no score may depend on who is first.
+        drafts: what the unedited model wrote, for each completion; only speed depends on it.
 
     Raises:
         NonFiniteModel: logits are NaN or infinite.
@@ -40,34 +48,43 @@ def evaluate(
     name = prepared.benchmark.name
     before = fingerprint(model)
     lm = backend(model, prepared.tokenizer, name, max_tokens=max_tokens)
-    empty = 0
     answers: Sequence[object]
     if prepared.pairs:
-        # A backend with a memory remembers its base's answers itself.
-        known = shared if shared is not None and isinstance(lm, SharedPrefixBackend) else {}
-        new = [pair for pair in dict.fromkeys(prepared.pairs) if pair not in known]
-        if new:
-            known.update(zip(new, lm.score(new), strict=True))
+        if known is None or isinstance(lm, MemoryBackend):  # that one remembers its base's answers, and counts the rest
+            known = {}
+        if any(pair not in known for pair in prepared.pairs):
+            asked = sorted({pair for each in (prepared, *siblings) for pair in each.pairs})
+            known.update(zip(asked, lm.score(asked), strict=True))
         answers = [known[pair] for pair in prepared.pairs]
     else:
-        generations = lm.generate(prepared.completions)
-        answers = [generation.text for generation in generations]
-        empty = sum(not generation.text.strip() for generation in generations)
+        drafted = zip(prepared.completions, drafts or [()] * len(prepared.completions), strict=True)
+        answers = [written.text for written in lm.generate([replace(each, draft=draft) for each, draft in drafted])]
     if changed := changed_since(before, model):
         raise IntegrityError(
             f"{name}: evaluating changed {changed[0]} (and {len(changed) - 1} more). A forward pass must "
             "leave the parameters alone; look for hooks or buffers that the editor left behind."
         )
+    return judged_by_lm_eval(prepared, answers, routed=lm.routed)
+
+
+def judged_by_lm_eval(prepared: Prepared, answers: Sequence[object], *, routed: int = 0) -> Evaluation:
+    """Return the scored items.
+
+    Args:
+        prepared: what was asked.
+        answers: for each pair its log-likelihood and whether it is greedy, for each completion its text.
+        routed: prompts that an editor's memory answered.
+    """
     items = _score(prepared, answers)
     return Evaluation(
-        benchmark=name,
+        benchmark=prepared.benchmark.name,
         metric=prepared.benchmark.metric_key,
         chance=prepared.chance,
         items=tuple(items),
         kind=prepared.benchmark.kind,
         parse_failures=sum(item.answer == NO_ANSWER for item in items),
-        empty=empty,
-        routed=lm.routed,
+        empty=sum(isinstance(answer, str) and not answer.strip() for answer in answers),
+        routed=routed,
     )
 
 

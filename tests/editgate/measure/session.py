@@ -6,24 +6,26 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
 from editgate.cache import fingerprint
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store
+from editgate.inference.select_backend import backend
 from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
 from editgate.measure import integrity
-from editgate.measure.evaluate import Shared, evaluate
+from editgate.measure.evaluate import Known, evaluate, judged_by_lm_eval
 from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalCheckpointSpec
 from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, prepare
-from editgate.measure.threads import SMALL
+from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
 from editgate.options.settings import Settings
 
@@ -47,7 +49,7 @@ class EvaluationSession:
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
         self._runs: dict[tuple[str, str, int], Run] = {}
-        self._answers: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
+        self._answers: dict[str, Known] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
     def model(self, source: ModelSource) -> LoadedModel:
         """Return the unedited model, loaded once."""
@@ -120,11 +122,36 @@ class EvaluationSession:
         with self.settings.store.entry("items", key) as entry:
             if entry.payload is None:
                 self.announce(what)
-                who = checkpoint or base.digest
-                shared = self._answers.pop(who, {})
-                self._answers = dict([*self._answers.items(), (who, shared)][-2:])
-                entry.payload = evaluate(prepared, model(), shared=shared).to_json()
+                with single_threaded(base):
+                    if checkpoint is None and prepared.completions:
+                        answers = [text for text, _ in self._written(base, prepared)]
+                        evaluation = judged_by_lm_eval(prepared, answers)
+                    else:
+                        evaluation = evaluate(prepared, model(), **self._shared(base, prepared, checkpoint))
+                entry.payload = evaluation.to_json()
         return Evaluation.from_json(entry.payload)
+
+    def _shared(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> dict[str, Any]:
+        """Return what `evaluate` need not ask again: answers of this model, and drafts of what it may write."""
+        if prepared.completions:
+            return {"drafts": [tuple(tokens) for _, tokens in self._written(base, prepared)]}
+        who = checkpoint or base.digest
+        known = self._answers.pop(who, {})
+        self._answers = dict([*self._answers.items(), (who, known)][-2:])
+        row = prepared.benchmark
+        siblings = [r.name for r in BENCHMARKS.values() if r.documents_folder == row.documents_folder and r is not row]
+        return {"known": known, "siblings": [self._prepare(base, name) for name in siblings]}
+
+    def _written(self, base: LoadedModel, prepared: Prepared) -> list[tuple[str, list[int]]]:
+        """Return text and tokens of what the unedited model writes: its answers, and drafts of the edited model's."""
+        key = Store.key(
+            base=conditions(base), prompts=prepared.digest, code=fingerprint.code_of(*fingerprint.INFERENCE)
+        )
+        with self.settings.store.entry("written", key) as entry:
+            if entry.payload is None:
+                lm = backend(base.model, prepared.tokenizer, prepared.benchmark.name)
+                entry.payload = [(each.text, each.tokens) for each in lm.generate(prepared.completions)]
+        return [(text, tokens) for text, tokens in entry.payload]
 
     def norm_ratio(self, run: Run, count: int) -> dict[str, float]:
         """Return each changed parameter's norm relative to the base's after `count` edits."""

@@ -92,13 +92,13 @@ def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     free = [replace(c, until=("never",)) for c in _completions(_texts(24), bos=True)]
     asked = [replace(c, until=_common_letters(model, free)) for c in free]
     kept: list[int] = []
-    select_rows = PreallocatedCacheLayer.select_rows
+    selected = PreallocatedCacheLayer.selected
 
-    def counted(layer: PreallocatedCacheLayer, rows: Tensor) -> None:
+    def counted(layer: PreallocatedCacheLayer, rows: Tensor) -> PreallocatedCacheLayer:
         kept.append(len(rows))
-        select_rows(layer, rows)
+        return selected(layer, rows)
 
-    monkeypatch.setattr(PreallocatedCacheLayer, "select_rows", counted)
+    monkeypatch.setattr(PreallocatedCacheLayer, "selected", counted)
     together = backend(model, tokenizer, "toy").generate(asked)
     assert len(set(kept)) >= 2, "rows must leave at several moments, or this shows nothing"
     assert together == backend(model, tokenizer, "toy", max_tokens=1).generate(asked)

@@ -21,7 +21,7 @@ from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.lm_tasks import load
-from editgate.measure.evaluate import Shared, evaluate
+from editgate.measure.evaluate import Known, evaluate
 from editgate.measure.items import Evaluation, pair
 from editgate.measure.prepare import NO_ANSWER, Prepared, prepare
 from meta.support import toy
@@ -242,14 +242,17 @@ def test_items_say_what_was_asked_and_answered(source: LocalDocuments) -> None:
 
 
 def test_what_was_asked_already_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TruthfulQA's second metric reads the answers that the first one got, and scores as if it had asked itself."""
+    """TruthfulQA's two metrics get the same answers, bit by bit, whichever of them asks first or alone."""
     source = LocalDocuments(toy.write_documents(tmp_path))
-    rows = [prepare(BENCHMARKS[name], source, toy.tokenizer(bos=True)) for name in ("truthfulqa", "truthfulqa_mc2")]
+    one, two = (prepare(BENCHMARKS[name], source, toy.tokenizer(bos=True)) for name in ("truthfulqa", "truthfulqa_mc2"))
     model = toy.model()
-    shared: Shared = {}
-    alone = evaluate(rows[1], model)
-    evaluate(rows[0], model, shared=shared)
-    monkeypatch.setattr(SharedPrefixBackend, "score", pytest.fail)
-    again = evaluate(rows[1], model, shared=shared)
-    assert [item.answer for item in again.items] == [item.answer for item in alone.items]
-    assert [item.score for item in again.items] == pytest.approx([item.score for item in alone.items], abs=1e-5)
+    alone = evaluate(two, model, siblings=[one])
+    known: Known = {}
+    first = evaluate(one, model, known=known, siblings=[two])
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedPrefixBackend, "score", pytest.fail)
+        again = evaluate(two, model, known=known, siblings=[one])
+    assert again == alone
+    assert first == evaluate(one, model, siblings=[two])
+    wanted = [item.score for item in evaluate(two, model).items]
+    assert [item.score for item in again.items] == pytest.approx(wanted, abs=1e-5)

@@ -2,32 +2,37 @@
 
     pytest tests/meta/speed -k inference
 
-Each line is one benchmark of the shipped llama-mini, all prompts of `LIMIT` items, the best of `ROUNDS`. "dynamic
-cache" is the engine with transformers' own cache layer instead of `PreallocatedCacheLayer`.
+Each line is one benchmark of the shipped llama-mini, all prompts of `LIMIT` items, the best of `ROUNDS`. "drafted" is
+the engine after N edits with MEMIT, with what the unedited model wrote as drafts.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import process_time
 
 import pytest
 import torch
-from torch import Tensor
+from transformers import PreTrainedModel
 
-from editgate.compat.transformers import DynamicLayer
-from editgate.inference import engine
 from editgate.inference.backend import Backend
 from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
-from editgate.inputs import models
+from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.models import LoadedModel
 from editgate.measure.prepare import Prepared, prepare
+from editgate.miniature.world.corpus import covariance_texts
+from editors import create
 from meta.speed.conftest import InferenceLine
+from meta.speed.rigs import TEXTS
 
-LIMIT = 100  # items
+LIMIT = 200  # items
 ROUNDS = 2
+HFLM_BATCH = 64
+COUNTS = (1, 5, 20, 50)  # edits
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +41,17 @@ def base() -> LoadedModel:
     return models.load(models.find("llama-mini"), device="cpu", dtype="float32")
 
 
-class ConcatenatingCacheLayer(DynamicLayer):
-    """transformers' own layer, which copies all keys and values at every step, with what the engine calls."""
-
-    def __init__(self, _capacity: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as transformers leaves it
-
-    @property
-    def used(self) -> int:
-        """Tokens that are there."""
-        return int(self.get_seq_length())
-
-    def repeated(self, rows: int, _more: int) -> ConcatenatingCacheLayer:
-        """See `PreallocatedCacheLayer`."""
-        layer = ConcatenatingCacheLayer(0)
-        assert self.keys is not None
-        assert self.values is not None
-        layer.update(self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1))
-        return layer
-
-    def select_rows(self, rows: Tensor) -> None:
-        """See `PreallocatedCacheLayer`."""
-        self.batch_select_indices(rows)
+@pytest.fixture(scope="module")
+def edited(base: LoadedModel) -> dict[int, PreTrainedModel]:
+    """The miniature after `COUNTS` edits with MEMIT, which ruins it in the end."""
+    models_, model = dict[int, PreTrainedModel](), copy.deepcopy(base.model)
+    editor = create("memit", model, base.tokenizer, defaults="llama-mini", corpus=covariance_texts()[:TEXTS])
+    editor.prepare()
+    for number, edit in enumerate(edit_lists.read(edit_lists.SHIPPED["counterfact"])[: max(COUNTS)], start=1):
+        editor.apply(edit)
+        if number in COUNTS:
+            models_[number] = copy.deepcopy(editor.model)
+    return models_
 
 
 @pytest.fixture(autouse=True)
@@ -83,14 +77,28 @@ def _run(prepared: Prepared, lm: Backend) -> tuple[float, list[float], list[obje
 
 
 @pytest.mark.parametrize("row", ["mmlu", "commonsenseqa", "truthfulqa", "gsm8k", "bbh", "triviaqa"])
-def test_inference(
-    row: str, base: LoadedModel, report_inference: Callable[[InferenceLine], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inference(row: str, base: LoadedModel, report_inference: Callable[[InferenceLine], None]) -> None:
     """The engine gives HFLM's answers; how much sooner is for reading."""
     prepared = prepare(BENCHMARKS[row], base.source.documents, base.tokenizer, LIMIT)
-    slow, values, answers = _run(prepared, HflmBackend(base.model, base.tokenizer, row))
+    slow, values, answers = _run(prepared, HflmBackend(base.model, base.tokenizer, row, HFLM_BATCH))
     fast, *found = _run(prepared, SharedPrefixBackend(base.model, base.tokenizer, row))
-    monkeypatch.setattr(engine, "PreallocatedCacheLayer", ConcatenatingCacheLayer)
-    copying, *again = _run(prepared, SharedPrefixBackend(base.model, base.tokenizer, row))
-    report_inference(InferenceLine(row, len(prepared.pairs or prepared.completions), slow, fast, copying))
-    assert found == again == [pytest.approx(values, abs=1e-3), answers]
+    report_inference(InferenceLine(row, 0, len(prepared.pairs or prepared.completions), slow, fast, None))
+    assert found == [pytest.approx(values, abs=1e-3), answers]
+
+
+@pytest.mark.parametrize("row", ["gsm8k", "bbh", "triviaqa"])
+def test_inference_with_drafts(
+    row: str, base: LoadedModel, edited: dict[int, PreTrainedModel], report_inference: Callable[[InferenceLine], None]
+) -> None:
+    """What the unedited model wrote is the draft of what it writes after N edits; the answers are those without."""
+    prepared = prepare(BENCHMARKS[row], base.source.documents, base.tokenizer, LIMIT)
+    written = SharedPrefixBackend(base.model, base.tokenizer, row).generate(prepared.completions)
+    drafted = [replace(each, draft=text.tokens) for each, text in zip(prepared.completions, written, strict=True)]
+    for count, model in edited.items():
+        lm = SharedPrefixBackend(model, base.tokenizer, row)
+        slow, _, answers = _run(prepared, HflmBackend(model, base.tokenizer, row, HFLM_BATCH))
+        fast, _, plain = _run(prepared, lm)
+        faster, _, found = _run(replace(prepared, completions=drafted), lm)
+        report_inference(InferenceLine(row, count, len(drafted), slow, fast, faster))
+        assert found == plain
+        assert sum(one == other for one, other in zip(found, answers, strict=True)) >= 0.99 * len(found)
