@@ -11,7 +11,7 @@ from torch import nn
 
 from editgate.cache import fingerprint
 from editgate.cache.environment import conditions
-from editgate.cache.store import Store
+from editgate.cache.store import Store, form_of
 from editgate.errors import BaselineModified
 from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
@@ -122,7 +122,7 @@ class EvaluationSession:
             code=fingerprint.code_of(*fingerprint.SCORING),
             limit=self.settings.limit,
         )
-        with self.settings.store.entry("items", key) as entry:
+        with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
             if entry.payload is None:
                 self.announce(what)
                 who = checkpoint or base.digest
@@ -133,7 +133,7 @@ class EvaluationSession:
 
     def norm_ratio(self, run: Run, count: int) -> dict[str, float]:
         """Return each changed parameter's norm relative to the base's after `count` edits."""
-        with self.settings.store.entry("norm_ratio", run.key(count)) as entry:
+        with self.settings.store.entry("norm_ratio", run.key(count), form_of(dict[str, float])) as entry:
             if entry.payload is None:
                 entry.payload = run.norm_ratio(count)
         return {name: float(value) for name, value in entry.payload.items()}
@@ -145,7 +145,7 @@ class EvaluationSession:
             IntegrityError: the rule is broken.
         """
         key = Store.key(trajectory=run.key(2), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING))
-        with self.settings.store.entry("integrity", key) as entry:
+        with self.settings.store.entry("integrity", key, integrity.check_outcome) as entry:
             if entry.payload is None:
                 self.announce(f"{run.name}: {rule.replace('_', ' ')}")
                 entry.payload = integrity.outcome(lambda: self._apply(rule, run))

@@ -69,6 +69,16 @@ def outcome(check: Callable[[], None]) -> list[str]:
     return []
 
 
+def check_outcome(found: list[str]) -> None:
+    """Pass if this is what `outcome` returns.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if found != [] and not (isinstance(found, list) and len(found) == 2 and hasattr(errors, str(found[0]))):
+        raise ValueError("it is no outcome of a rule")
+
+
 def raise_if_broken(found: list[str]) -> None:
     """Raise the stored error again.
 
