@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import nn
 
@@ -26,6 +26,7 @@ from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, prepare
 from editgate.measure.threads import SMALL
 from editgate.measure.trajectory import Trajectory
+from editgate.measure.tried_once import TriedOnce
 from editgate.options.settings import Settings
 
 CHEAP = ("toxigen", *BENCHMARKS)  # the first that has documents serves the rule that zero edits reproduce the baseline
@@ -48,6 +49,8 @@ class EvaluationSession:
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
         self._runs: dict[tuple[str, str, int], Run] = {}
+        self._tried = TriedOnce()
+        self.settings.store.announce = self.announce
         self._answers: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
     def model(self, source: ModelSource) -> LoadedModel:
@@ -56,8 +59,14 @@ class EvaluationSession:
             if self._holds_large_models:  # two would not fit where one does, nor would the copies that are edited
                 self._let_go()
             self.announce(f"loading {source.name}")
-            self._loaded[source.name] = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
+            with self._tried.trying(("model", source.name)):
+                loaded = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
+            self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, source)))
         return self._loaded[source.name]
+
+    def _corpus(self, source: ModelSource) -> Sequence[str]:
+        with self._tried.trying(("corpus", source.name)):
+            return source.corpus()
 
     def _let_go(self) -> None:
         """Forget models and tokenizers, and what holds them; each is loaded again when it is asked for."""
@@ -187,7 +196,8 @@ class EvaluationSession:
             row = ALL[benchmark]
             brought = base.source.documents.holds(row) or not row.chat
             documents = base.source.documents if brought else models.SHIPPED
-            self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
+            with self._tried.trying(("documents", *key)):
+                self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
         return self._prepared[key]
 
     @cached_property
