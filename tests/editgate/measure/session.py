@@ -50,6 +50,7 @@ class EvaluationSession:
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
         self._runs: dict[tuple[str, str, int], Run] = {}
         self._tried = TriedOnce()
+        self._corpora: dict[str, Sequence[str]] = {}
         self.settings.store.announce = self.announce
         self._answers: dict[str, Shared] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
@@ -65,8 +66,10 @@ class EvaluationSession:
         return self._loaded[source.name]
 
     def _corpus(self, source: ModelSource) -> Sequence[str]:
-        with self._tried.trying(("corpus", source.name)):
-            return source.corpus()
+        if source.name not in self._corpora:
+            with self._tried.trying(("corpus", source.name)):
+                self._corpora[source.name] = source.corpus()
+        return self._corpora[source.name]
 
     def _let_go(self) -> None:
         """Forget models and tokenizers, and what holds them; each is loaded again when it is asked for."""

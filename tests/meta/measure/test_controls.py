@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from editgate.errors import BaselineModified
+from editgate.cases import Case
+from editgate.errors import BaselineModified, EditsDoNotAccumulate
 from editgate.inputs.editor_specs import find
 from editgate.measure.session import EvaluationSession
 from editgate.miniature.recipes import WEIGHTS
+from editgate.verdict.cell import evaluate_cell
 from meta.support.settings_factory import miniature, settings
 
 REPOSITORY = Path(__file__).parents[3]
@@ -103,11 +105,13 @@ def test_leaking_into_the_next_trajectory_is_an_error(gate: Gate) -> None:
     result.stdout.fnmatch_lines(["*StateLeaked*after another trajectory ran*"])
 
 
-def test_a_wrapper_that_keeps_its_last_edit_is_an_error(gate: Gate) -> None:
-    """A closed box is held to the same rule by what it says; its benchmarks are errors too."""
-    result = gate.run("RemembersLast", "rememberslast and (test_toxigen or accumulate)")
-    result.assert_outcomes(failed=1, errors=1)
-    result.stdout.fnmatch_lines(["*EditsDoNotAccumulate*Only the last edit is kept*"])
+def test_a_wrapper_that_keeps_its_last_edit_is_an_error(tmp_path: Path) -> None:
+    """A closed box is held to the same rules by what it says, and none of its benchmarks is given a number."""
+    target = "editgate.controls:RemembersLast"
+    chosen = settings(tmp_path, edit_counts="2", editor=[target])
+    session = EvaluationSession(chosen, lambda _: None)
+    with pytest.raises(EditsDoNotAccumulate, match="Only the last edit is kept"):
+        evaluate_cell(session, Case(find(target), miniature(chosen), "toxigen", 2))
 
 
 def test_what_one_method_spoils_is_not_the_next_ones_base(tmp_path: Path) -> None:

@@ -255,9 +255,8 @@ RULES: dict[str, Callable[[Trajectory], None]] = {
 def _two_edits(run: Trajectory) -> tuple[Edit, Edit]:
     """The first edit and the next that asks something else; one that is made up where a file has no other."""
     first = run.edits[0]
-    others = (edit for edit in (*run.edits[1:], *run.base.source.training()) if edit.text != first.text)
     made_up = replace(first, subject=f"{first.subject} Minor", rephrases=(), neighbors=())
-    return first, next(others, made_up)
+    return first, next((edit for edit in run.edits[1:] if edit.text != first.text), made_up)
 
 
 def _contrary(edit: Edit, other: Edit) -> Edit:
