@@ -12,6 +12,8 @@ EditorError
 +-- NoEffect               the edit would change nothing, or its memory entry would never be used
 +-- ContextOverflow        a prompt and the text that a memory adds exceed the model's context
 +-- ForeignFailure         an external method raised or returned something unusable; the cause is its exception
+
+DamagedCheckpoint          a training's checkpoint cannot be trusted, and the training begins anew (a warning)
 """
 
 
@@ -61,3 +63,7 @@ class ContextOverflow(EditorError, ValueError):  # noqa: N818 - names what happe
 
 class ForeignFailure(EditorError, RuntimeError):  # noqa: N818 - names what happened
     """Somebody else's code raised or returned something unusable; the message says at which edit."""
+
+
+class DamagedCheckpoint(UserWarning):
+    """A training's checkpoint is truncated, was changed, or is another one's; the training begins anew."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from editors.core.checksum import digest_tensors
+from editors.core.errors import DamagedCheckpoint
 
 SAVE_EVERY = 100  # steps
 
@@ -40,6 +47,9 @@ def train(
         clip: Largest L2 norm of a step's gradient; a step whose gradient is not finite is skipped.
         scratch: Folder for a checkpoint; None: no checkpoints.
         cooldown: Fraction of the steps, at the end, over which the learning rates fall linearly to 0.
+
+    Raises:
+        OSError: a checkpoint cannot be written.
     """
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     file = None if scratch is None else scratch / f"{name}.safetensors"
@@ -61,22 +71,36 @@ def train(
 
 
 def _save(file: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write under a temporary name first, so that an interrupted run never leaves a partial checkpoint."""
+    """Write under a temporary name first, so that an interrupted run never leaves a partial checkpoint.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
     tensors = {f"network.{key}": value.detach().clone() for key, value in network.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).clone()
     tensors["step"] = torch.tensor(step)
-    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
-    save_file(tensors, temporary)
-    temporary.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, {"checksum": _checksum(file, tensors)})
+        temporary.replace(file)
+    except SafetensorError as error:  # its own error for a disk that takes no more
+        raise OSError(errno.ENOSPC, str(error), str(file)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _resume(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the checkpoint and return its step; 0, and nothing changed, if there is none that can be trusted."""
     if not file.is_file():
         return 0
-    tensors = load_file(file)
+    try:
+        tensors = _read(file, network)
+    except (SafetensorError, ValueError) as error:
+        warnings.warn(f"{file} is damaged ({error}); the training begins anew", DamagedCheckpoint, stacklevel=3)
+        return 0
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -85,3 +109,26 @@ def _resume(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer) ->
             state.setdefault(int(index), {})[field] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(tensors["step"])
+
+
+def _read(file: Path, network: nn.Module) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors.
+
+    Raises:
+        SafetensorError: the file is none of safetensors.
+        ValueError: the checksum does not match, or it is the checkpoint of another network.
+    """
+    with safe_open(file, framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        recorded = (opened.metadata() or {}).get("checksum")
+    if recorded != _checksum(file, tensors):
+        raise ValueError("its checksum does not match")
+    wanted = {f"network.{name}": value.shape for name, value in network.state_dict().items()}
+    if {name: value.shape for name, value in tensors.items() if name.startswith("network.")} != wanted:
+        raise ValueError("it is the checkpoint of another network")
+    return tensors
+
+
+def _checksum(file: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Of the tensors in this place: another training's checkpoint, copied here, does not match."""
+    return hashlib.sha256(f"{file.parent.name}/{file.name} {digest_tensors(tensors)}".encode()).hexdigest()

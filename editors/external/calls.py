@@ -48,6 +48,12 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numbers)  # noqa: NPY002 - as above
 
 
+def generator_states() -> tuple[object, ...]:
+    """States of the global generators on the CPU; equal before and after code that draws from none of them."""
+    numbers: Any = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - as above
+    return random.getstate(), numbers["key"].tobytes(), numbers["pos"], torch.get_rng_state().numpy().tobytes()
+
+
 def accepted(
     spec: str, target: Callable[..., object], settings: Mapping[str, Any], offered: Mapping[str, Any]
 ) -> dict[str, Any]:

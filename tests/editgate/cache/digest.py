@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 from editgate.errors import StoreError
+from editors.core.checksum import digest_tensors
+
+__all__ = ["code_digest", "digest_tensors", "digest_text"]
 
 SUFFIXES = (".py", ".yaml")  # lm-eval's task files name the functions that judge answers
 
@@ -18,18 +17,6 @@ SUFFIXES = (".py", ".yaml")  # lm-eval's task files name the functions that judg
 def digest_text(text: str) -> str:
     """Return the sha256 of a text, as hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return a sha256 of names, dtypes, shapes and bits; the order of the names does not matter."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        header = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
-        total.update(f"{len(header)}:{header}".encode())
-        if tensor.numel():
-            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def code_digest(*sources: ModuleType | Path) -> str:

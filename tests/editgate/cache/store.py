@@ -5,32 +5,50 @@ that its content depends on, so an entry is never updated, only computed. Any nu
 store:
 
 * a file appears under its name only when it is whole (temporary name in the same folder, then `os.replace`);
-* every entry carries a checksum, and one that does not match counts as missing, with a `StoreWarning`;
-* `fetch_json` and `entry` hold a lock per entry, so that two processes compute it once.
+* every entry carries a checksum of its content and its place; one that does not match counts as missing, with a
+  `StoreWarning`, and so does one that has not the form that its reader expects;
+* `fetch_json` and `entry` hold a lock per entry, so that two processes compute it once;
+* a store that cannot be written serves what it has. The first failure of the disk is remembered: whatever would be
+  computed after it is refused at once, because it could not be kept.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import torch
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import TypeAdapter
 
-from editgate.cache.digest import digest_tensors, digest_text
+from editgate.cache import entry_files
+from editgate.cache.digest import digest_text
+from editgate.cache.entry_files import DAMAGED, Json, Tensors, canonical
+from editgate.cache.waiting import held
 from editgate.errors import ConfigError, StoreError, StoreWarning
 
-Json: TypeAlias = Any  # what json.loads gives: dicts, lists, strings, numbers, booleans
-Tensors: TypeAlias = Mapping[str, torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+Form: TypeAlias = Callable[[Json], object]  # raises one of DAMAGED for a payload that its reader could not use
 Loaded = TypeVar("Loaded")
+
+# What will be so for the next entry too; anything else (a directory in the way, say) is one entry's own trouble.
+OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+)
+
+
+def form_of(kind: Any) -> Form:  # noqa: ANN401 - any type that pydantic knows
+    """Return the form of a type, such as `form_of(list[str])`."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    return adapter.validate_python
 
 
 @dataclass
@@ -45,10 +63,16 @@ class Store:
 
     Args:
         root: the folder; made on first use, with its parents.
+
+    Attributes:
+        announce: called with what is being waited for, for people.
+        failure: why nothing can be written any more; empty as long as it can.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self.announce: Callable[[str], None] = _say
+        self.failure = ""
 
     @staticmethod
     def key(**parts: object) -> str:
@@ -57,14 +81,14 @@ class Store:
         Raises:
             StoreError: a part is not made of dicts, lists, strings, finite numbers, booleans and None.
         """
-        return digest_text(_canonical(parts, strict=True))
+        return digest_text(canonical(parts, strict=True))
 
     def path(self, kind: str, key: str, suffix: str) -> Path:
         """Return the path of an entry, whether or not it exists; suffix is "json" or "safetensors"."""
         return self.root / kind / f"{key}.{suffix}"
 
     def check_writable(self) -> None:
-        """Make the folder and write a byte into it.
+        """Make the folder and write a byte into it; one with entries may be read-only, as long as nothing is missing.
 
         Raises:
             ConfigError: that fails; names the folder, the reason and the option.
@@ -74,6 +98,10 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"x")
         except OSError as error:
+            with suppress(OSError):
+                if any(self.root.glob("*/*.json")):
+                    self.failure = _sentence("write", self.root, error)
+                    return
             raise ConfigError(
                 f"--store {self.root}: cannot be written ({_why(error)}). Name another folder with --store DIR."
             ) from error
@@ -86,23 +114,25 @@ class Store:
         """Lock the entry against all other processes, waiting for the one that has it.
 
         Raises:
-            StoreError: the lock's file cannot be made.
+            StoreError: the lock's file cannot be made, or nothing can be written any more.
         """
+        if self.failure:
+            raise StoreError(self.failure)
         path = self.root / kind / f"{key}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            lock.acquire()
-        except OSError as error:
-            raise _failure("lock", path, error) from error
-        try:
+        with ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path, self.announce))
+            except OSError as error:
+                raise self._failed("lock", path, error) from error
             yield
-        finally:
-            lock.release()
 
-    def load_json(self, kind: str, key: str) -> Json | None:
-        """Return the entry's payload, or None if it is missing or damaged (the latter with a StoreWarning)."""
-        return _load(self.path(kind, key, "json"), _read_json)
+    def load_json(self, kind: str, key: str, form: Form | None = None) -> Json | None:
+        """Return the entry's payload, or None if it is missing or damaged (the latter with a StoreWarning).
+
+        A payload that its reader cannot use, by `form`, is damaged too.
+        """
+        return self._load(self.path(kind, key, "json"), lambda path: _formed(entry_files.read_json(path), form))
 
     def save_json(self, kind: str, key: str, payload: Json) -> None:
         """Write an entry of dicts, lists, strings, numbers and booleans; None alone is no entry.
@@ -115,7 +145,7 @@ class Store:
 
     def load_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
         """Return the entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning)."""
-        return _load(self.path(kind, key, "safetensors"), _read_tensors)
+        return self._load(self.path(kind, key, "safetensors"), entry_files.read_tensors)
 
     def save_tensors(self, kind: str, key: str, tensors: Tensors) -> None:
         """Write tensors of any dtype and shape, bit by bit.
@@ -123,129 +153,105 @@ class Store:
         Raises:
             StoreError: the entry cannot be written.
         """
-        with self.lock(kind, key):
-            self._write_tensors(kind, key, tensors)
+        path = self.path(kind, key, "safetensors")
+        with self.lock(kind, key), self._writing(path):
+            entry_files.write_tensors(path, tensors)
 
-    def fetch_json(self, kind: str, key: str, compute: Callable[[], Json]) -> Json:
+    def fetch_json(self, kind: str, key: str, compute: Callable[[], Json], form: Form | None = None) -> Json:
         """Return the entry's payload; compute and write it if it is missing, while other processes wait.
 
         A fresh payload is returned as JSON gives it back (tuples are lists), so that a full and an empty
         store lead to the same values.
         """
-        with self.entry(kind, key) as entry:
+        with self.entry(kind, key, form) as entry:
             if entry.payload is None:
                 entry.payload = compute()
         return entry.payload
 
     @contextmanager
-    def entry(self, kind: str, key: str) -> Iterator[Entry]:
+    def entry(self, kind: str, key: str, form: Form | None = None) -> Iterator[Entry]:
         """Give an entry to a `with` block, which computes and sets its payload if that is None, alone among processes.
 
         Afterwards the payload is as JSON gives it back, so that a full and an empty store lead to the same values.
         """
-        entry = Entry(_load(self.path(kind, key, "json"), _read_json, warn=False))
+        with warnings.catch_warnings(action="ignore", category=StoreWarning):  # it is told once, under the lock
+            entry = Entry(self.load_json(kind, key, form))
         if entry.payload is not None:
             yield entry
             return
         with self.lock(kind, key):
-            entry.payload = self.load_json(kind, key)
+            entry.payload = self.load_json(kind, key, form)
             missing = entry.payload is None
             yield entry
             if missing:
                 entry.payload = self._write_json(kind, key, entry.payload)
 
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Let somebody else write below the root inside the block: what the disk refuses there, the store remembers.
+
+        Raises:
+            StoreError: an OSError that names a file below the root.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None or not Path(error.filename).is_relative_to(self.root):
+                raise
+            raise self._failed("write", Path(error.filename), error) from error
+
     def _write_json(self, kind: str, key: str, payload: Json) -> Json:
         if payload is None:
             raise StoreError(f"{kind}/{key}: None cannot be stored, it stands for a missing entry")
-        text = _canonical(payload)
+        text = canonical(payload)
         path = self.path(kind, key, "json")
-        envelope = f'{{"sha256":"{digest_text(text)}","payload":{text}}}\n'
-        _put(path, lambda temporary: temporary.write_bytes(envelope.encode()))
+        with self._writing(path):
+            entry_files.write_json(path, text)
         return json.loads(text)
 
-    def _write_tensors(self, kind: str, key: str, tensors: Tensors) -> dict[str, torch.Tensor]:
-        plain = _separate(tensors)
-        path = self.path(kind, key, "safetensors")
-        _put(path, lambda temporary: save_file(plain, temporary, {"sha256": digest_tensors(plain)}))
-        return plain
+    def _load(self, path: Path, read: Callable[[Path], Loaded]) -> Loaded | None:
+        """Return what `read` returns; None for a missing file and, with a warning, for a damaged one."""
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed("read", path, error) from error
+        except DAMAGED as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            warnings.warn(f"store: {path} is damaged ({reason}); it is computed again", StoreWarning, stacklevel=3)
+            return None
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._failed("write", path, error) from error
+
+    def _failed(self, action: str, path: Path, error: OSError) -> StoreError:
+        sentence = _sentence(action, path, error)
+        if action != "read" and error.errno in OF_THE_DISK:
+            self.failure = sentence
+        return StoreError(sentence)
 
 
-def _canonical(payload: object, *, strict: bool = False) -> str:
-    """Return one text for one value: sorted keys, no spaces, floats that read back exactly; strict rejects NaN."""
-    try:
-        return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=not strict)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"the store takes only plain JSON values: {error}") from error
+def _formed(payload: Json, form: Form | None) -> Json:
+    if form is not None and payload is not None:
+        form(payload)
+    return payload
 
 
-def _load(path: Path, read: Callable[[Path], Loaded], *, warn: bool = True) -> Loaded | None:
-    """Return what `read` returns; None for a missing file and, with a warning, for a damaged one."""
-    try:
-        return read(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _failure("read", path, error) from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        if warn:
-            reason = f"{type(error).__name__}: {error}"
-            message = f"store: {path} is damaged ({reason}); it is computed again"
-            warnings.warn(message, StoreWarning, stacklevel=3)
-        return None
-
-
-def _read_json(path: Path) -> Json:
-    envelope = json.loads(path.read_bytes())
-    _compare(envelope["sha256"], digest_text(_canonical(envelope["payload"])))
-    return envelope["payload"]
-
-
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
-        _compare((file.metadata() or {}).get("sha256"), digest_tensors(tensors))
-    return tensors
-
-
-def _compare(recorded: str | None, computed: str) -> None:
-    if recorded != computed:
-        raise ValueError(f"its checksum is {computed[:12]}…, recorded was {str(recorded)[:12]}…")
-
-
-def _separate(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """Return contiguous CPU copies: safetensors wants no shared memory, and a later edit must not reach an entry."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name and rename; the caller holds the entry's lock.
-
-    Because of the lock, any other temporary file of this entry was left by a process that died.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _discard(path.parent.glob(f"{path.name}.*.tmp"))
-        write(temporary)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise _failure("write", path, error) from error
-    finally:
-        _discard([temporary])
-
-
-def _discard(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _failure(action: str, path: Path, error: Exception) -> StoreError:
-    return StoreError(
+def _sentence(action: str, path: Path, error: OSError) -> str:
+    return (
         f"store: cannot {action} {path} ({_why(error)}). Check space and rights there, or name another "
         "folder with --store DIR."
     )
 
 
-def _why(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # a person waits, and there is no other place to tell it

@@ -86,6 +86,7 @@ class EditQuality:
 
 
 _EDIT_QUALITY = TypeAdapter(EditQuality)
+FORM = TypeAdapter(list[EditQuality]).validate_python  # of what is stored
 
 
 def share(kind: Kind, rows: Sequence[EditQuality]) -> float | None:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from editgate.cache.digest import digest_text
 from editgate.cache.environment import conditions
-from editgate.cache.store import Store
+from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances
@@ -83,9 +83,10 @@ class EditorSetup:
         """Tensors that depend on the unedited model only, by name, and the contexts; without covariances."""
         with self.store.lock("preparing", self.key):
             made = self.store.load_tensors("prepared", self.key)
-            contexts = self.store.load_json("contexts", self.key)
+            contexts = self.store.load_json("contexts", self.key, form_of(list[list[str]]))
             if made is None or contexts is None:
-                made, contexts = self._make()
+                with self.store.scratch():
+                    made, contexts = self._make()
                 self.store.save_tensors("prepared", self.key, made)
                 self.store.save_json("contexts", self.key, contexts)
                 shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now

@@ -152,7 +152,8 @@ class ExternalCheckpoint:
             found = edit_quality.measure(self.model_at(count), self.base.tokenizer, edits, before)
             return [row.to_json() for row in found]
 
-        return [EditQuality.from_json(row) for row in self.store.fetch_json("quality", self.key(count), compute)]
+        found = self.store.fetch_json("quality", self.key(count), compute, edit_quality.FORM)
+        return [EditQuality.from_json(row) for row in found]
 
     def diagnostics(self, count: int) -> dict[str, float]:
         """Return |ΔW| / |W| (Frobenius) of what changed, by block, and by name for what is in no block."""

@@ -14,7 +14,7 @@ import torch
 
 from editgate.cache import fingerprint
 from editgate.cache.environment import conditions
-from editgate.cache.store import Store
+from editgate.cache.store import Store, form_of
 from editgate.errors import EditgateError, EvaluationError, NonFiniteModel
 from editgate.inference.backend import Model
 from editgate.inference.select_backend import backend
@@ -55,7 +55,7 @@ def sample(base: LoadedModel, store: Store) -> list[str]:
         return sorted(loss, key=lambda text: loss[text])[:SAMPLE_SIZE]
 
     key = Store.key(base=conditions(base), texts=texts, code=_code())
-    return list(store.fetch_json("perplexity_sample", key, compute))
+    return list(store.fetch_json("perplexity_sample", key, compute, form_of(list[str])))
 
 
 def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
@@ -99,6 +99,7 @@ def perplexity_at(run: Run, store: Store, count: int) -> float | None:
         "perplexity",
         Store.key(checkpoint=run.key(count), texts=texts, code=_code()),
         compute,
+        form_of(list[float]),
     )
     return float(found[0]) if found else None
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
 
 from editgate.cache import fingerprint
 from editgate.cache.environment import conditions
-from editgate.cache.store import Store
+from editgate.cache.store import Store, form_of
+from editgate.errors import BaselineModified
 from editgate.inference.select_backend import backend
 from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
@@ -27,6 +28,7 @@ from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, prepare
 from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
+from editgate.measure.tried_once import TriedOnce
 from editgate.options.settings import Settings
 
 CHEAP = ("toxigen", *BENCHMARKS)  # the first that has documents serves the rule that zero edits reproduce the baseline
@@ -49,17 +51,32 @@ class EvaluationSession:
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
         self._runs: dict[tuple[str, str, int], Run] = {}
+        self._tried = TriedOnce()
+        self._corpora: dict[str, Sequence[str]] = {}
+        self.settings.store.announce = self.announce
         self._answers: dict[str, Known] = {}  # by the two models that were asked last: a baseline and a checkpoint
 
     def model(self, source: ModelSource) -> LoadedModel:
         """Return the unedited model, loaded once."""
         if source.name not in self._loaded:
             if self._holds_large_models:  # two would not fit where one does, nor would the copies that are edited
-                self._loaded, self._runs, self._answers = {}, {}, {}
-                gc.collect()
+                self._let_go()
             self.announce(f"loading {source.name}")
-            self._loaded[source.name] = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
+            with self._tried.trying(("model", source.name)):
+                loaded = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
+            self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, source)))
         return self._loaded[source.name]
+
+    def _corpus(self, source: ModelSource) -> Sequence[str]:
+        if source.name not in self._corpora:
+            with self._tried.trying(("corpus", source.name)):
+                self._corpora[source.name] = source.corpus()
+        return self._corpora[source.name]
+
+    def _let_go(self) -> None:
+        """Forget models and tokenizers, and what holds them; each is loaded again when it is asked for."""
+        self._loaded, self._runs, self._answers, self._prepared = {}, {}, {}, {}
+        gc.collect()
 
     @property
     def _holds_large_models(self) -> bool:
@@ -119,7 +136,7 @@ class EvaluationSession:
             code=fingerprint.code_of(*fingerprint.SCORING),
             limit=self.settings.limit,
         )
-        with self.settings.store.entry("items", key) as entry:
+        with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
             if entry.payload is None:
                 self.announce(what)
                 with single_threaded(base):
@@ -147,7 +164,7 @@ class EvaluationSession:
         key = Store.key(
             base=conditions(base), prompts=prepared.digest, code=fingerprint.code_of(*fingerprint.INFERENCE)
         )
-        with self.settings.store.entry("written", key) as entry:
+        with self.settings.store.entry("written", key, form_of(list[tuple[str, list[int]]])) as entry:
             if entry.payload is None:
                 lm = backend(base.model, prepared.tokenizer, prepared.benchmark.name)
                 entry.payload = [(each.text, each.tokens) for each in lm.generate(prepared.completions)]
@@ -155,7 +172,7 @@ class EvaluationSession:
 
     def norm_ratio(self, run: Run, count: int) -> dict[str, float]:
         """Return each changed parameter's norm relative to the base's after `count` edits."""
-        with self.settings.store.entry("norm_ratio", run.key(count)) as entry:
+        with self.settings.store.entry("norm_ratio", run.key(count), form_of(dict[str, float])) as entry:
             if entry.payload is None:
                 entry.payload = run.norm_ratio(count)
         return {name: float(value) for name, value in entry.payload.items()}
@@ -167,10 +184,12 @@ class EvaluationSession:
             IntegrityError: the rule is broken.
         """
         key = Store.key(trajectory=run.key(2), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING))
-        with self.settings.store.entry("integrity", key) as entry:
+        with self.settings.store.entry("integrity", key, integrity.check_outcome) as entry:
             if entry.payload is None:
                 self.announce(f"{run.name}: {rule.replace('_', ' ')}")
                 entry.payload = integrity.outcome(lambda: self._apply(rule, run))
+                if BaselineModified.__name__ in entry.payload:
+                    self._let_go()  # what one method spoiled must not be the next one's base
         integrity.raise_if_broken(entry.payload)
 
     def check_all(self, run: Run) -> None:
@@ -207,7 +226,8 @@ class EvaluationSession:
             row = ALL[benchmark]
             brought = base.source.documents.holds(row) or not row.chat
             documents = base.source.documents if brought else models.SHIPPED
-            self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
+            with self._tried.trying(("documents", *key)):
+                self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
         return self._prepared[key]
 
     @cached_property

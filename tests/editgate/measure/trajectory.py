@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from editgate.cache import fingerprint
-from editgate.cache.store import Store
+from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import edit_quality, weight_changes
@@ -111,7 +111,8 @@ class Trajectory:
             measured = edit_quality.measure(model, self.base.tokenizer, self.edits[:count], self._base_answers)
             return [row.to_json() for row in measured]
 
-        return [EditQuality.from_json(row) for row in self.store.fetch_json("quality", self.key(count), compute)]
+        found = self.store.fetch_json("quality", self.key(count), compute, edit_quality.FORM)
+        return [EditQuality.from_json(row) for row in found]
 
     @cached_property
     def editor(self) -> Editor:
@@ -149,7 +150,7 @@ class Trajectory:
 
     def _record(self, count: int) -> dict[str, Any]:
         """Return the run's record up to this checkpoint; apply the edits if that was never done."""
-        found = self.store.load_json("progress", self.key(count))
+        found = self.store.load_json("progress", self.key(count), _check_record)
         if found is not None:
             return dict(found)
         self._go_to(count)
@@ -169,7 +170,7 @@ class Trajectory:
                 self._apply_next(count)
 
     def _restored(self, count: int) -> bool:
-        record = self.store.load_json("progress", self.key(count))
+        record = self.store.load_json("progress", self.key(count), _check_record)
         state = self.store.load_tensors("checkpoint", self.key(count)) if record is not None else None
         if record is None or state is None:
             return False
@@ -203,7 +204,13 @@ class Trajectory:
         edits = self.edits[: max(self.counts)]
         key = Store.key(**self._measured, neighbors=[list(edit.neighbors) for edit in edits])
         compute = partial(edit_quality.answers, self.base.model, self.base.tokenizer, edits)
-        return dict(self.store.fetch_json("neighbors", key, compute))
+        return dict(self.store.fetch_json("neighbors", key, compute, form_of(dict[str, str])))
+
+
+def _check_record(found: dict[str, Any]) -> None:
+    """The form of what is stored beside a checkpoint."""
+    edit_quality.FORM(found["immediate"])
+    form_of(list[dict[str, float]])([row["diagnostics"] for row in found["immediate"]])
 
 
 def _announce(announce: Announce, name: str, text: str) -> None:

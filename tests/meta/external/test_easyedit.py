@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
@@ -18,24 +19,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from editgate.errors import ConfigError
+from editgate.errors import ConfigError, EditsDoNotAccumulate
 from editgate.inputs import editor_specs
+from editgate.measure.integrity.trajectory_rules import RULES
 from editors import Editor, EditorNotFound, ForeignFailure, HyperparameterError, check_settings, create
 from editors.core.weights import same_bits
 from editors.external.wrapper_model import WrapperModel
 from meta.support import tiny_models as tiny
+from meta.support.tiny_runs import trajectory
 
 FILES = {
     "__init__.py": "from .models.rome.rome_hparams import ROMEHyperParams\nfrom .models.grace import GraceHyperParams\n"
-    "from .models.serac import SERACHparams\nfrom .models.ike import IKEHyperParams\n",
+    "from .models.serac import SERACHparams\nfrom .models.ike import IKEHyperParams\n"
+    "from .models.wise import WISEHyperParams\n",
     "util/__init__.py": "",
     "util/alg_dict.py": """
         from ..models.rome.rome_main import apply_rome_to_model
         from ..models.grace.grace_main import apply_grace_to_model
         from ..models.serac.serac_main import SeracRewriteExecutor
         from ..models.ike import apply_ike_to_model
+        from ..models.wise import apply_wise_to_model
         ALG_DICT = {"ROME": apply_rome_to_model, "GRACE": apply_grace_to_model, "IKE": apply_ike_to_model,
-                    "SERAC": SeracRewriteExecutor().apply_to_model, "RAG": None}
+                    "WISE": apply_wise_to_model, "SERAC": SeracRewriteExecutor().apply_to_model, "RAG": None}
         """,
     "util/hparams.py": """
         import yaml
@@ -142,6 +147,35 @@ FILES = {
                                keep_original_weight=False, train_ds=None, **kwargs):
             return ["New Fact: ..."]
         """,
+    "models/wise.py": """
+        import torch
+        from ..util.hparams import HyperParams
+        class WISEHyperParams(HyperParams):
+            alg_name = "WISE"
+        class Answer:
+            def __init__(self, logits):
+                self.logits = logits
+        class WISE(torch.nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.model, self.side = model, {}
+            def forward(self, input_ids, attention_mask):
+                logits = self.model(input_ids).logits.clone()
+                for prompt, token in self.side.items():
+                    if tuple(input_ids[0, : len(prompt)].tolist()) == prompt:
+                        logits[:, len(prompt) - 1, token] += 30
+                return Answer(logits)
+        def apply_wise_to_model(model, tok, requests, hparams, copy=False, return_orig_weights=False,
+                                keep_original_weight=False, **kwargs):
+            base, side = model, {}
+            if hparams.__dict__.get("merges", True):
+                side = model.__dict__.setdefault("side_memory", {})
+            editor = WISE(base)
+            prompt = tuple(tok(requests[0]["prompt"]).input_ids)
+            side[prompt] = tok(" " + requests[0]["target_new"], add_special_tokens=False).input_ids[0]
+            editor.side = side
+            return editor, {}
+        """,
 }
 
 
@@ -158,10 +192,16 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         del sys.modules[name]
 
 
-def settings(folder: Path, method: str) -> dict[str, str]:
+def settings(folder: Path, method: str, *more: str) -> dict[str, str]:
     """A hyperparameter file of that method, as `--editor-arg` gives it."""
     file = folder / f"{method}.yaml"
-    lines = [f"alg_name: {method}", "layers: [1]", "rewrite_module_tmp: model.layers.{}.mlp.down_proj", "device: 0"]
+    lines = [
+        f"alg_name: {method}",
+        "layers: [1]",
+        "rewrite_module_tmp: model.layers.{}.mlp.down_proj",
+        "device: 0",
+        *more,
+    ]
     file.write_text("\n".join(lines), encoding="utf-8")
     return {"hparams": str(file)}
 
@@ -231,6 +271,21 @@ def test_an_executor_serves_one_trajectory(installed: Path) -> None:
     assert first.continue_routed((1, 5, 9), 0, 1, frozenset()) == [best]
 
 
+@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("method", ["GRACE", "SERAC", "WISE"])
+def test_wrappers_keep_the_rules(installed: Path, method: str, rule: str) -> None:
+    """GRACE, SERAC and WISE as published keep every rule, so that a broken one says something of the method."""
+    run = trajectory(installed, f"easyedit:{method}", **settings(installed, method))
+    RULES[rule](replace(run, base=replace(run.base, source=replace(run.base.source, training=lambda: tiny.EDITS[2:]))))
+
+
+def test_a_wise_that_keeps_its_last_edit_is_caught(installed: Path) -> None:
+    """Its edits leave no tensor to compare; what it says shows that the first is gone."""
+    run = trajectory(installed, "easyedit:WISE", **settings(installed, "WISE", "merges: false"))
+    with pytest.raises(EditsDoNotAccumulate, match=r"wise-tiny: after two edits .* Only the last edit is kept"):
+        RULES["edits_accumulate"](run)
+
+
 def test_what_returns_no_model_is_refused(installed: Path) -> None:
     """EasyEdit's IKE returns prompts; the edit says so."""
     with pytest.raises(ForeignFailure, match=r"easyedit:IKE: edit 1 .* EasyEdit's IKE returned a list, not an edited"):
@@ -239,7 +294,7 @@ def test_what_returns_no_model_is_refused(installed: Path) -> None:
 
 def test_names_and_files_are_checked_first(installed: Path) -> None:
     """An unknown method, a missing or absent file is told before a model is loaded; the id tells it from ours."""
-    with pytest.raises(EditorNotFound, match="EasyEdit has no method 'RAG'; it has GRACE, IKE, ROME, SERAC"):
+    with pytest.raises(EditorNotFound, match="EasyEdit has no method 'RAG'; it has GRACE, IKE, ROME, SERAC, WISE"):
         check_settings("easyedit:RAG", {})
     with pytest.raises(HyperparameterError, match="'easyedit:ROME' needs the hyperparameter hparams"):
         check_settings("easyedit:ROME", {})

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from editgate.cases import Case
+from editgate.errors import BaselineModified, EditsDoNotAccumulate
+from editgate.inputs.editor_specs import find
+from editgate.measure.session import EvaluationSession
 from editgate.miniature.recipes import WEIGHTS
+from editgate.verdict.cell import evaluate_cell
+from meta.support.settings_factory import miniature, settings
 
 REPOSITORY = Path(__file__).parents[3]
 GATE = tuple(
@@ -97,6 +103,26 @@ def test_leaking_into_the_next_trajectory_is_an_error(gate: Gate) -> None:
     result = gate.run("Leaks", "leaks and (test_toxigen or do_not_leak)")
     result.assert_outcomes(failed=1, errors=1)
     result.stdout.fnmatch_lines(["*StateLeaked*after another trajectory ran*"])
+
+
+def test_a_wrapper_that_keeps_its_last_edit_is_an_error(tmp_path: Path) -> None:
+    """A closed box is held to the same rules by what it says, and none of its benchmarks is given a number."""
+    target = "editgate.controls:RemembersLast"
+    chosen = settings(tmp_path, edit_counts="2", editor=[target])
+    session = EvaluationSession(chosen, lambda _: None)
+    with pytest.raises(EditsDoNotAccumulate, match="Only the last edit is kept"):
+        evaluate_cell(session, Case(find(target), miniature(chosen), "toxigen", 2))
+
+
+def test_what_one_method_spoils_is_not_the_next_ones_base(tmp_path: Path) -> None:
+    """After a method has changed the shared tokenizer, the run goes on with one from the files."""
+    chosen = settings(tmp_path, edit_counts="2", editor=["editgate.controls:FlipsPadding"])
+    session = EvaluationSession(chosen, lambda _: None)
+    source, spec = miniature(chosen), find("editgate.controls:FlipsPadding")
+    for _ in range(2):  # the second time it is read from the store
+        with pytest.raises(BaselineModified):
+            session.check(session.trajectory(spec, source), "the_tokenizer_stays_as_it_is")
+        assert session.model(source).tokenizer.padding_side == "right"
 
 
 def test_an_edited_untied_head_is_not_reverted(gate: Gate, tmp_path: Path) -> None:

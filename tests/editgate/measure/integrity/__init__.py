@@ -25,10 +25,16 @@ Baseline = Callable[[], Evaluation]
 def zero_edits_reproduce_the_baseline(run: Trajectory, baseline: Baseline, evaluate: Evaluate) -> None:
     """With no edit, the same path gives the baseline, item by item.
 
+    Of somebody else's method nothing runs before the first edit: there one edit is applied and undone.
+
     Raises:
         BaselineNotReproduced: how many items differ, and one of them.
     """
-    pairs = pair(baseline(), evaluate(run.fresh_editor().model))
+    wanted, editor = baseline(), run.fresh_editor()
+    if not run.spec.built_in:
+        editor.apply(run.edits[0])
+        editor.undo()
+    pairs = pair(wanted, evaluate(editor.model))
     differing = [(before, after) for before, after in pairs if before != after]
     if differing:
         before, after = differing[0]
@@ -61,6 +67,16 @@ def outcome(check: Callable[[], None]) -> list[str]:
     except IntegrityError as error:
         return [type(error).__name__, str(error)]
     return []
+
+
+def check_outcome(found: list[str]) -> None:
+    """Pass if this is what `outcome` returns.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if found != [] and not (isinstance(found, list) and len(found) == 2 and hasattr(errors, str(found[0]))):
+        raise ValueError("it is no outcome of a rule")
 
 
 def raise_if_broken(found: list[str]) -> None:

@@ -1,11 +1,13 @@
 """The rules that an editor must keep before any number of it means anything: seconds, on two edits and fresh copies.
 
-Each has been broken by published code. A rule is a function that raises an IntegrityError.
+Each has been broken by published code. A rule is a function that raises an IntegrityError. Every rule can fail for
+every kind of editor: where there are no tensors to compare, it compares what the model says (`spoken`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,16 +19,19 @@ from editgate.errors import (
     BaselineModified,
     EditHadNoEffect,
     EditsDoNotAccumulate,
+    NonFiniteModel,
     NotDeterministic,
     StateLeaked,
     StateNotRestored,
 )
 from editgate.measure import weight_changes
+from editgate.measure.integrity.shared_tokenizer import the_tokenizer_stays_as_it_is
+from editgate.measure.integrity.spoken import Spoken, differing, is_opaque, spoken, spoken_unedited
 from editgate.measure.trajectory import Trajectory
 from editors import Edit, Editor
 from editors.core.weights import same_bits
 from editors.external.adapter import REQUESTED
-from editors.external.calls import seeded
+from editors.external.calls import generator_states, seeded
 from editors.memory.memory_model import MemoryModel
 
 
@@ -36,17 +41,25 @@ def edits_change_the_model(run: Trajectory) -> None:
     Raises:
         EditHadNoEffect: nothing differs from the base, or the memory is not consulted.
     """
-    editor = run.fresh_editor()
-    editor.apply(run.edits[0])
-    if not _differs(editor, run):
+    first = run.edits[0]
+    editor = _go_on(run.fresh_editor(), first)
+    moved = [] if run.spec.built_in else _moved(run, editor)
+    if is_opaque(editor):
+        if not any(prompt.endswith(first.text) for prompt in moved):
+            raise EditHadNoEffect(
+                f"{run.name}: after the edit {_said(first)} the wrapper answers the edited prompt bit by bit as the "
+                "unedited model does. Its memory is empty, is not consulted, or its radius or threshold is too small."
+            )
+        return
+    if not _differs(editor, run) and not moved:
         raise EditHadNoEffect(
-            f"{run.name}: after the edit {_said(run.edits[0])} none of {_size(run)} tensors differs from the base. "
+            f"{run.name}: after the edit {_said(first)} none of {_size(run)} tensors differs from the base. "
             "apply() may have restored the weights, or edited a copy that `editor.model` does not show; a function "
             "must return the model that it edited, not the base."
         )
     if isinstance(editor.model, MemoryModel) and editor.model.routes([tuple(_tokens(run)[0].tolist())]) == [None]:
         raise EditHadNoEffect(
-            f"{run.name}: after the edit {_said(run.edits[0])} the memory does not answer the edited prompt itself: "
+            f"{run.name}: after the edit {_said(first)} the memory does not answer the edited prompt itself: "
             "zero hits. Its radius or threshold is too small for this model."
         )
 
@@ -57,18 +70,20 @@ def edits_stay_finite(run: Trajectory) -> None:
     Raises:
         NonFiniteModel: names the tensors.
     """
-    editor = _after(run, 0, 1)
+    editor = _go_on(run.fresh_editor(), *_two_edits(run))
     weight_changes.assert_finite(editor.model)
-    message = f"{run.name}: logits on {run.edits[0].text!r} are NaN or infinite after two edits"
-    weight_changes.assert_finite_logits(editor.model, _tokens(run), message)
+    broken = [prompt for prompt, said in _spoken(run, editor.model).items() if not bool(said.isfinite().all())]
+    if broken:
+        raise NonFiniteModel(f"{run.name}: logits on {broken[0]!r} are NaN or infinite after two edits.")
 
 
 def only_declared_tensors_change(run: Trajectory) -> None:
-    """What differs from the base is what the editor's state holds, and nothing else.
+    """What differs from the base is what the editor's state holds, and nothing else; the base says what it said.
 
     Raises:
         BaselineModified: a tensor changed that the state does not hold, or the unedited model itself changed.
     """
+    before = _spoken(run, run.base.model)
     editor, handed = run.fresh_editor_and_model()
     editor.apply(run.edits[0])
     if editor.model is not handed and weight_changes.changed_parameters(
@@ -90,40 +105,86 @@ def only_declared_tensors_change(run: Trajectory) -> None:
             f"{run.name}: editing a copy changed the unedited model {run.base.source.name}. "
             "The editor reaches tensors that are not its own; it must write to the model it was given."
         )
+    if moved := differing(before, _spoken(run, run.base.model)):
+        raise BaselineModified(
+            f"{run.name}: editing a copy changed what the unedited model {run.base.source.name} says at {moved[0]!r}, "
+            "though none of its tensors. The editor patches a class or function that all models share; it must patch "
+            "the one object that it was given."
+        )
 
 
-def edits_accumulate(run: Trajectory) -> None:
-    """After two edits the model is neither that of the first nor that of the second alone.
+def trajectories_do_not_leak(run: Trajectory) -> None:
+    """An edit gives the same bits before and after another editor edits in the same process, and while it does.
+
+    The other editor contradicts the edit, so that it shows who answers from a place that both share.
 
     Raises:
-        EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
+        NotDeterministic: it does not, but would if the global random generators were seeded; or the same model gives
+            two answers to one prompt.
+        StateLeaked: it does not: module globals, class attributes, or a generator of its own without a seed.
     """
-    both, first, last = (_digest(_after(run, *which)) for which in ((0, 1), (0,), (1,)))
-    if both == last and last != first:
-        raise EditsDoNotAccumulate(
-            f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
-            f"({_said(run.edits[0])}) is gone. Only the last edit is kept."
+    first, edit = _two_edits(run)
+    here = _go_on(run.fresh_editor(), edit)
+    before, said = _digest(here, run), _spoken(run, here.model)
+    if differing(said, _spoken(run, here.model)):
+        raise NotDeterministic(
+            f"{run.name}: asked twice the same after the edit {_said(edit)}, the model gives different logits. "
+            "Its forward pass draws random numbers, or counts its calls: switch dropout and sampling off."
         )
-    if both == first and last != first:
-        raise EditsDoNotAccumulate(
-            f"{run.name}: the second edit ({_said(run.edits[1])}) left no trace after the first."
+    _go_on(run.fresh_editor(), _contrary(edit, first))
+    if moved := differing(said, _spoken(run, here.model)):
+        raise StateLeaked(
+            f"{run.name}: after the edit {_said(edit)} the model says something else at {moved[0]!r} once another "
+            "editor, on another copy of the base, has edited. It answers from something that both share (a module "
+            "global, a class attribute); keep it on the instance."
         )
+    del here
+    generators = generator_states()
+    if _digest(_go_on(run.fresh_editor(), edit), run) == before:
+        return
+    if generator_states() != generators and _seeded_digest(run, edit) == _seeded_digest(run, edit):
+        raise NotDeterministic(
+            f"{run.name}: two runs of the edit {_said(edit)} with the same seed give different weights. "
+            "Set the seed from `seed`: take an argument of that name and give it to every generator that is drawn from."
+        )
+    raise StateLeaked(
+        f"{run.name}: the edit {_said(edit)} gives different weights after another trajectory ran. "
+        "The method keeps something outside its instance (a module global, a class attribute), or draws "
+        "random numbers without the seed."
+    )
 
 
 def undo_gives_back_the_base(run: Trajectory) -> None:
     """Undo restores every tensor bit by bit, in the model that was handed over too.
 
+    Somebody else's editor must then say what the base says, and go on as a new one does.
+
     Raises:
-        StateNotRestored: names the tensors that still differ.
+        StateNotRestored: names the tensors that still differ, or the prompts.
     """
+    first, second = _two_edits(run)
     editor, handed = run.fresh_editor_and_model()
-    editor.apply(run.edits[0])
+    editor.apply(first)
     editor.undo()
     base = dict(run.base.model.named_parameters())
     left = weight_changes.changed_parameters(base, handed) or _differs(editor, run)
     if left:
         raise StateNotRestored(
             f"{run.name}: after undo() {left[0]} (and {len(left) - 1} more) still differs from the base."
+        )
+    if run.spec.built_in:
+        return
+    if moved := _moved(run, editor):
+        raise StateNotRestored(
+            f"{run.name}: after undo() the model says something else than the base at {moved[0]!r}. Something besides "
+            "its tensors is left of the edit, such as a hook or a replaced forward: set kind = 'wrapper' on the class "
+            "or function, and it gets a copy that is thrown away instead."
+        )
+    again = _digest(_go_on(editor, second), run)
+    if again != _digest(_go_on(run.fresh_editor(), second), run):
+        raise StateNotRestored(
+            f"{run.name}: after undo() the edit {_said(second)} gives another model than a new editor does. "
+            "Something of the edit before is left outside the object: a module global or a class attribute."
         )
 
 
@@ -135,48 +196,45 @@ def state_survives_saving(run: Trajectory) -> None:
     Raises:
         StateNotRestored: it does not.
     """
-    editor = _after(run, 0)
+    first, second = _two_edits(run)
+    editor = _go_on(run.fresh_editor(), first)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         save_file({name: value.contiguous().clone() for name, value in editor.state().items()}, file)
-        before = _digest(editor)
-        without = "" if run.spec.built_in else _digest(_go_on(editor, run, 1))  # before another editor is made
+        before = _digest(editor, run)
+        without = "" if run.spec.built_in else _digest(_go_on(editor, second), run)  # before another editor is made
         fresh = run.fresh_editor()
         fresh.restore(load_file(file))
-    if _digest(fresh) != before:
+    if _digest(fresh, run) != before:
         raise StateNotRestored(
             f"{run.name}: state() saved and restored in a fresh editor does not give the same model; "
             "something that matters is not in the state."
         )
-    if without and _digest(_go_on(fresh, run, 1)) != without:
+    if without and _digest(_go_on(fresh, second), run) != without:
         raise StateNotRestored(
-            f"{run.name}: after the first edit was saved and restored, the second ({_said(run.edits[1])}) gives other "
+            f"{run.name}: after the first edit was saved and restored, the second ({_said(second)}) gives other "
             "weights than without that. The object remembers something besides the model's tensors: set "
             "kind = 'wrapper' on the class, and its edits will be applied again instead."
         )
 
 
-def trajectories_do_not_leak(run: Trajectory) -> None:
-    """An edit gives the same bits before and after another trajectory ran in the same process.
+def edits_accumulate(run: Trajectory) -> None:
+    """After two edits the model is neither that of the first nor that of the second alone.
 
     Raises:
-        NotDeterministic: it does not, but would if the global random generators were seeded.
-        StateLeaked: it does not: module globals, class attributes, or a generator of its own without a seed.
+        EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
     """
-    before = _digest(_after(run, 1))
-    _after(run, 0)
-    if _digest(_after(run, 1)) == before:
-        return
-    if _seeded_digest(run) == _seeded_digest(run):
-        raise NotDeterministic(
-            f"{run.name}: two runs of the edit {_said(run.edits[1])} with the same seed give different weights. "
-            "Set the seed from `seed`: take an argument of that name and give it to every generator that is drawn from."
-        )
-    raise StateLeaked(
-        f"{run.name}: the edit {_said(run.edits[1])} gives different weights after another trajectory ran. "
-        "The method keeps something outside its instance (a module global, a class attribute), or draws "
-        "random numbers without the seed."
+    first, second = _two_edits(run)
+    both, alone, last = (
+        _digest(_go_on(run.fresh_editor(), *which), run) for which in ((first, second), (first,), (second,))
     )
+    if both == last and last != alone:
+        raise EditsDoNotAccumulate(
+            f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
+            f"({_said(first)}) is gone. Only the last edit is kept."
+        )
+    if both == alone and last != alone:
+        raise EditsDoNotAccumulate(f"{run.name}: the second edit ({_said(second)}) left no trace after the first.")
 
 
 RULES: dict[str, Callable[[Trajectory], None]] = {
@@ -185,37 +243,57 @@ RULES: dict[str, Callable[[Trajectory], None]] = {
         edits_change_the_model,
         edits_stay_finite,
         only_declared_tensors_change,
+        trajectories_do_not_leak,
         undo_gives_back_the_base,
         state_survives_saving,
         edits_accumulate,
-        trajectories_do_not_leak,
+        the_tokenizer_stays_as_it_is,
     )
 }
 
 
-def _after(run: Trajectory, *which: int) -> Editor:
-    return _go_on(run.fresh_editor(), run, *which)
+def _two_edits(run: Trajectory) -> tuple[Edit, Edit]:
+    """The first edit and the next that asks something else; one that is made up where a file has no other."""
+    first = run.edits[0]
+    made_up = replace(first, subject=f"{first.subject} Minor", rephrases=(), neighbors=())
+    return first, next((edit for edit in run.edits[1:] if edit.text != first.text), made_up)
 
 
-def _go_on(editor: Editor, run: Trajectory, *which: int) -> Editor:
-    for number in which:
-        editor.apply(run.edits[number])
+def _contrary(edit: Edit, other: Edit) -> Edit:
+    """The same question with another answer."""
+    answers = (other.target_new, other.target_true, edit.target_true, edit.subject)
+    return replace(edit, target_new=next(answer for answer in answers if answer and answer != edit.target_new))
+
+
+def _go_on(editor: Editor, *edits: Edit) -> Editor:
+    for edit in edits:
+        editor.apply(edit)
     return editor
 
 
-def _seeded_digest(run: Trajectory) -> str:
+def _seeded_digest(run: Trajectory, edit: Edit) -> str:
     with seeded(run.seed):
-        return _digest(_after(run, 1))
+        return _digest(_go_on(run.fresh_editor(), edit), run)
 
 
-def _digest(editor: Editor) -> str:
-    return digest_tensors(_tensors(editor.model) | _memory(editor))
+def _digest(editor: Editor, run: Trajectory) -> str:
+    """Of all that makes the edited model: its tensors, the memory beside them, and of a foreign one what it says."""
+    said = {} if run.spec.built_in else _spoken(run, editor.model)
+    return digest_tensors(_tensors(editor.model) | _memory(editor) | {f"said:{name}": at for name, at in said.items()})
+
+
+def _spoken(run: Trajectory, model: object) -> Spoken:
+    return spoken(model, run.base, _two_edits(run))
+
+
+def _moved(run: Trajectory, editor: Editor) -> list[str]:
+    """The prompts at which the editor's model says something else than the base."""
+    return differing(spoken_unedited(run.base, editor, _two_edits(run)), _spoken(run, editor.model))
 
 
 def _memory(editor: Editor) -> dict[str, Tensor]:
-    """What the editor carries besides weights; which edits were asked for says nothing where the weights speak."""
-    silent = () if isinstance(editor.model, MemoryModel) else (REQUESTED,)
-    return {name: value for name, value in editor.state().items() if not name.startswith(("weight:", *silent))}
+    """What an editor carries besides weights; which edits were asked for does not say what became of them."""
+    return {name: value for name, value in editor.state().items() if not name.startswith(("weight:", REQUESTED))}
 
 
 def _tensors(model: object) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Editors made to be caught: each does one thing that a gate must not let through."""
+"""Controls that write weights."""
 
 from __future__ import annotations
 

@@ -1,0 +1,158 @@
+"""Every rule of integrity can fail for every kind of editor, and none fails for an honest one.
+
+The rules are asked directly, on a tiny model; `test_controls.py` asks the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from editgate import errors
+from editgate.cache.digest import digest_tensors
+from editgate.controls import wrappers
+from editgate.errors import BaselineModified, EditHadNoEffect, IntegrityError
+from editgate.inference.backend import Model
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.measure import integrity
+from editgate.measure.integrity.spoken import spoken
+from editgate.measure.integrity.trajectory_rules import RULES
+from editgate.measure.items import Evaluation, Item
+from editgate.measure.trajectory import Trajectory
+from meta.support.tiny_runs import trajectory
+
+CAUGHT = {  # control: the rules that it breaks, each with the error and a part of the sentence; the first is its own
+    "NoOpWrapper": {"edits_change_the_model": ("EditHadNoEffect", "bit by bit as the unedited model does")},
+    "BrokenWrapper": {"edits_stay_finite": ("NonFiniteModel", "NaN or infinite after two edits")},
+    "RemembersLast": {"edits_accumulate": ("EditsDoNotAccumulate", "Only the last edit is kept")},
+    "AnswersFromGlobal": {
+        "trajectories_do_not_leak": ("StateLeaked", "once another editor, on another copy of the base, has edited"),
+    },
+    "SkipsRepeats": {
+        "state_survives_saving": ("StateNotRestored", "something that matters is not in the state"),
+        "trajectories_do_not_leak": ("StateLeaked", "after another trajectory ran"),
+        "undo_gives_back_the_base": ("StateNotRestored", "gives another model than a new editor does"),
+    },
+    "ForgetsWhenSaved": {
+        "state_survives_saving": ("StateNotRestored", "something that matters is not in the state"),
+        "undo_gives_back_the_base": ("StateNotRestored", "such as a hook or a replaced forward"),
+    },
+    "Undecided": {"trajectories_do_not_leak": ("NotDeterministic", "asked twice the same")},
+    "PatchesItsClass": {
+        "only_declared_tensors_change": ("BaselineModified", "changed what the unedited model tiny says at"),
+        integrity.ZERO_EDITS: ("BaselineNotReproduced", "with zero edits 1 of 1 items differ"),
+    },
+    "FlipsPadding": {"the_tokenizer_stays_as_it_is": ("BaselineModified", "padding_side 'left' instead of 'right'")},
+    "AddsToken": {"the_tokenizer_stays_as_it_is": ("BaselineModified", "has 1 more tokens, first 'Velidor'")},
+}
+OWN_RULES = (*RULES, integrity.ZERO_EDITS)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trajectory]:
+    """A trajectory of the honest wrapper; the places that controls share are as new."""
+    honest = trajectory(tmp_path, "editgate.controls:Memory")
+    kind = type(honest.base.model)
+    monkeypatch.setattr(kind, "forward", kind.forward)  # put back if a control replaces it
+    _clear()
+    yield honest
+    _clear()
+
+
+def _clear() -> None:
+    for shared in (wrappers.SHARED, wrappers.KNOWN, wrappers.PATCHED):
+        shared.clear()
+
+
+def of(run: Trajectory, control: str) -> Trajectory:
+    """The same of another control."""
+    return replace(run, spec=EditorSpec(control.lower(), f"editgate.controls:{control}"))
+
+
+def evaluate(run: Trajectory, model: Model) -> Evaluation:
+    """An evaluation of one item, which tells any two models apart."""
+    said = digest_tensors(spoken(model, run.base, run.edits[:1]))
+    return Evaluation("toxigen", "acc", 0.5, (Item("task", "document", "prompt", 1.0, said, "", "question"),))
+
+
+def broken(run: Trajectory, rule: str) -> IntegrityError | None:
+    """What the rule raises."""
+    try:
+        if rule == integrity.ZERO_EDITS:
+            before = evaluate(run, run.base.model)
+            integrity.zero_edits_reproduce_the_baseline(run, lambda: before, lambda model: evaluate(run, model))
+        else:
+            RULES[rule](run)
+    except IntegrityError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(("control", "rule"), [(name, rule) for name, rules in CAUGHT.items() for rule in rules])
+def test_a_control_is_caught_for_its_own_reason(run: Trajectory, control: str, rule: str) -> None:
+    """What the control does wrong breaks this rule, and the sentence says what was seen."""
+    kind, sentence = CAUGHT[control][rule]
+    found = broken(of(run, control), rule)
+    assert type(found) is getattr(errors, kind)
+    assert sentence in str(found)
+
+
+@pytest.mark.parametrize("rule", OWN_RULES)
+def test_an_honest_wrapper_keeps_every_rule(run: Trajectory, rule: str) -> None:
+    """No rule is broken by a wrapper that only remembers."""
+    assert broken(run, rule) is None
+
+
+@pytest.mark.parametrize("rule", OWN_RULES)
+def test_no_rule_is_a_wrong_green_for_wrappers(rule: str) -> None:
+    """Each rule is broken by some control that is a wrapper, or that changes what all methods share."""
+    assert any(rule in rules for rules in CAUGHT.values())
+
+
+def test_a_global_is_found_after_all_other_rules_ran(run: Trajectory) -> None:
+    """Once a shared table holds every edit of the run, it no longer grows; the leak is seen all the same."""
+    leaking = of(run, "AnswersFromGlobal")
+    for rule in RULES:
+        if rule != "trajectories_do_not_leak":
+            broken(leaking, rule)
+    assert "another copy of the base" in str(broken(leaking, "trajectories_do_not_leak"))
+
+
+@pytest.mark.parametrize("rule", OWN_RULES)
+def test_one_edit_is_enough_for_every_rule(run: Trajectory, rule: str) -> None:
+    """A file of a single edit can be judged: rules that need a second edit make one up."""
+    assert broken(replace(run, edits=run.edits[:1], counts=(1,)), rule) is None
+    assert broken(replace(of(run, "Vandal"), edits=run.edits[:1], counts=(1,)), rule) is None
+
+
+def test_two_edits_of_one_prompt_are_no_loss(run: Trajectory) -> None:
+    """A memory that is told twice what a prompt means may keep the second alone: another edit is asked instead."""
+    again = replace(run.edits[0], target_new="Dorvik")
+    assert broken(replace(run, edits=(run.edits[0], again, run.edits[1])), "edits_accumulate") is None
+
+
+def test_a_padding_token_may_be_named_where_there_is_none(run: Trajectory) -> None:
+    """Naming one is what nearly every method does to a tokenizer without; renaming one is not allowed."""
+    rule = RULES["the_tokenizer_stays_as_it_is"]
+    run.base.tokenizer.pad_token = "<s>"  # noqa: S105 - no password
+    with pytest.raises(BaselineModified, match="special_tokens_map"):
+        rule(run)
+    run.base.tokenizer.pad_token = None
+    run.base.tokenizer.save_pretrained(run.base.source.location)
+    run.base.tokenizer.pad_token = "<s>"  # noqa: S105 - no password
+    rule(run)
+
+
+def test_padding_a_batch_leaves_the_tokenizer_as_it_is(run: Trajectory) -> None:
+    """What a fast tokenizer keeps of its last call is no change of it."""
+    run.base.tokenizer(["a river", "a"], padding=True, truncation=True, max_length=4)
+    RULES["the_tokenizer_stays_as_it_is"](run)
+
+
+def test_a_hook_that_answers_is_an_effect(run: Trajectory) -> None:
+    """A method that changes no tensor but what the model says has not done nothing."""
+    assert broken(of(run, "ForgetsWhenSaved"), "edits_change_the_model") is None
+    assert isinstance(broken(of(run, "NoOp"), "edits_change_the_model"), EditHadNoEffect)
