@@ -14,6 +14,7 @@ from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
 from editgate.options import profiles
@@ -139,6 +140,8 @@ def _chosen_models(options: Options, names: Sequence[str], profile: Profile) -> 
     if not wanted:
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
     found = [models.find(name, documents=options.documents, covariance_text=options.covariance_text) for name in wanted]
+    for source in found:
+        models.check(source)
     return {source.name: source for source in found}
 
 
@@ -245,7 +248,7 @@ def _positive(option: str, value: int | None) -> int | None:
 
 
 def _device(wanted: str) -> str:
-    if wanted == models.AUTO:
+    if wanted == AUTO:
         if importlib.util.find_spec("accelerate") is None:
             raise ConfigError("--device auto needs the package accelerate. Install it: pip install accelerate")
         return wanted

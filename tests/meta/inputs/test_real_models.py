@@ -13,7 +13,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from transformers import AutoTokenizer
 
 from editgate.errors import ConfigError
-from editgate.inputs import covariance_texts, models
+from editgate.inputs import covariance_texts, model_loading, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.documents import HubDocuments, LocalDocuments
 from editgate.inputs.lm_tasks import load
@@ -189,7 +189,7 @@ def test_any_device_is_one_device(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
     loaded.model.lm_head.to("meta")
     with pytest.raises(ConfigError, match=r"spread the model over cpu.*, meta.*--device cuda:0"):
-        models._reject_several_devices(loaded.model)
+        model_loading._reject_several_devices(loaded.model)
 
 
 def test_covariances_tell_their_cost_before() -> None:
