@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from editors import Edit
 
@@ -181,13 +181,3 @@ FORMATS: tuple[type[EditFormat], ...] = (CounterFact, Zsre, QaEdit, Flat)
 def format_of(record: Mapping[str, object]) -> type[EditFormat] | None:
     """Return the format that a record's fields identify, or None."""
     return next((format_ for format_ in FORMATS if any(field in record for field in format_.identified_by)), None)
-
-
-def sentence(error: ValidationError) -> str:
-    """Return the first fault in words: the field, what is wrong with it, and its value."""
-    fault = error.errors()[0]
-    *parents, field = map(str, fault["loc"])
-    within = f" in {'.'.join(parents)}" if parents else ""
-    if fault["type"] == "missing":
-        return f"field {field!r} is missing{within}"
-    return f"field {field!r}{within} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

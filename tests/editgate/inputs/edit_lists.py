@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from editgate.errors import ConfigError
 from editgate.inputs import edit_formats
 from editgate.inputs.edit_formats import EditFormat, Zsre, ZsreTrue
+from editgate.inputs.files.validation import sentence
 from editgate.inputs.models import MINIATURE, ModelSource
 from editors import Edit, EditError
 
@@ -133,7 +134,7 @@ def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
     try:
         return _converted(where, record, ZsreTrue if true_answers else edit_format)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {edit_formats.sentence(error)}.") from error
+        raise ConfigError(f"{where}: {sentence(error)}.") from error
     except (EditError, ValueError) as error:
         raise ConfigError(f"{where}: {error}.") from error
 

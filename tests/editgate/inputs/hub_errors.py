@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from editgate.inputs.user_files import read_object
+from editgate.inputs.files.user_files import read_object
 
 OFFLINE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
 # In this order: a gated repository counts as not found, and a file that is not in the cache as an entry not found.

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
-from editgate.inputs import hub_errors, model_files
+from editgate.inputs import hub_errors
+from editgate.inputs.files import model_files
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"  # the device that means: wherever accelerate finds room

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError
-from editgate.inputs import covariance_texts, hub_errors, model_files, model_loading, user_files
+from editgate.inputs import covariance_texts, hub_errors, model_loading
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
+from editgate.inputs.files import model_files, user_files
 from editgate.miniature.recipes import WEIGHTS
 from editgate.miniature.world import corpus as miniature_corpus
 from editgate.miniature.world import edits as miniature_edits
@@ -120,11 +121,14 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
 
 
 def check(source: ModelSource) -> None:
-    """Refuse a directory that does not hold a whole model, before anything is asked of it; weights are not read.
+    """Refuse a directory that does not hold a whole model, and documents that are none; weights are not read.
 
     Raises:
-        ConfigError: says which file is missing, broken, or disagrees with the others.
+        ConfigError: says which file is missing, broken, or disagrees with the others; of documents also the line and
+            the field.
     """
+    if isinstance(source.documents, LocalDocuments) and source.documents.for_hub:
+        source.documents.check()
     if source.name not in miniatures() and user_files.is_dir(Path(source.location)):
         model_loading.check("--model", Path(source.location), tokenizer=True)
 

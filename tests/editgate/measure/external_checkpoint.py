@@ -20,8 +20,9 @@ from editgate.cache.digest import digest_tensors
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import model_files, model_loading
+from editgate.inputs import model_loading
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.files import model_files
 from editgate.inputs.models import LoadedModel, ModelSource
 from editgate.measure import edit_quality, weight_changes
 from editgate.measure.edit_quality import EditQuality

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from editgate.errors import ConfigError
-from editgate.inputs import document_io, edit_lists, models
+from editgate.inputs import edit_lists, models
+from editgate.inputs.benchmarks import BENCHMARKS
+from editgate.inputs.files import document_io
 from editors import Edit
 
 NESTED = {
@@ -168,6 +170,7 @@ def test_a_line_of_json_ends_at_the_line_feed_only(separator: str, tmp_path: Pat
     edits, documents = tmp_path / "edits.jsonl", tmp_path / "test.jsonl"
     record = FLAT | {"prompt": f"Ann Ray{separator}speaks"}
     edits.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    documents.write_text(json.dumps({"text": f"a{separator}b"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    row = {"text": f"a{separator}b", "toxicity_ai": 1.0, "toxicity_human": 1.0}
+    documents.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     assert separator in edit_lists.read(edits)[0].text
-    assert document_io.read_rows(documents) == [{"text": f"a{separator}b"}]
+    assert document_io.read_rows(documents, BENCHMARKS["toxigen"]) == [row]

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from editgate.errors import ConfigError
-from editgate.inputs.user_files import is_dir, is_file, read_object
+from editgate.inputs.files.user_files import is_dir, is_file, read_object
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 LFS_POINTER = b"version https://git-lfs"
