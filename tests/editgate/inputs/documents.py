@@ -33,6 +33,7 @@ from lm_eval.tasks import TaskManager
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
 from editgate.inputs.files.document_io import read_rows, read_settings, splits
+from editgate.inputs.files.user_files import is_dir
 from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
 
 EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
@@ -79,7 +80,7 @@ class LocalDocuments:
             ConfigError: it has no documents of any benchmark.
         """
         expected = sorted({row.documents_folder for row in BENCHMARKS.values()})
-        if not any((folder / name).is_dir() for name in expected):
+        if not any(is_dir(folder / name) for name in expected):
             raise ConfigError(
                 f"--documents {str(folder)!r} is not a documents directory. Allowed: one that holds any of "
                 f"{', '.join(f'{name}/' for name in expected)}, laid out as tests/editgate/inputs/documents.py says."

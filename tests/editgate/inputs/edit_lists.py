@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from editgate.errors import ConfigError
 from editgate.inputs import edit_formats
 from editgate.inputs.edit_formats import EditFormat, Zsre, ZsreTrue
+from editgate.inputs.files.user_files import is_file
 from editgate.inputs.files.validation import sentence
 from editgate.inputs.models import MINIATURE, ModelSource
 from editors import Edit, EditError
@@ -85,7 +86,7 @@ def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
 def _parsed_now(wanted: str) -> Parsed:
     true_answers = wanted.startswith(TRUE_ANSWERS)
     path = SHIPPED.get(wanted, Path(wanted.removeprefix(TRUE_ANSWERS)))
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigError(
             f"--edits {wanted!r} is neither a file nor a shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json, "
             f"FILE.jsonl, {TRUE_ANSWERS}FILE."

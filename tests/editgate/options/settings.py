@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 
@@ -24,6 +26,7 @@ from editgate.verdict.bisection import BudgetRequest, budget_request
 from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
 from editors import Edit
 
+NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of edits: ASCII digits, and fewer than any list holds
 Sources = Mapping[str, ModelSource]
 
 
@@ -177,10 +180,10 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """
     counts = set()
     for part in text.split(","):
-        if not part.strip().isdigit() or int(part) < 1:
+        if not NUMBER.fullmatch(part.strip()):
             raise ConfigError(
-                f"--edit-counts {text!r}: {part.strip()!r} is not a number of edits. Allowed: whole numbers of at "
-                f"least 1, separated by commas, such as {profiles.COUNTS}."
+                f"--edit-counts: {shorten(repr(part.strip()), 60, placeholder=' …')} is not a number of edits. "
+                f"Allowed: whole numbers of at least 1, separated by commas, such as {profiles.COUNTS}."
             )
         counts.add(int(part))
     return tuple(sorted(counts))

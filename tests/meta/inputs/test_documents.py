@@ -89,7 +89,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.write_documents(tmp_path_factory.mktemp("documents"))
 
 
-@pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}-{case[1]}-{case[3][:30]}")
+@pytest.mark.parametrize("case", WRONG, ids=[f"{n}-{name}-{field}" for n, (name, field, *_) in enumerate(WRONG)])
 def test_what_cannot_be_judged_is_refused(case: tuple[str, str, Any, str], folder: Path, tmp_path: Path) -> None:
     """One wrong field in the third document is told with the file, the line, the field and its value."""
     name, field, value, message = case
