@@ -182,11 +182,15 @@ def parse_counts(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         if not NUMBER.fullmatch(part.strip()):
             raise ConfigError(
-                f"--edit-counts: {shorten(repr(part.strip()), 60, placeholder=' …')} is not a number of edits. "
+                f"--edit-counts {_brief(text)}: {_brief(part.strip())} is not a number of edits. "
                 f"Allowed: whole numbers of at least 1, separated by commas, such as {profiles.COUNTS}."
             )
         counts.add(int(part))
     return tuple(sorted(counts))
+
+
+def _brief(text: str) -> str:
+    return shorten(repr(text), 60, placeholder=" …")
 
 
 def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:

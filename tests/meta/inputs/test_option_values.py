@@ -20,7 +20,7 @@ from meta.support.fuzzing import examples
 DIGITS = "9" * 5000
 LONG = "a" * 300
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"edit_counts": "²"}, "--edit-counts: '²' is not a number of edits"),
+    ({"edit_counts": "²"}, "--edit-counts '²': '²' is not a number of edits"),
     ({"edit_counts": "1,٣"}, "'٣' is not a number of edits"),
     ({"edit_counts": DIGITS}, "is not a number of edits"),
     ({"edit_counts": "1,,5"}, "'' is not a number of edits"),
