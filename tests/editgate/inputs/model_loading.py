@@ -26,9 +26,16 @@ from editgate.inputs.files import model_files
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"  # the device that means: wherever accelerate finds room
-TEMPLATE_SECONDS = 30  # for one turn of a chat template; a good one takes milliseconds, starting Python a second
+TEMPLATE_SECONDS = 20  # of the processor, for a turn of a chat template: a good one takes 1, nearly all to start Python
+BUSY = 15  # times as long a busy machine, or one that cannot limit the processor's time, may take by the clock
 RENDER = """
 import json, sys
+try:
+    import resource
+except ImportError:  # Windows
+    pass
+else:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
 from transformers.utils.chat_template_utils import render_jinja_template
 given = json.load(sys.stdin)
 turns = [[{"role": "user", "content": "Hello"}]]
@@ -53,9 +60,10 @@ def check(option: str, folder: Path, *, tokenizer: bool) -> dict[str, Any]:
             to nothing; or the tokenizer or its chat template cannot be used.
     """
     config = model_files.check(option, folder)
-    _from_pretrained(option, str(folder), device_map="meta")
+    model = _from_pretrained(option, str(folder), device_map="meta")
     if tokenizer:
         found = load_tokenizer(option, str(folder))
+        _check_vocabulary(f"{option} {str(folder)!r}", found, model)
         if found.chat_template:
             _check_template(f"{option} {str(folder)!r}", found)
     return config
@@ -164,6 +172,18 @@ def _silent() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
+def _check_vocabulary(shown: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """A word without a row in the embedding is another model's; added tokens without one do occur, and are no words."""
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
+    words = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    if words and max(words.values()) >= rows:
+        raise ConfigError(
+            f"{shown}: the tokenizer has tokens up to {max(words.values())}, but the model has {rows} rows for them; "
+            "it is another model's. Copy the model's own tokenizer."
+        )
+
+
 def _check_template(shown: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Render one turn in a process of its own: a template is a program, and may never end."""
     try:
@@ -171,13 +191,16 @@ def _check_template(shown: str, tokenizer: PreTrainedTokenizerBase) -> None:
     except ValueError as error:  # several by name, and none of them the default
         raise ConfigError(f"{shown}: its chat template cannot be used ({_line(str(error))}).") from error
     given = json.dumps({"template": template, "tokens": {k: str(v) for k, v in tokenizer.special_tokens_map.items()}})
+    endless = ConfigError(f"{shown}: its chat template does not end within {TEMPLATE_SECONDS} seconds.")
     try:
         done = subprocess.run(  # noqa: S603 - our own program; the template is data on its standard input
-            [sys.executable, "-c", RENDER], input=given, capture_output=True, text=True, timeout=TEMPLATE_SECONDS,
-            check=False,
+            [sys.executable, "-c", RENDER, str(TEMPLATE_SECONDS)], input=given, capture_output=True, text=True,
+            timeout=TEMPLATE_SECONDS * BUSY, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ConfigError(f"{shown}: its chat template does not end within {TEMPLATE_SECONDS} seconds.") from None
+        raise endless from None
+    if done.returncode < 0:  # killed at its limit
+        raise endless
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise ConfigError(f"{shown}: its chat template cannot be used ({said}).")

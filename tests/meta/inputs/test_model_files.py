@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from editgate.errors import ConfigError
 from editgate.inputs import model_loading, models
+from editgate.miniature.recipes import WEIGHTS
 from meta.support import tiny_models as tiny
 
 ROOT = Path(__file__).parents[3]
@@ -156,6 +157,10 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a tokenizer's config that is no JSON": (_write("tokenizer_config.json", "{"), "cannot be loaded"),
     "a tokenizer's config that is a list": (_write("tokenizer_config.json", "[]"), "cannot be loaded"),
     "a tokenizer's config in another encoding": (_write("tokenizer_config.json", b"\xff\xfe\xff"), "cannot be loaded"),
+    "another model's tokenizer": (
+        lambda folder: shutil.copy(WEIGHTS / "llama-mini" / "tokenizer.json", folder),
+        "tokens up to 4095, but the model has 300 rows",
+    ),
     "an unsafe chat template": (_tokens(chat_template="{{ ''.__class__.__mro__ }}"), "chat template .*SecurityError"),
     "a chat template that is none": (_tokens(chat_template="{% for"), "chat template .*TemplateSyntaxError"),
     "a chat template without end": (_tokens(chat_template=LOOP), "chat template does not end within"),
@@ -170,7 +175,7 @@ def test_a_broken_model_is_one_sentence(
     spoil, message = BROKEN[case]
     folder = shutil.copytree(whole, tmp_path / "given")
     spoil(folder)
-    monkeypatch.setattr(model_loading, "TEMPLATE_SECONDS", 4)
+    monkeypatch.setattr(model_loading, "TEMPLATE_SECONDS", 3)
     with pytest.raises(ConfigError, match=message) as raised:
         models.check(models.find(str(folder)))
     assert str(raised.value).startswith(f"--model {str(folder)!r}")

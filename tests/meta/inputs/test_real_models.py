@@ -98,7 +98,7 @@ def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:
         models.find("gpt2-xl", documents=tmp_path)
     with pytest.raises(ConfigError, match=r"blank.txt' holds no text"):
         models.find("gpt2-xl", covariance_text=blank)
-    with pytest.raises(ConfigError, match=r"nowhere.txt' cannot be read"):
+    with pytest.raises(ConfigError, match=r"nowhere.txt': cannot be read"):
         models.find("gpt2-xl", covariance_text=tmp_path / "nowhere.txt")
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL, Benchmark
-from editgate.inputs.files.document_schemas import SCHEMAS, Row, without_strangers
+from editgate.inputs.files.document_schemas import SCHEMAS
 from editgate.inputs.files.user_files import Record, read_records, read_toml
 from editgate.inputs.files.validation import sentence
 
@@ -83,9 +83,9 @@ def read_dataset(path: Path, benchmark: Benchmark) -> datasets.Dataset:
     try:
         return datasets.Dataset.from_list(rows)
     except (TypeError, ValueError, OverflowError, NotImplementedError):
-        # A column has one type; where a field that nobody reads has several, it is left out.
-        schema: type[Row] = SCHEMAS[benchmark.task]
-        return datasets.Dataset.from_list(without_strangers(schema, rows))
+        # A column has one type; where a field that nobody reads has several, those that nobody reads are left out.
+        schema = SCHEMAS[benchmark.task]
+        return datasets.Dataset.from_list([schema.model_validate(row).model_dump() for row in rows])
 
 
 def _listed(records: list[Record]) -> list[Record]:

@@ -7,8 +7,8 @@ every answer, could get right is refused: it would score the same before and aft
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -164,8 +164,3 @@ SCHEMAS: Mapping[str, type[Row]] = {
     "editgate_refusal": Request,
     "editgate_overrefusal": Request,
 }  # by lm-eval's name of the task
-
-
-def without_strangers(schema: type[Row], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows with the fields of the schema alone."""
-    return [{name: row[name] for name in schema.model_fields} for row in rows]
