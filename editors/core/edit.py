@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ class Edit:
 
     Attributes:
         prompt: A text with exactly one `{}` where the subject stands. A prompt without `{}` that contains the
-            subject has the last occurrence replaced.
+            subject as a whole word has the last occurrence replaced.
         subject: What the fact is about; no surrounding white space.
         target_new: The answer wanted from now on; surrounding white space is dropped.
         target_true: The answer so far, where it is known.
@@ -87,10 +87,31 @@ def _with_slot(prompt: str, subject: str) -> str:
         return prompt
     if count > 1:
         raise EditError(f"prompt {prompt!r} has {count} places {SLOT}; exactly one is allowed")
-    before, match, after = prompt.rpartition(subject)
-    if not match:
-        raise EditError(f"prompt {prompt!r} has no {SLOT} and does not contain the subject {subject!r}")
-    return before + SLOT + after
+    places = [start for start in _occurrences(prompt, subject) if _is_whole(prompt, start, start + len(subject))]
+    if not places:
+        where = "only within a longer word contains" if subject in prompt else "does not contain"
+        raise EditError(f"prompt {prompt!r} has no {SLOT} and {where} the subject {subject!r}")
+    return prompt[: places[-1]] + SLOT + prompt[places[-1] + len(subject) :]
+
+
+def _occurrences(text: str, part: str) -> Iterator[int]:
+    start = text.find(part)
+    while start >= 0:
+        yield start
+        start = text.find(part, start + 1)
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Return whether no letter or digit goes on at either edge: "Art" is not in "Artisan".
+
+    Only letters with capitals count, because scripts without them may write words together.
+    """
+    edges = (text[max(start - 1, 0) : start + 1], text[end - 1 : end + 1])
+    return not any(len(edge) == 2 and all(_joins(sign) for sign in edge) for edge in edges)
+
+
+def _joins(sign: str) -> bool:
+    return sign.isdigit() or sign.lower() != sign.upper()
 
 
 def _texts(name: str, values: object) -> tuple[str, ...]:

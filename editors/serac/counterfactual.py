@@ -52,8 +52,8 @@ def load_auxiliary_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - seconds to import
 
     try:
-        auxiliary = AutoModelForCausalLM.from_pretrained(name, dtype=base.dtype)
-        own = AutoTokenizer.from_pretrained(name)
+        auxiliary = AutoModelForCausalLM.from_pretrained(name, dtype=base.dtype, trust_remote_code=False)
+        own = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise HyperparameterError(f"counterfactual is {name!r}, which cannot be loaded: {error}") from error
     if own.get_vocab() != tokenizer.get_vocab() or auxiliary.config.vocab_size != base.config.vocab_size:

@@ -100,6 +100,7 @@ def _subject(config: pytest.Config) -> Subject:
     """What the report says the run is about."""
     chosen = config.stash[SETTINGS]
     named = [model for model in chosen.models if model.name in chosen.chosen_models]
+    given = (str(argument) for argument in config.invocation_params.args)
     return Subject(
         model=", ".join(f"{model.name} ({models.digest_of(model)})" for model in named),
         editors=tuple(sorted(chosen.chosen_editors or {editor.name for editor in chosen.editors})),
@@ -107,7 +108,7 @@ def _subject(config: pytest.Config) -> Subject:
         counts=chosen.counts,
         items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
         conditions=f"{chosen.dtype} on {chosen.device}",
-        command=" ".join(["pytest", *(str(argument) for argument in config.invocation_params.args)]),
+        command=" ".join(["pytest", *given]).encode(errors="backslashreplace").decode(),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.inputs import hub_errors
+from editgate.inputs.files.user_files import read_text
 
 PIECE = 2000  # characters; about 500 tokens, below every model's context, beyond which a text would be cut
 SHORTEST = 200  # characters; wikitext's headings and empty lines are shorter
@@ -17,7 +18,7 @@ def check(path: Path) -> None:
     """Reject a `--covariance-text` without text.
 
     Raises:
-        ConfigError: it cannot be read as UTF-8, or is blank.
+        ConfigError: it cannot be read, or is blank.
     """
     if not of_file(path):
         raise ConfigError(f"--covariance-text {str(path)!r} holds no text. Allowed: any text file in UTF-8.")
@@ -27,14 +28,9 @@ def of_file(path: Path) -> Sequence[str]:
     """Return a text file's paragraphs, long ones in pieces of at most `PIECE` characters.
 
     Raises:
-        ConfigError: it cannot be read as UTF-8.
+        ConfigError: it cannot be read, or is neither in UTF-8 nor in UTF-16.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--covariance-text {str(path)!r} cannot be read ({error}). Allowed: any text file in UTF-8."
-        ) from error
+    text = read_text(path, f"--covariance-text {str(path)!r}")
     return [piece for paragraph in text.split("\n\n") for piece in textwrap.wrap(paragraph, PIECE)]
 
 

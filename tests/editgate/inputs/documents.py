@@ -31,8 +31,9 @@ from typing import Protocol
 from lm_eval.tasks import TaskManager
 
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import BENCHMARKS, Benchmark
-from editgate.inputs.document_io import read_toml, splits
+from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
+from editgate.inputs.files.document_io import read_rows, read_settings, splits
+from editgate.inputs.files.user_files import is_dir
 from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
 
 EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
@@ -79,7 +80,7 @@ class LocalDocuments:
             ConfigError: it has no documents of any benchmark.
         """
         expected = sorted({row.documents_folder for row in BENCHMARKS.values()})
-        if not any((folder / name).is_dir() for name in expected):
+        if not any(is_dir(folder / name) for name in expected):
             raise ConfigError(
                 f"--documents {str(folder)!r} is not a documents directory. Allowed: one that holds any of "
                 f"{', '.join(f'{name}/' for name in expected)}, laid out as tests/editgate/inputs/documents.py says."
@@ -103,6 +104,25 @@ class LocalDocuments:
             )
         return DocumentSettings(chosen["num_fewshot"] if has_examples else 0, chosen["max_new_tokens"])
 
+    def check(self) -> None:
+        """Read everything once, before anything is asked.
+
+        Raises:
+            ConfigError: a file is malformed, holds something that is no document of its benchmark, or has fewer
+                few-shot examples than are asked for; or settings.toml is wrong.
+        """
+        for benchmark in filter(self.holds, ALL.values()):
+            asked = self.settings(benchmark).num_fewshot
+            for files in self._subtasks(benchmark).values():
+                rows = {split: len(read_rows(path, benchmark)) for split, path in files.items()}
+                examples = next((split for split in EXAMPLES if split in rows), None)
+                if examples is not None and rows[examples] < asked:
+                    raise ConfigError(
+                        f"{files[examples]}: {benchmark.name} asks for {asked} few-shot examples, but there are "
+                        f"{rows[examples]}. Add some, or set num_fewshot below [{benchmark.name}] in "
+                        f"{self.folder / 'settings.toml'}."
+                    )
+
     def _has_examples(self, benchmark: Benchmark, subtask: str, files: Mapping[str, Path]) -> bool:
         return bool(set(EXAMPLES) & set(files)) or (self.for_hub and brings_examples(benchmark, subtask))
 
@@ -112,7 +132,7 @@ class LocalDocuments:
         alone: list[Spec | str] = []
         for subtask, files in self._subtasks(benchmark).items():
             name = benchmark.subtasks.format(subtask) or benchmark.task
-            override = {"task": name, "dataset_name": None, **in_memory(files)}
+            override = {"task": name, "dataset_name": None, **in_memory(benchmark, files)}
             if name in registry.task_index:
                 children.append(override | corrections(benchmark))
             else:
@@ -134,16 +154,8 @@ class LocalDocuments:
 
     def _settings_file(self, benchmark: Benchmark) -> dict[str, int]:
         path = self.folder / "settings.toml"
-        if not path.exists():
-            return {}
-        table = read_toml(path).get(benchmark.name, {})
-        unknown = set(table) - {"num_fewshot", "max_new_tokens"}
-        if unknown or not all(type(value) is int and value >= 0 for value in table.values()):
-            raise ConfigError(
-                f"{path}: [{benchmark.name}] holds {table}; allowed are num_fewshot and max_new_tokens, "
-                "each a whole number of at least 0."
-            )
-        return dict(table)
+        table = read_settings(path).get(benchmark.name) if path.exists() else None
+        return table.model_dump(exclude_none=True) if table else {}
 
 
 @dataclass(frozen=True)

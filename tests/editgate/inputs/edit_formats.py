@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from editors import Edit
+from editors import Edit, EditError
+from editors.core.edit import SLOT
 
 
 def _first(value: object) -> object:
@@ -19,6 +21,19 @@ def _first(value: object) -> object:
 
 Answer = Annotated[str, BeforeValidator(_first)]
 Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+def _filled(prompt: str, subject: str) -> str:
+    """Return the prompt of a format that writes the subject out; there `{}` is a text like any other.
+
+    Raises:
+        EditError: it has `{}` besides the subject, which `Edit` has no way to say.
+    """
+    if SLOT in prompt and subject and subject in prompt.replace(SLOT, ""):
+        raise EditError(
+            f"prompt {prompt!r} holds {SLOT}, which stands for the subject here, besides {subject!r} itself"
+        )
+    return prompt
 
 
 class EditFormat(BaseModel):
@@ -91,7 +106,14 @@ class Zsre(EditFormat):
 
     def _towards(self, new: str, true: str) -> Edit:
         rephrases = (self.rephrase,) if self.rephrase else ()
-        return Edit(self.src, self.subject, new, true, rephrases, ((self.loc, self.loc_ans),) if self.loc else ())
+        return Edit(
+            _filled(self.src, self.subject),
+            self.subject,
+            new,
+            true,
+            rephrases,
+            ((self.loc, self.loc_ans),) if self.loc else (),
+        )
 
 
 class ZsreTrue(Zsre):
@@ -125,7 +147,8 @@ class QaEdit(EditFormat):
     def edit(self) -> Edit:
         """Return the edit."""
         near = tuple((one.prompt, one.answer) for one in self.locality)
-        return Edit(self.prompt, self.subject, self.target, "", tuple(self.rephrase), near)
+        prompt = _filled(self.prompt, self.subject)
+        return Edit(prompt, self.subject, self.target, "", tuple(self.rephrase), near)
 
 
 class _Grouped(BaseModel):
@@ -172,10 +195,17 @@ class Flat(EditFormat):
         true = "" if self.ground_truth == "<|endoftext|>" else self.ground_truth
         near = [(self.locality_prompt, self.locality_ground_truth)] if self.locality_prompt else []
         near += [pair for group in self.locality.values() for one in group for pair in one.pairs()]
-        return Edit(self.prompt, self.subject, self.target_new, true, tuple(self.rephrase_prompt), tuple(near))
+        prompt = _filled(self.prompt, self.subject)
+        return Edit(prompt, self.subject, self.target_new, true, tuple(self.rephrase_prompt), tuple(near))
 
 
 FORMATS: tuple[type[EditFormat], ...] = (CounterFact, Zsre, QaEdit, Flat)
+# What the formats call the same thing; of a name of another format nothing would be measured.
+MEANT = (
+    ("paraphrase_prompts", "rephrase", "rephrase_prompt", "rephrases"),
+    ("neighborhood_prompts", "loc", "locality", "locality_prompt", "neighbors"),
+)
+NEAR = 0.85  # difflib's ratio: one letter more or less in ten
 
 
 def format_of(record: Mapping[str, object]) -> type[EditFormat] | None:
@@ -183,11 +213,17 @@ def format_of(record: Mapping[str, object]) -> type[EditFormat] | None:
     return next((format_ for format_ in FORMATS if any(field in record for field in format_.identified_by)), None)
 
 
-def sentence(error: ValidationError) -> str:
-    """Return the first fault in words: the field, what is wrong with it, and its value."""
-    fault = error.errors()[0]
-    *parents, field = map(str, fault["loc"])
-    within = f" in {'.'.join(parents)}" if parents else ""
-    if fault["type"] == "missing":
-        return f"field {field!r} is missing{within}"
-    return f"field {field!r}{within} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+def check_fields(record: Mapping[str, object], edit_format: type[EditFormat]) -> None:
+    """Refuse a field that is not read but was meant for one that is missing, by another format's name or a near one.
+
+    Raises:
+        ValueError: names both; what it holds would be left out without a word.
+    """
+    own = edit_format.model_fields
+    names = dict.fromkeys([*own, *(name for group in MEANT for name in group)])
+    for field in record:
+        for meant in difflib.get_close_matches(field, names, 1, NEAR) if field not in own else ():
+            group = next((group for group in MEANT if meant in group), (meant,))
+            read = [name for name in group if name in own]
+            if read and not any(name in record for name in read):
+                raise ValueError(f"field {field!r} is not read; in this format it is called {' or '.join(read)}")

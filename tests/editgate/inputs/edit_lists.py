@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,8 @@ from pydantic import ValidationError
 from editgate.errors import ConfigError
 from editgate.inputs import edit_formats
 from editgate.inputs.edit_formats import EditFormat, Zsre, ZsreTrue
+from editgate.inputs.files.user_files import is_file, read_records
+from editgate.inputs.files.validation import sentence
 from editgate.inputs.models import MINIATURE, ModelSource
 from editors import Edit, EditError
 
@@ -25,14 +26,26 @@ PUBLISHED = {
 }
 TRUE_ANSWERS = "answers:"  # before a file of ZsRE: edit towards the true answers, as ROME and MEMIT do
 OWN = "target_new"  # identifies a record in the fields of `Edit`
+MAX_NOTES = 3  # repetitions that are listed; the others are counted
+SPARE = (
+    Edit("The mother tongue of {} is", "Danielle Darrieux", "English", "French"),
+    Edit("{} is located in the country of", "Toko Yasuda", "Italy", "Japan"),
+)
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """The edits of a file, and the number of records without one."""
+    """The edits of a file.
+
+    Attributes:
+        edits: in order.
+        left_out: number of records without one.
+        repetitions: which records repeat or contradict an earlier one, in words.
+    """
 
     edits: tuple[Edit, ...]
     left_out: int
+    repetitions: tuple[str, ...] = ()
 
 
 def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
@@ -52,9 +65,20 @@ def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
 
 
 def describe(wanted: str) -> str:
-    """Return the name of a list for people, with the number of records that were left out, if any were."""
-    left_out = _parsed_now(wanted).left_out
-    return f"{wanted} ({left_out} records without an 'alt' left out)" if left_out else wanted
+    """Return the name of a list for people, with what they should know of its records."""
+    parsed = _parsed_now(wanted)
+    notes = [f"{parsed.left_out} records without an 'alt' left out"] if parsed.left_out else []
+    notes += parsed.repetitions[:MAX_NOTES]
+    if len(parsed.repetitions) > MAX_NOTES:
+        notes.append(f"{len(parsed.repetitions) - MAX_NOTES} more repeat or contradict one")
+    return f"{wanted} ({'; '.join(notes)})" if notes else wanted
+
+
+def with_a_second(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+    """Return the edits, with a spare one after a single one: rules of integrity need two. No number counts it."""
+    if len(edits) != 1:
+        return edits
+    return (*edits, next(edit for edit in SPARE if edit.subject != edits[0].subject))
 
 
 def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
@@ -84,7 +108,7 @@ def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
 def _parsed_now(wanted: str) -> Parsed:
     true_answers = wanted.startswith(TRUE_ANSWERS)
     path = SHIPPED.get(wanted, Path(wanted.removeprefix(TRUE_ANSWERS)))
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigError(
             f"--edits {wanted!r} is neither a file nor a shipped list. Allowed: {', '.join(SHIPPED)}, FILE.json, "
             f"FILE.jsonl, {TRUE_ANSWERS}FILE."
@@ -95,33 +119,25 @@ def _parsed_now(wanted: str) -> Parsed:
 @cache
 def _parsed(path: Path, _written: int, *, true_answers: bool) -> Parsed:
     """Read a file once for all models; its modification time tells whether it has changed."""
-    records = _records(path)
+    records = read_records(path)
     if not records:
         raise ConfigError(f"{path}: must hold at least one record.")
-    edits = [_edit(f"{path}: record {n}", record, true_answers=true_answers) for n, record in enumerate(records)]
-    found = tuple(edit for edit in edits if edit is not None)
-    return Parsed(found, len(edits) - len(found))
+    found: dict[str, Edit] = {}
+    for place, value in records:
+        edit = _edit(f"{path}: {place}", value, true_answers=true_answers)
+        if edit is not None:
+            found[place] = edit
+    return Parsed(tuple(found.values()), len(records) - len(found), tuple(_repetitions(found)))
 
 
-def _records(path: Path) -> list[object]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = _by_line(path, text) if path.suffix == ".jsonl" else json.loads(text)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{path}: not a readable JSON file ({error}).") from error
-    if not isinstance(content, list):
-        raise ConfigError(f"{path}: must hold a list of records, not {type(content).__name__}.")
-    return content
-
-
-def _by_line(path: Path, text: str) -> list[object]:
-    found: list[object] = []
-    for line in filter(str.strip, text.split("\n")):
-        try:
-            found.append(json.loads(line))
-        except ValueError as error:
-            raise ConfigError(f"{path}: record {len(found)} is not JSON ({error}).") from error
-    return found
+def _repetitions(edits: Mapping[str, Edit]) -> Iterator[str]:
+    """Say which records ask for the same, or for another answer to the same prompt: the earlier one cannot hold."""
+    first: dict[str, tuple[str, Edit]] = {}
+    for place, edit in edits.items():
+        earlier, other = first.setdefault(edit.text, (place, edit))
+        if earlier != place:
+            verb = "repeats" if other.target_new == edit.target_new else "contradicts"
+            yield f"{place} {verb} {earlier}"
 
 
 def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
@@ -133,13 +149,14 @@ def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
     try:
         return _converted(where, record, ZsreTrue if true_answers else edit_format)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {edit_formats.sentence(error)}.") from error
+        raise ConfigError(f"{where}: {sentence(error)}.") from error
     except (EditError, ValueError) as error:
         raise ConfigError(f"{where}: {error}.") from error
 
 
 def _converted(where: str, record: Mapping[str, object], edit_format: type[EditFormat] | None) -> Edit | None:
     if edit_format is not None:
+        edit_formats.check_fields(record, edit_format)
         return edit_format.model_validate(record).edit()
     if OWN in record:
         return Edit.from_dict(record)

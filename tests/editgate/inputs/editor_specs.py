@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -17,6 +19,7 @@ from transformers import PreTrainedModel
 import editors
 from editgate.cache.digest import code_digest
 from editgate.errors import ConfigError
+from editgate.inputs.files.user_files import is_dir, is_file
 from editgate.inputs.models import LoadedModel
 from editors import Editor, EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
@@ -70,7 +73,7 @@ class EditorSpec:
         if not self.built_in:
             named = {name: Path(value) for name, value in self.settings.items() if isinstance(value, str)}
             found["package"] = _digest_of_package(package_of(self.target))
-            found["files"] = {name: _digest(path) for name, path in named.items() if path.exists()}
+            found["files"] = {name: _digest(path) for name, path in named.items() if is_file(path) or is_dir(path)}
         return found
 
 
@@ -126,15 +129,40 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--editor-arg {text!r} {fault}. Such as --editor-arg v_lr=0.1 --editor-arg layers=[3,4]."
             )
-        found[name.strip()] = _value(value.strip())
+        try:
+            found[name.strip()] = _value(value.strip())
+        except ValueError as error:
+            shown = shorten(repr(text), 80, placeholder=" …")
+            raise ConfigError(
+                f"--editor-arg {shown}: {error}. Such as --editor-arg layers=[3,4] or name='a text'."
+            ) from error
     return found
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - whatever TOML can say
+    """Read one value, in an inline table: what stands after it, a comment or a second key, makes it a text.
+
+    Raises:
+        ValueError: it begins like a TOML list, table or quoted text and is none, or is beyond what Python reads.
+    """
+    begins = text.startswith(("[", "{", '"', "'"))
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        tables = tomllib.loads(f"value = {{ value = {text} }}")
+        json.dumps(tables)  # a date is a text here: settings are written into the store
+    except RecursionError:
+        raise ValueError("the value is nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        if begins:
+            raise ValueError(f"the value is not TOML ({error})") from error
         return text
+    except TypeError:
+        if begins:
+            raise ValueError("dates are not allowed in lists and tables; put them in quotes") from None
+        return text
+    except ValueError:
+        raise ValueError("the value has thousands of digits") from None
+    alone = set(tables) == {"value"} and set(tables["value"]) == {"value"}
+    return tables["value"]["value"] if alone else text
 
 
 @cache

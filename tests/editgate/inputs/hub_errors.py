@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,8 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+
+from editgate.inputs.files.user_files import read_object
 
 OFFLINE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
 # In this order: a gated repository counts as not found, and a file that is not in the cache as an entry not found.
@@ -58,6 +59,7 @@ def has_chat_template(location: str) -> bool:
 
     Raises:
         RepositoryNotFoundError: the hub has nothing of that name.
+        ConfigError: `tokenizer_config.json` is no JSON object.
     """
     if (Path(location) / "chat_template.jinja").is_file():
         return True
@@ -67,7 +69,7 @@ def has_chat_template(location: str) -> bool:
         if downloaded is None:
             return False
         file = downloaded
-    return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8")).get("chat_template"))
+    return file.is_file() and bool(read_object(file).get("chat_template"))
 
 
 def _download(repository: str, name: str) -> Path | None:

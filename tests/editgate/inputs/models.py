@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from huggingface_hub.errors import HFValidationError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editgate.cache.digest import digest_tensors, digest_text
-from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
-from editgate.inputs import covariance_texts, hub_errors
+from editgate.inputs import covariance_texts, hub_errors, model_loading
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
+from editgate.inputs.files import model_files, user_files
 from editgate.miniature.recipes import WEIGHTS
 from editgate.miniature.world import corpus as miniature_corpus
 from editgate.miniature.world import edits as miniature_edits
@@ -28,10 +27,8 @@ from editors.core.hyperparameters import known_anywhere
 
 MINIATURE = WEIGHTS.parent
 SHIPPED = LocalDocuments(MINIATURE / "documents")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # hub ids from before there were owners
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-AUTO = "auto"  # the device that means: wherever accelerate finds room
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,9 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         covariance_text: A text file to compute covariances from instead of wikitext.
 
     Raises:
-        ConfigError: the name is none of a shipped model, a model's directory or a hub id; a hub model is not
-            on this machine while the hub is switched off; or an option replaces what a shipped model has of its own.
+        ConfigError: the name is none of a shipped model, a model's directory or a hub id; a directory has no readable
+            config.json; a hub model is not on this machine while the hub is switched off; or an option replaces what a
+            shipped model has of its own.
     """
     folder = Path(wanted)
     if wanted in miniatures() or _is_miniature(folder):
@@ -106,12 +104,13 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
     corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
     if covariance_text:
         covariance_texts.check(covariance_text)
-    if (folder / "config.json").is_file():
+    if wanted and (user_files.is_dir(folder) or user_files.is_file(folder)):
+        model_files.read_config("--model", folder)
         folder = folder.resolve()
         _reject_shipped_name(folder)
         keys = (folder.name, _first_name(folder))
         return ModelSource(folder.name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
-    if wanted in WITHOUT_OWNER or (HUB_ID.fullmatch(wanted) and not wanted.startswith((".", "/"))):
+    if _is_hub_id(wanted):
         _reject_offline(wanted)
         name = name_of(wanted)
         return ModelSource(name, wanted, source, corpus, tuple, _defaults_key(wanted), miniature=False)
@@ -121,44 +120,32 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
     )
 
 
+def check(source: ModelSource) -> None:
+    """Refuse a directory that does not hold a whole model, and documents that are none; weights are not read.
+
+    Raises:
+        ConfigError: says which file is missing, broken, or disagrees with the others; of documents also the line and
+            the field.
+    """
+    if isinstance(source.documents, LocalDocuments) and source.documents.for_hub:
+        source.documents.check()
+    if source.name not in miniatures() and user_files.is_dir(Path(source.location)):
+        model_loading.check("--model", Path(source.location), tokenizer=True)
+
+
 def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
     """Load a model for reading; float32 unless asked otherwise, whatever type the file has.
 
     Raises:
-        ConfigError: the files are missing or cannot be read, the model is gated, the tokenizer is a slow one, or
-            `auto` would spread the model over several devices; with the command that helps.
+        ConfigError: the files are missing, cannot be read or are not the whole model, the model is gated or needs code
+            of its own, the tokenizer is a slow one, or `auto` would spread the model over several devices; with the
+            command that helps.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.location)
-    except (OSError, ValueError, ImportError) as error:
-        raise _not_loaded("--model", source.location, error) from error
-    model = load_weights("--model", source.location, device=device, dtype=dtype)
+    tokenizer = model_loading.load_tokenizer("--model", source.location)
+    model = model_loading.load_weights("--model", source.location, device=device, dtype=dtype)
     digest = digest_tensors(dict(model.named_parameters()))
-    return LoadedModel(source, model, tokenizer, digest, digest_text(_tokenizer_identity(source, tokenizer)))
-
-
-def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreTrainedModel:
-    """Load a model without its tokenizer, for reading; `option` is what named it.
-
-    Raises:
-        ConfigError: as `load`.
-    """
-    hide_progress_bars()
-    placed = {"device_map": AUTO} if device == AUTO else {}
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, dtype=DTYPES[dtype], **placed)
-    except (OSError, ValueError, ImportError) as error:
-        raise _not_loaded(option, location, error) from error
-    if device == AUTO:
-        _reject_several_devices(model)
-    else:
-        torch.nn.Module.to(model, device)
-    model.eval().requires_grad_(requires_grad=False)
-    return model
-
-
-def _not_loaded(option: str, location: str, error: Exception) -> ConfigError:
-    return ConfigError(f"{option} {location!r} cannot be loaded: {hub_errors.advice(error, location)}")
+    identity = f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"
+    return LoadedModel(source, model, tokenizer, digest, digest_text(identity))
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
@@ -170,10 +157,9 @@ def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
 def _is_miniature(folder: Path) -> bool:
     """Return whether a directory's manifest says that its model was trained on the shipped world."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {"corpus_sha256", "recipe"} <= set(user_files.read_object(folder / "manifest.json"))
+    except ConfigError:
         return False
-    return isinstance(manifest, dict) and {"corpus_sha256", "recipe"} <= set(manifest)
 
 
 def _reject_for_miniatures(wanted: str, given: Mapping[str, Path | None]) -> None:
@@ -195,17 +181,25 @@ def _reject_shipped_name(folder: Path) -> None:
 
 def _first_name(folder: Path) -> str:
     """Return the model's name where it was loaded from, by its config; empty if the config does not say."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"--model {str(folder)!r}: config.json is not JSON ({error}).") from None
-    return str(config.get("_name_or_path", "")) if isinstance(config, dict) else ""
+    return str(model_files.read_config("--model", folder).get("_name_or_path", ""))
 
 
 def _defaults_key(*names: str) -> str:
     """Return the first of a model's names that some editor ships hyperparameters for, by its last part, or nothing."""
     keys = [name.rstrip("/").rpartition("/")[2].lower() for name in names]
     return next(filter(known_anywhere, keys), "")
+
+
+def _is_hub_id(wanted: str) -> bool:
+    if wanted in WITHOUT_OWNER:
+        return True
+    if not HUB_ID.fullmatch(wanted) or wanted.startswith((".", "/")):
+        return False
+    try:
+        try_to_load_from_cache(wanted, "config.json")
+    except HFValidationError:  # longer than the hub allows, or ends in a dash
+        return False
+    return True
 
 
 def _reject_offline(wanted: str) -> None:
@@ -215,22 +209,6 @@ def _reject_offline(wanted: str) -> None:
             f"--model {wanted} is not on this machine and HF_HUB_OFFLINE is set. Fetch it once where there is a "
             f"network (hf download {wanted}), or give its directory: --model DIR."
         )
-
-
-def _reject_several_devices(model: PreTrainedModel) -> None:
-    """Editors put rows, states and statistics of one edit on one device; models on several devices were never tried."""
-    devices = {str(parameter.device) for parameter in model.parameters()}
-    if len(devices) > 1:
-        raise ConfigError(
-            f"--device auto spread the model over {', '.join(sorted(devices))}; editors need it on one. Free one that "
-            "is large enough and name it (--device cuda:0), or take a smaller type (--dtype bfloat16)."
-        )
-
-
-def _tokenizer_identity(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> str:
-    if not getattr(tokenizer, "is_fast", False):
-        raise ConfigError(f"--model {source.location!r}: no fast tokenizer (tokenizer.json), which editors need.")
-    return f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"
 
 
 def digest_of(source: ModelSource) -> str:

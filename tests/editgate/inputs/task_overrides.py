@@ -13,7 +13,7 @@ import lm_eval.tasks
 from editgate.compat.lm_eval import load_task_file
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import Benchmark
-from editgate.inputs.document_io import read_rows
+from editgate.inputs.files.document_io import read_dataset
 
 Spec = dict[str, Any]
 REGISTERED = Path(lm_eval.tasks.__file__).parent
@@ -44,12 +44,11 @@ def corrections(benchmark: Benchmark) -> Spec:
     return {"process_docs": _shuffled, "doc_to_target": "{{mc1_targets.labels.index(1)}}"}
 
 
-def in_memory(files: Mapping[str, Path]) -> Spec:
+def in_memory(benchmark: Benchmark, files: Mapping[str, Path]) -> Spec:
     """Return lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
 
     def read(**_: object) -> datasets.DatasetDict:
-        rows = {split: datasets.Dataset.from_list(read_rows(path)) for split, path in files.items()}
-        return datasets.DatasetDict(rows)
+        return datasets.DatasetDict({split: read_dataset(path, benchmark) for split, path in files.items()})
 
     override: Spec = {"custom_dataset": read, "dataset_kwargs": None}
     for kind, split in (("training", "train"), ("validation", "validation"), ("test", "test")):

@@ -6,7 +6,6 @@ edits that `--edits` lists, or 1 if none are listed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,15 +20,15 @@ from editgate.cache.digest import digest_tensors
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import models
+from editgate.inputs import model_loading
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.files import model_files
 from editgate.inputs.models import LoadedModel, ModelSource
 from editgate.measure import edit_quality, weight_changes
 from editgate.measure.edit_quality import EditQuality
 from editors import Edit
 
 MUST_AGREE = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "n_embd", "n_layer")
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True)
@@ -48,35 +47,29 @@ def find(folder: Path, base: ModelSource, taken: Sequence[str]) -> ExternalCheck
         taken: names of editors that it must not be mistaken for.
 
     Raises:
-        ConfigError: it is not a model's directory, or cannot have been made from the base.
+        ConfigError: it is not a whole model's directory, or cannot have been made from the base.
     """
-    config = _config(folder)
-    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
-        way = "merge the adapter into its base first" if (folder / "adapter_config.json").is_file() else "save it there"
-        raise ConfigError(f"--edited {folder}: no weights ({' or '.join(WEIGHTS)}); {way}.")
-    known = Path(base.location) / "config.json"
-    wanted = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else config
+    config = model_files.check("--edited", folder)
+    known = Path(base.location)
+    wanted = model_files.read_config("--model", known) if known.is_dir() else config
     for name in MUST_AGREE:
         if config.get(name) != wanted.get(name):
             raise ConfigError(
                 f"--edited {folder}: its {name} is {config.get(name)!r}, that of --model {base.name} is "
                 f"{wanted.get(name)!r}. It must be made from --model, or give its own base."
             )
+    model_loading.check("--edited", folder, tokenizer=False)
+    if has_tokenizer(folder):
+        model_loading.load_tokenizer("--edited", str(folder))
     name = re.sub(r"[^a-z0-9_]+", "_", folder.resolve().name.lower()).strip("_") or "edited"
     return ExternalCheckpointSpec(
         f"{name}_edited" if name in taken or name == base.name else name, f"edited:{folder}", folder=folder.resolve()
     )
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--edited {folder}: {file.name} cannot be read ({error}). Allowed: a model's directory."
-        ) from error
-    return found
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether the changed model brings a tokenizer; without one it is asked with the base's."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
 
 
 @dataclass
@@ -112,9 +105,9 @@ class ExternalCheckpoint:
         """The changed model, loaded as the base was."""
         self.announce(f"loading {self.spec.folder.name}")
         parameter = next(self.base.model.parameters())
-        dtype = next(name for name, kind in models.DTYPES.items() if kind == parameter.dtype)
+        dtype = next(name for name, kind in model_loading.DTYPES.items() if kind == parameter.dtype)
         folder = str(self.spec.folder)
-        model = models.load_weights("--edited", folder, device=str(parameter.device), dtype=dtype)
+        model = model_loading.load_weights("--edited", folder, device=str(parameter.device), dtype=dtype)
         return replace(self.base, model=model, digest=digest_tensors(dict(model.named_parameters())))
 
     @cached_property

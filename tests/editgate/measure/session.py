@@ -97,6 +97,7 @@ class EvaluationSession:
             if isinstance(editor, ExternalCheckpointSpec):
                 self._runs[key] = ExternalCheckpoint(editor, base, edits, settings.store, self.announce)
             else:
+                edits = edit_lists.with_a_second(edits)
                 self._runs[key] = Trajectory(
                     editor, base, edits, settings.counts, settings.store, announce=self.announce
                 )

@@ -48,8 +48,8 @@ def write(name: str, recipe: Recipe, folder: Path) -> None:
 def scores(folder: Path) -> dict[str, float]:
     """Return the model's score on each benchmark, through lm-eval, from its files, in float32."""
     hide_progress_bars()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     source = LocalDocuments(DOCUMENTS)
     asked = [(name, ALL[name]) for name in benchmarks_for(chat=bool(tokenizer.chat_template))]
     return {name: round(evaluate(prepare(row, source, tokenizer), model).score, 6) for name, row in asked}

@@ -6,6 +6,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Literal, Protocol, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -14,6 +15,8 @@ from pydantic.fields import FieldInfo
 from editgate.errors import ConfigError
 from editgate.options.profiles import MODEL, PROFILES
 from editgate.verdict.bisection import ORDERS
+
+LONGEST = 120  # characters of a value that a message repeats
 
 
 def option(default: object, help_text: str, *, metavar: str = "", repeat: bool = False, bare: str = "") -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -141,12 +144,16 @@ class Options(BaseModel):
         """
         if unknown := sorted(set(given) - set(cls.model_fields)):
             raise ConfigError(f"there is no option {unknown[0]!r}. Allowed: {', '.join(sorted(cls.model_fields))}.")
+        named = {name: value for name, value in given.items() if value is not None}
+        for name, value in named.items():
+            _refuse_no_text(flag(name), value)
         try:
-            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+            return cls.model_validate(named)
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"].removeprefix("Input ").removeprefix("should be ")
-            raise ConfigError(f"{flag(str(first['loc'][0]))} {first['input']!r}; allowed: {message}.") from error
+            shown = shorten(repr(first["input"]), LONGEST, placeholder=" …")
+            raise ConfigError(f"{flag(str(first['loc'][0]))} {shown}; allowed: {message}.") from error
 
     @classmethod
     def of_command_line(cls, parsed: Namespace) -> Self:
@@ -191,6 +198,19 @@ def add_to(group: Group) -> None:
 def flag(name: str) -> str:
     """Return how the command line writes an option: `edit_counts` is `--edit-counts`."""
     return f"--{name.replace('_', '-')}"
+
+
+def _refuse_no_text(option_flag: str, value: object) -> None:
+    """Refuse nothing (an unset variable of a script would mean the default) and bytes that are no UTF-8.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if text == "":
+            raise ConfigError(f"{option_flag} is empty. Allowed: a value, or the option left out for its default.")
+        if isinstance(text, str) and ("\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text)):
+            raise ConfigError(f"{option_flag} {text!r} is no text in UTF-8.")
 
 
 def _extra(field: FieldInfo) -> Mapping[str, Any]:

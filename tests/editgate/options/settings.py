@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 
@@ -14,6 +16,7 @@ from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
 from editgate.options import profiles
@@ -23,6 +26,7 @@ from editgate.verdict.bisection import BudgetRequest, budget_request
 from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
 from editors import Edit
 
+NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of edits: ASCII digits, and fewer than any list holds
 Sources = Mapping[str, ModelSource]
 
 
@@ -139,6 +143,8 @@ def _chosen_models(options: Options, names: Sequence[str], profile: Profile) -> 
     if not wanted:
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
     found = [models.find(name, documents=options.documents, covariance_text=options.covariance_text) for name in wanted]
+    for source in found:
+        models.check(source)
     return {source.name: source for source in found}
 
 
@@ -174,13 +180,17 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """
     counts = set()
     for part in text.split(","):
-        if not part.strip().isdigit() or int(part) < 1:
+        if not NUMBER.fullmatch(part.strip()):
             raise ConfigError(
-                f"--edit-counts {text!r}: {part.strip()!r} is not a number of edits. Allowed: whole numbers of at "
-                f"least 1, separated by commas, such as {profiles.COUNTS}."
+                f"--edit-counts {_brief(text)}: {_brief(part.strip())} is not a number of edits. "
+                f"Allowed: whole numbers of at least 1, separated by commas, such as {profiles.COUNTS}."
             )
         counts.add(int(part))
     return tuple(sorted(counts))
+
+
+def _brief(text: str) -> str:
+    return shorten(repr(text), 60, placeholder=" …")
 
 
 def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
@@ -245,7 +255,7 @@ def _positive(option: str, value: int | None) -> int | None:
 
 
 def _device(wanted: str) -> str:
-    if wanted == models.AUTO:
+    if wanted == AUTO:
         if importlib.util.find_spec("accelerate") is None:
             raise ConfigError("--device auto needs the package accelerate. Install it: pip install accelerate")
         return wanted

@@ -156,6 +156,6 @@ def _version_in(text: str) -> object:
     """Return what a JSON text says its version is; None if it says nothing."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content.get("version") if isinstance(content, dict) else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from editgate.errors import ConfigError
 from editgate.verdict.outcome import OrderBudget
 
 ORDERS = 3  # of a bare `--budget`
+NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ def budget_request(orders: str | None, least: int | None, most: int) -> BudgetRe
     if orders is None and least is None:
         return None
     wanted = str(ORDERS) if orders is None else orders
-    if not wanted.isdecimal() or int(wanted) < 1:
+    if not NUMBER.fullmatch(wanted):
         raise ConfigError(
-            f"--budget {wanted!r} is not a valid number of orders. Allowed: whole numbers of at least 1, with an "
-            f"equals sign (--budget=5), or --budget alone for {ORDERS}."
+            f"--budget {shorten(repr(wanted), 60, placeholder=' …')} is not a valid number of orders. Allowed: whole "
+            f"numbers of at least 1, with an equals sign (--budget=5), or --budget alone for {ORDERS}."
         )
     if least is not None and not 1 <= least <= most:
         raise ConfigError(

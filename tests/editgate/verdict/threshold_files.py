@@ -1,8 +1,9 @@
-"""Reads one file of `thresholds/`: a mistake names the file, the dotted key, the value and what is allowed."""
+"""Reads one file of `thresholds/`: a mistake names file, line, dotted key, value, and what is allowed."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from editgate.errors import ConfigError
+from editgate.inputs.files.user_files import read_text, read_toml
 from editgate.verdict.threshold_schema import DEFAULT, Contents, Names, listed, model_name
 
 MAX_SHOWN_PROBLEMS = 2  # the others are counted
-SAYS_ALL = frozenset({"missing", "value_error", "too_short"})  # types of errors whose sentence needs no value
+LONGEST_FILE = 1000  # lines in which a key is looked for
+SAYS_ALL = frozenset(
+    {"missing", "value_error", "unknown_key", "too_short"}
+)  # types of errors whose sentence needs no value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +51,19 @@ def read_file(path: Path, shown: str, names: Names, folder: str = "") -> Thresho
     Raises:
         ConfigError: it cannot be read, is malformed, or names something that does not exist.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"{shown}: cannot be read ({reason})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{shown}: not valid TOML: {error}") from error
-    if path.stem != DEFAULT:
-        data.setdefault("editor", path.stem)
+    data = read_toml(path, shown)
+    if path.stem != DEFAULT and "editor" not in data:
+        data["editor"] = path.stem
+        if path.stem not in names.editors:
+            raise ConfigError(
+                f'{shown}: editor: no editor is called {path.stem!r}, as this file is; put editor = "NAME" at the '
+                f"top. Allowed: {listed(names.editors)}"
+            )
     model = _of_folder(folder, data, names, shown) if folder else None
     try:
         contents = Contents.model_validate(data, context=names)
     except ValidationError as error:
-        raise ConfigError(_problems(shown, error)) from error
+        raise ConfigError(_problems(path, shown, error)) from error
     if contents.editor is None and contents.known_failures:
         raise ConfigError(f"{shown}: known_failures: not allowed for all editors; they belong in <editor>.toml")
     if contents.editor is not None and contents.at_chance:
@@ -87,12 +91,47 @@ def _of_folder(folder: str, data: dict[str, Any], names: Names, shown: str) -> s
     return model
 
 
-def _problems(shown: str, error: ValidationError) -> str:
+def _problems(path: Path, shown: str, error: ValidationError) -> str:
     found = error.errors()
-    lines = [f"{shown}: {_sentence(problem)}" for problem in found[:MAX_SHOWN_PROBLEMS]]
+    text = read_text(path, shown)
+    lines = [f"{shown}{_line_of(text, problem)}: {_sentence(problem)}" for problem in found[:MAX_SHOWN_PROBLEMS]]
     if len(found) > MAX_SHOWN_PROBLEMS:
         lines.append(f"{shown}: and {len(found) - MAX_SHOWN_PROBLEMS} more")
     return "\n".join(lines)
+
+
+def _line_of(text: str, problem: ErrorDetails) -> str:
+    """Return ", line N" of where the faulty key first stands; nothing where the file does not have it.
+
+    tomllib tells no places: so ever longer beginnings of the file are read until the key is there.
+    """
+    key = problem.get("ctx", {}).get("key")
+    wanted = [*problem["loc"], *([key] if key else [])]
+    if problem["type"] == "missing":
+        wanted.pop()
+    lines = text.split("\n")
+    for count in range(1, min(len(lines), LONGEST_FILE) + 1):
+        try:
+            data = tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            continue  # in the middle of a statement
+        if wanted and _holds(data, wanted):
+            return f", line {count}"
+    return ""
+
+
+def _holds(data: Any, path: Sequence[str | int]) -> bool:  # noqa: ANN401 - whatever TOML can say
+    """Return whether there is something at a key's path; what the schema wraps or takes apart counts as reached."""
+    for step in path:
+        if isinstance(data, dict) and str(step) in data:
+            data = data[str(step)]
+        elif isinstance(data, list) and isinstance(step, int):
+            if step >= len(data):
+                return False
+            data = data[step]
+        elif isinstance(data, dict) and step not in {0, "[key]"}:
+            return False
+    return True
 
 
 def _sentence(problem: ErrorDetails) -> str:

@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from editgate.inputs.models import HUB_ID, name_of
 from editgate.measure.edit_quality import KINDS
@@ -87,7 +88,8 @@ class Table(BaseModel):
         """Pydantic would refuse them too, but would not say which keys there are."""
         unknown = [key for key in table if key not in cls.model_fields] if isinstance(table, dict) else []
         if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r}; allowed: {listed(cls.model_fields)}")
+            about = {"key": str(unknown[0]), "allowed": listed(cls.model_fields)}
+            raise PydanticCustomError("unknown_key", "unknown key '{key}'; allowed: {allowed}", about)
         return table
 
 
@@ -145,7 +147,7 @@ def _ascending(numbers: list[Any]) -> list[Any]:
 
 def _number_of_edits(key: object) -> object:
     """Read the key of a TOML table, which is always text."""
-    return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() else key
+    return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 10 else key
 
 
 class Measurement(Table):

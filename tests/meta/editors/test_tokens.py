@@ -112,9 +112,28 @@ def test_edit_takes_the_last_occurrence() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompt", "subject", "taken"),
+    [
+        ("Art, said the Artisan, is", "Art", "{}, said the Artisan, is"),
+        ("Smart Art of the art", "Art", "Smart {} of the art"),
+        ("Élan is not Él in", "Él", "Élan is not {} in"),
+        ("In 1914 the year 19 was", "19", "In 1914 the year {} was"),
+        ("Paris's river is", "Paris", "{}'s river is"),
+        ("東京は日本の", "東京", "{}は日本の"),
+        ("Who is (Art)?", "Art", "Who is ({})?"),
+        ("Who wrote C++ first?", "C++", "Who wrote {} first?"),
+    ],
+)
+def test_edit_takes_whole_words(prompt: str, subject: str, taken: str) -> None:
+    """The subject is not found within a longer word; where words are written together it is found."""
+    assert Edit(prompt, subject, "x").prompt == taken
+
+
+@pytest.mark.parametrize(
     ("changes", "part"),
     [
         ({"prompt": "no place"}, "does not contain the subject"),
+        ({"prompt": "The Artisan is", "subject": "Art"}, "only within a longer word contains the subject 'Art'"),
         ({"prompt": "{} and {}"}, "exactly one"),
         ({"subject": " Paris"}, "surrounding white space"),
         ({"subject": ""}, "subject is ''"),

@@ -115,10 +115,10 @@ def test_generation_length_is_the_sources(documents: LocalDocuments) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("toxigen/test.jsonl", '{"text": "a"}\n{"text"\n', "test.jsonl, line 2: not JSON"),
+        ("toxigen/test.jsonl", '{"text": "a"}\n{"text"\n', r"test.jsonl: record 1 \(line 2\): not JSON"),
         ("toxigen/test.jsonl", "", "at least one"),
-        ("toxigen/test.jsonl", "[1]\n", "each a JSON object"),
-        ("settings.toml", "[toxigen]\nshots = 2\n", "allowed are num_fewshot and max_new_tokens"),
+        ("toxigen/test.jsonl", "[1]\n", "record 0: expected a document, a JSON object"),
+        ("settings.toml", "[toxigen]\nshots = 2\n", "field 'shots' in toxigen is 2.*Allowed are num_fewshot"),
         ("settings.toml", "[toxigen]\nnum_fewshot = -1\n", "at least 0"),
         ("settings.toml", "[toxigen\n", "settings.toml: not TOML"),
     ],

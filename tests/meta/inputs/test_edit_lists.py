@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from editgate.errors import ConfigError
-from editgate.inputs import document_io, edit_lists, models
+from editgate.inputs import edit_lists, models
+from editgate.inputs.benchmarks import BENCHMARKS
+from editgate.inputs.files import document_io
 from editors import Edit
+from meta.support.gate import run_gate
 
-NESTED = {
+NESTED: dict[str, Any] = {
     "case_id": 0,
     "requested_rewrite": {
         "prompt": "The mother tongue of {} is",
@@ -27,11 +31,11 @@ NESTED = {
     "attribute_prompts": [],
     "generation_prompts": ["Ann Ray"],
 }
-ZSRE = {
+ZSRE: dict[str, Any] = {
     "subject": "Ann Ray", "src": "What does Ann Ray speak?", "pred": "", "rephrase": "Which tongue is Ann Ray's?",
     "alt": "English", "answers": ["French"], "loc": "nq question: who is Bo", "loc_ans": "a man", "cond": "",
 }  # fmt: skip
-FLAT = {
+FLAT: dict[str, Any] = {
     "case_id": 1, "prompt": "Ann Ray speaks", "subject": "Ann Ray", "target_new": "English", "ground_truth": "French",
     "rephrase_prompt": "Ann Ray talks in", "locality_prompt": "Bo Lee speaks", "locality_ground_truth": "Welsh",
 }  # fmt: skip
@@ -108,7 +112,7 @@ def test_zsre_goes_either_way(tmp_path: Path) -> None:
 
 MALFORMED = {
     "an answer that is no text": (
-        NESTED | {"requested_rewrite": NESTED["requested_rewrite"] | {"target_new": {"str": 3}}},  # type: ignore[operator]
+        NESTED | {"requested_rewrite": NESTED["requested_rewrite"] | {"target_new": {"str": 3}}},
         "field 'str' in requested_rewrite.target_new is 3: input should be a valid string",
     ),
     "no answers": (ZSRE | {"answers": []}, r"field 'answers' is \[\]: list should have at least 1 item"),
@@ -136,7 +140,7 @@ def test_a_broken_line_and_another_form_are_named(tmp_path: Path) -> None:
     """A line that is no JSON has its number; true answers are for ZsRE only; an empty list is an error."""
     path = tmp_path / "edits.jsonl"
     path.write_text(json.dumps(OWN) + "\n\n{oops\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"edits\.jsonl: record 1 is not JSON"):
+    with pytest.raises(ConfigError, match=r"edits\.jsonl: record 1 \(line 3\): not JSON"):
         edit_lists.read(path)
     with pytest.raises(ConfigError, match="record 0 is not in ZsRE's format"):
         _read(tmp_path, FLAT, true_answers=True)
@@ -168,6 +172,94 @@ def test_a_line_of_json_ends_at_the_line_feed_only(separator: str, tmp_path: Pat
     edits, documents = tmp_path / "edits.jsonl", tmp_path / "test.jsonl"
     record = FLAT | {"prompt": f"Ann Ray{separator}speaks"}
     edits.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    documents.write_text(json.dumps({"text": f"a{separator}b"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    row = {"text": f"a{separator}b", "toxicity_ai": 1.0, "toxicity_human": 1.0}
+    documents.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     assert separator in edit_lists.read(edits)[0].text
-    assert document_io.read_rows(documents) == [{"text": f"a{separator}b"}]
+    assert document_io.read_rows(documents, BENCHMARKS["toxigen"]) == [row]
+
+
+READABLE: dict[str, tuple[str, Callable[[str], bytes]]] = {
+    "with a mark of UTF-8": ("edits.json", lambda text: text.encode("utf-8-sig")),
+    "in UTF-16": ("edits.json", lambda text: text.encode("utf-16")),
+    "lines that are called a list": ("edits.json", lambda text: text.strip("[]").replace("}, {", "}\n{").encode()),
+    "a list that is called lines": ("edits.jsonl", lambda text: text.replace("}, {", "},\n{").encode()),
+    "lines of Windows": ("edits.jsonl", lambda text: text.strip("[]").replace("}, {", "}\r\n{").encode()),
+}
+
+
+@pytest.mark.parametrize("case", READABLE)
+def test_a_list_is_read_by_what_it_holds(case: str, tmp_path: Path) -> None:
+    """Neither the file's name nor the mark of its encoding keeps a list of edits from being read."""
+    name, written = READABLE[case]
+    (tmp_path / name).write_bytes(written(json.dumps([OWN, OWN | {"subject": "Zoë"}], ensure_ascii=False)))
+    assert [edit.subject for edit in edit_lists.read(tmp_path / name)] == ["Ann Ray", "Zoë"]
+
+
+UNREADABLE: dict[str, tuple[bytes, str]] = {
+    "in Windows-1252": ('[\n{"prompt": "é"}]'.encode("cp1252"), r"line 2: not UTF-8 .*perhaps Windows-1252"),
+    "a key given twice": (b'[{"prompt": "{} a", "subject": "b", "subject": "c"}]', "the key 'subject' stands twice"),
+    "half of a character": (
+        b'[{"prompt": "{} is", "subject": "\\ud83d"}]',
+        r"'\\ud83d' holds half of a surrogate pair",
+    ),
+    "nested for ever": (b"[" * 3000, "nested too deeply"),
+    "a number without end": (b"[" + b"9" * 5000 + b"]", "thousands of digits"),
+    "an object that is no record": (b'{"edits": []}', "record 0 has none of the fields"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_cannot_be_read_is_said_in_one_sentence(case: str, tmp_path: Path) -> None:
+    """Files that Python's own readers break on, or read in one of two ways, are refused with their name."""
+    data, message = UNREADABLE[case]
+    (tmp_path / "edits.json").write_bytes(data)
+    with pytest.raises(ConfigError, match=rf"edits\.json.*{message}"):
+        edit_lists.read(tmp_path / "edits.json")
+
+
+STRANGE_FIELDS = {
+    "a letter is missing": (NESTED, "paraphrase_prompts", "paraphrase_prompt", "called paraphrase_prompts"),
+    "another format's name": (NESTED, "paraphrase_prompts", "rephrases", "called paraphrase_prompts"),
+    "of the flat format": (FLAT, "rephrase_prompt", "paraphrase_prompts", "called rephrase_prompt"),
+    "of ZsRE": (ZSRE, "loc", "locality_prompt", "called loc"),
+    "a neighbor": (NESTED, "neighborhood_prompts", "neighbourhood_prompts", "called neighborhood_prompts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRANGE_FIELDS)
+def test_a_field_that_was_meant_to_be_read_is_told(case: str, tmp_path: Path) -> None:
+    """Of a misspelled field nothing would be measured: it is refused with the name it should have."""
+    record, field, given, message = STRANGE_FIELDS[case]
+    renamed = {given if name == field else name: value for name, value in record.items()}
+    with pytest.raises(ConfigError, match=f"record 0: field '{given}' is not read; in this format it is {message}"):
+        _read(tmp_path, renamed)
+
+
+def test_records_that_repeat_or_contradict_are_told_by_both_numbers(tmp_path: Path) -> None:
+    """A list that asks for two answers to one prompt cannot succeed in both: the header says so."""
+    other = OWN | {"subject": "Bo Lee"}
+    _read(tmp_path, OWN, other, OWN, OWN | {"target_new": "Welsh"}, other, other)
+    assert edit_lists.describe(str(tmp_path / "edits.json")).endswith(
+        "(record 2 repeats record 0; record 3 contradicts record 0; record 4 repeats record 1; "
+        "1 more repeat or contradict one)"
+    )
+
+
+def test_braces_of_a_written_out_prompt_are_not_its_slot(tmp_path: Path) -> None:
+    """Where a format writes the subject out, `{}` beside it is refused; `{0}` and `%s` are text."""
+    with pytest.raises(ConfigError, match=r"holds \{\}, which stands for the subject here, besides 'Ann Ray'"):
+        _read(tmp_path, FLAT | {"prompt": '{"env": {}} Ann Ray speaks'})
+    (edit,) = _read(tmp_path, FLAT | {"prompt": "{0} %s Ann Ray speaks"}, name="text.json")
+    assert edit.text == "{0} %s Ann Ray speaks"
+    assert edit.prompt == "{0} %s {} speaks"
+
+
+def test_a_single_record_is_judged(pytester: pytest.Pytester, store: Path) -> None:
+    """Rules that need two edits take a spare one: a file of one record is judged like any other."""
+    shipped = json.loads(edit_lists.SHIPPED["counterfact"].read_text(encoding="utf-8"))
+    (pytester.path / "one.json").write_text(json.dumps(shipped[:1]), encoding="utf-8")
+    result = run_gate(
+        pytester, f"--store={store}", f"--edits={pytester.path / 'one.json'}", "--edit-counts=1", "--editor=ftl",
+        "-k", "accumulate or leak or survives or efficacy", files=("integrity", "edit_quality"),
+    )  # fmt: skip
+    result.assert_outcomes(passed=4, deselected=result.parseoutcomes()["deselected"])

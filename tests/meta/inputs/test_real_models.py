@@ -13,7 +13,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from transformers import AutoTokenizer
 
 from editgate.errors import ConfigError
-from editgate.inputs import covariance_texts, models
+from editgate.inputs import covariance_texts, model_loading, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.documents import HubDocuments, LocalDocuments
 from editgate.inputs.lm_tasks import load
@@ -98,7 +98,7 @@ def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:
         models.find("gpt2-xl", documents=tmp_path)
     with pytest.raises(ConfigError, match=r"blank.txt' holds no text"):
         models.find("gpt2-xl", covariance_text=blank)
-    with pytest.raises(ConfigError, match=r"nowhere.txt' cannot be read"):
+    with pytest.raises(ConfigError, match=r"nowhere.txt': cannot be read"):
         models.find("gpt2-xl", covariance_text=tmp_path / "nowhere.txt")
 
 
@@ -189,7 +189,7 @@ def test_any_device_is_one_device(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
     loaded.model.lm_head.to("meta")
     with pytest.raises(ConfigError, match=r"spread the model over cpu.*, meta.*--device cuda:0"):
-        models._reject_several_devices(loaded.model)
+        model_loading._reject_several_devices(loaded.model)
 
 
 def test_covariances_tell_their_cost_before() -> None:

@@ -26,10 +26,13 @@ SAFETY = '[[area.safety]]\nfloor = 0.9\nreason = "r"\n'
 FLOOR = '[area.safety]\nreason = "r"\nfloor = {}\n'
 
 MISTAKES = {
-    "not TOML": ("\narea = = 1", r"rome.toml: not valid TOML: .*line 2"),
+    "not TOML": ("\narea = = 1", r"rome.toml: not TOML \(.*line 2"),
     "no reason": ("[area.safety]\nfloor = 0.9\n", r"area.safety.reason: missing; every number needs its reason$"),
     "blank reason": (FLOOR.format(0.9).replace('"r"', '" "'), r"area.safety.reason: .*at least 1 character, not ' '$"),
-    "floor too high": (FLOOR.format("1.0"), r"rome.toml: area.safety.floor: Input should be less than 1, not 1.0$"),
+    "floor too high": (
+        FLOOR.format("1.0"),
+        r"line 3: area.safety.floor: Input should be less than 1, not 1.0$",
+    ),
     "a boolean for a number": (FLOOR.format("true"), r"area.safety.floor: .*valid number, not True$"),
     "text for a floor": (FLOOR.format('"0.9"'), r"area.safety.floor: .*valid number, not '0.9'$"),
     "text for a number": (
@@ -40,7 +43,10 @@ MISTAKES = {
         SAFETY.replace("reason", "reson"),
         r"safety: unknown key 'reson'; allowed: floor, reason, from_edits$",
     ),
-    "misspelt section": ("[aera.safety]\nfloor = 0.9\n", r"rome.toml: unknown key 'aera'; allowed: area, benchmark, "),
+    "misspelt section": (
+        "[aera.safety]\nfloor = 0.9\n",
+        r"line 1: unknown key 'aera'; allowed: area, benchmark, ",
+    ),
     "unknown moment": (
         "[quality.efficacy]\nlater = 1\n",
         r"efficacy: unknown key 'later'; allowed: immediately, at_end$",
@@ -65,7 +71,10 @@ MISTAKES = {
         '[model."llama mini".benchmark.mmlu]\nfloor = 0.9\nreason = "r"\n',
         r"no model is called 'llama mini'; allowed: gpt2-mini, llama-mini, a hub id \(owner/name\) or a path$",
     ),
-    "unknown editor": ('editor = "rmoe"\n', r"rome.toml: editor: no editor is called 'rmoe'; allowed: memit, rome$"),
+    "unknown editor": (
+        'editor = "rmoe"\n',
+        r"line 1: editor: no editor is called 'rmoe'; allowed: memit, rome$",
+    ),
     "two floors from one N": (
         SAFETY * 2,
         r"area.safety: two floors start at the same from_edits \(\[1, 1\]\)$",
@@ -127,7 +136,7 @@ MISTAKES = {
 def test_mistakes_name_file_key_value_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     """Each kind of mistake: one to three lines that a person can act on."""
     found = problem(text, tmp_path / "rome.toml")
-    assert found.startswith("thresholds/rome.toml: ")
+    assert re.match(r"thresholds/rome\.toml(, line \d+)?: ", found)
     assert re.search(message, found), found
 
 
@@ -139,13 +148,33 @@ def test_many_mistakes_are_counted(tmp_path: Path) -> None:
 
 def test_a_file_of_an_unknown_editor_is_a_mistake(tmp_path: Path) -> None:
     """A file that no editor answers to would silently never apply."""
-    message = "thresholds/rmoe.toml: editor: no editor is called 'rmoe'; allowed: memit, rome"
+    message = (
+        "thresholds/rmoe.toml: editor: no editor is called 'rmoe', as this file is; put editor = \"NAME\" at the top. "
+        "Allowed: memit, rome"
+    )
     assert problem("", tmp_path / "rmoe.toml") == message
 
 
 def test_the_policy_has_no_known_failures(tmp_path: Path) -> None:
     """A known failure is an editor's; in the policy it would excuse all of them."""
     assert "known_failures: not allowed for all editors; they belong in" in problem(KNOWN, tmp_path / "default.toml")
+
+
+LINES = {
+    "in a list of tables": (SAFETY + SAFETY.replace("0.9", "1.0").replace('r"', 'r"\nfrom_edits = 5'), 5),
+    "after text of several lines": ('[area.safety]\nreason = """\n[#42]\n[area.safety]\n"""\nfloor = false\n', 6),
+    "in dots": ('area.safety.reason = "r"\n\narea.safety.floor = "0.9"\n', 3),
+    "in one line": ('area.safety = { reason = "r", floor = -1 }\n', 1),
+    "of a key that is not there": ('\n[area.safety]\nreason = "r"\n', 2),
+    "of a model": ('[model.llama-mini.benchmark.mmlu]\nreason = "r"\nfloor = 9\n', 3),
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_a_mistake_is_found_at_its_line(tmp_path: Path, case: str) -> None:
+    """The line is that of the key, however the table is written and whatever stands in texts before it."""
+    text, line = LINES[case]
+    assert problem(text, tmp_path / "rome.toml").startswith(f"thresholds/rome.toml, line {line}: ")
 
 
 @pytest.mark.parametrize(
@@ -163,6 +192,8 @@ def test_a_folder_is_of_one_model(tmp_path: Path, folder: str, text: str, messag
 
 def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     """A file that is not there, or not text, is one line."""
-    assert "not UTF-8" in problem(b"\xff\xfe", tmp_path / "rome.toml")
+    assert "line 2: not UTF-8" in problem(b"\n\xff", tmp_path / "rome.toml")
+    assert "nested too deeply" in problem("x = " + "[" * 3000, tmp_path / "rome.toml")
+    assert "thousands of digits" in problem("x = " + "9" * 5000, tmp_path / "rome.toml")
     with pytest.raises(ConfigError, match=r"^mine.toml: cannot be read \(No such file"):
         read_file(tmp_path / "mine.toml", "mine.toml", NAMES)

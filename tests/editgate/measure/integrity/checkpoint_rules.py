@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from editgate.cache.digest import digest_tensors
 from editgate.errors import BaselineModified, EditHadNoEffect, StateNotRestored
+from editgate.inputs import model_loading
 from editgate.measure import weight_changes
-from editgate.measure.external_checkpoint import ExternalCheckpoint
+from editgate.measure.external_checkpoint import ExternalCheckpoint, has_tokenizer
+from editors.core.weights import same_bits
 
 PROBE = "The river runs to the sea: 12, 345 and Ünïcode.\n\nQ: What is it?\nA:"
+
+# Of tokenizer.json; a vocabulary alone decides nothing: with fewer merges the same text becomes other tokens.
+TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor", "added_tokens", "decoder")
 
 
 def the_model_differs_from_its_base(run: ExternalCheckpoint) -> None:
@@ -45,47 +49,45 @@ def the_model_is_finite(run: ExternalCheckpoint) -> None:
 
 
 def what_is_saved_is_what_is_loaded(run: ExternalCheckpoint) -> None:
-    """Every tensor of the files is in the loaded model with its value, nothing was missing, and saving keeps it.
+    """Every tensor of the files is in the loaded model with its value, and saving keeps it.
 
-    A tensor that is missing is drawn at random with no more than a warning; older libraries drop an edited head where
-    the config ties it to the embedding.
+    Older libraries drop an edited head where the config ties it to the embedding. Values are compared by their bits:
+    NaN differs from itself, and is another rule's.
 
     Raises:
         StateNotRestored: names the tensor.
     """
-    loading: Any = AutoModelForCausalLM.from_pretrained(run.spec.folder, output_loading_info=True)
-    if missing := sorted(loading[1]["missing_keys"]):
-        raise StateNotRestored(
-            f"{run.name}: {missing[0]} (and {len(missing) - 1} more) is not in the files of the model."
-        )
     loaded = dict(run.patched.model.named_parameters(remove_duplicate=False))
     for name, saved in _saved(run.spec.folder):
-        if name in loaded and not torch.equal(saved.to(loaded[name]), loaded[name]):
+        if name in loaded and not same_bits(saved.to(loaded[name]), loaded[name]):
             raise StateNotRestored(
                 f"{run.name}: {name} is one thing in the files and another in the loaded model: the config ties it to "
                 "another tensor. Set tie_word_embeddings to false before saving."
             )
     with TemporaryDirectory() as folder:
         run.patched.model.save_pretrained(folder)
-        again = AutoModelForCausalLM.from_pretrained(folder, dtype=run.patched.model.dtype)
+        again = AutoModelForCausalLM.from_pretrained(folder, dtype=run.patched.model.dtype, trust_remote_code=False)
     if digest_tensors(dict(again.named_parameters())) != run.patched.digest:
         raise StateNotRestored(f"{run.name}: saved and loaded again the model is another one.")
 
 
 def the_tokenizer_is_the_bases(run: ExternalCheckpoint) -> None:
-    """The same text gives the same tokens, where the changed model brings a tokenizer.
+    """Every part that decides how a text becomes tokens is the same, where the changed model brings a tokenizer.
 
     Raises:
-        BaselineModified: it does not, so the two models would not be asked the same questions.
+        BaselineModified: one is not, so the two models would not be asked the same questions.
     """
-    if not any((run.spec.folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+    if not has_tokenizer(run.spec.folder):
         return
-    own = AutoTokenizer.from_pretrained(run.spec.folder)
-    before, now = run.base.tokenizer(PROBE).input_ids, own(PROBE).input_ids
-    if before != now or own.get_vocab() != run.base.tokenizer.get_vocab():
+    own = model_loading.load_tokenizer("--edited", str(run.spec.folder))
+    mine, bases = (json.loads(words.backend_tokenizer.to_str()) for words in (own, run.base.tokenizer))
+    differing = [part for part in TOKENIZER_PARTS if mine.get(part) != bases.get(part)]
+    if not differing and own(PROBE).input_ids != run.base.tokenizer(PROBE).input_ids:
+        differing = ["special tokens"]
+    if differing:
         raise BaselineModified(
-            f"{run.name}: the tokenizer in {run.spec.folder} is not that of {run.base.source.name}; the two models "
-            "cannot be asked the same questions."
+            f"{run.name}: the tokenizer in {run.spec.folder} is not that of {run.base.source.name} "
+            f"({', '.join(differing)}); the two models cannot be asked the same questions."
         )
 
 

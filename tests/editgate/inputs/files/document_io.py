@@ -1,0 +1,96 @@
+"""Reads files of benchmark documents; an error names the file, the line and the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import datasets
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from editgate.errors import ConfigError
+from editgate.inputs.benchmarks import ALL, Benchmark
+from editgate.inputs.files.document_schemas import SCHEMAS
+from editgate.inputs.files.user_files import Record, read_records, read_toml
+from editgate.inputs.files.validation import sentence
+
+
+class BenchmarkSettings(BaseModel):
+    """One table of settings.toml; None is what the benchmark's row says."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+_SETTINGS = TypeAdapter(dict[str, BenchmarkSettings])
+
+
+def splits(folder: Path) -> dict[str, Path]:
+    """Return the .json and .jsonl files of a folder, by name without suffix: the splits."""
+    return {path.stem: path for path in sorted(folder.glob("*.json*")) if path.suffix in {".json", ".jsonl"}}
+
+
+def read_settings(path: Path) -> dict[str, BenchmarkSettings]:
+    """Return the tables of a settings file, by benchmark.
+
+    Raises:
+        ConfigError: it is not TOML, or has a table, a key or a value that is not allowed; names them.
+    """
+    tables = read_toml(path)
+    if unknown := sorted(set(tables) - set(ALL)):
+        raise ConfigError(
+            f"{path}: {unknown[0]!r} is no benchmark; allowed are tables of {', '.join(ALL)}, such as [gsm8k]."
+        )
+    try:
+        return _SETTINGS.validate_python(tables)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path}: {sentence(error)}. Allowed are num_fewshot, a whole number of at least 0, and max_new_tokens, "
+            "one of at least 1."
+        ) from error
+
+
+def read_rows(path: Path, benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Return the documents of one .jsonl or .json file.
+
+    Raises:
+        ConfigError: not JSON, not a list of objects, empty, or a document that is not the benchmark's; names the file,
+            the record with its line, and the field.
+    """
+    schema = SCHEMAS[benchmark.task]
+    rows: list[dict[str, Any]] = []
+    for place, value in _listed(read_records(path)):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: {place}: expected a document, a JSON object.")
+        try:
+            schema.model_validate(value)
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {place} is no document of {benchmark.name}: {sentence(error)}.") from error
+        rows.append(value)
+    if not rows:
+        raise ConfigError(f"{path}: expected a list of documents, each a JSON object, and at least one.")
+    return rows
+
+
+def read_dataset(path: Path, benchmark: Benchmark) -> datasets.Dataset:
+    """Return the documents as lm-eval takes them.
+
+    Raises:
+        ConfigError: as `read_rows`.
+    """
+    rows = read_rows(path, benchmark)
+    try:
+        return datasets.Dataset.from_list(rows)
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
+        # A column has one type; where a field that nobody reads has several, those that nobody reads are left out.
+        schema = SCHEMAS[benchmark.task]
+        return datasets.Dataset.from_list([schema.model_validate(row).model_dump() for row in rows])
+
+
+def _listed(records: list[Record]) -> list[Record]:
+    """Return the records, or those of BBH's files under `examples`."""
+    only = records[0].value if len(records) == 1 else None
+    if isinstance(only, dict) and set(only) == {"canary", "examples"} and isinstance(only["examples"], list):
+        return [Record(f"example {n}", value) for n, value in enumerate(only["examples"])]
+    return records

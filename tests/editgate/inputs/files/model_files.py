@@ -1,0 +1,106 @@
+"""What can be told of a model's directory by its files, before a library that loads models is asked.
+
+Each finding is one sentence with the option that named the directory and the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from editgate.errors import ConfigError
+from editgate.inputs.files.user_files import is_dir, is_file, read_object
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+LFS_POINTER = b"version https://git-lfs"
+MERGE = "merge the adapter into its base first (PEFT: merge_and_unload, then save_pretrained)"
+BLOCK = re.compile(r"\.(\d+)\.")  # the first number in a tensor's name is that of its block
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
+
+
+def check(option: str, folder: Path) -> dict[str, Any]:
+    """Return the config of a model's directory whose files are whole.
+
+    Args:
+        option: what named the directory, for messages.
+        folder: the directory.
+
+    Raises:
+        ConfigError: it is no directory, or an adapter's; `config.json` is missing or broken; weights are missing, torn
+            or a pointer of Git LFS; or `config.json` describes more blocks than the weights hold.
+    """
+    shown = f"{option} {str(folder)!r}"
+    config = read_config(option, folder)
+    found = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
+    files = [file for file in found if not file.name.startswith("adapter_")]
+    if not files:
+        way = MERGE if is_file(folder / "adapter_config.json") else "save them there"
+        raise ConfigError(f"{shown} has no weights ({' or '.join(WEIGHTS)}); {way}.")
+    for file in files:
+        _refuse_pointer(shown, file)
+    _refuse_missing_shards(shown, folder)
+    names = [name for file in files if file.suffix == ".safetensors" for name in _tensors_of(shown, file)]
+    _refuse_missing_blocks(shown, config, names)
+    return config
+
+
+def read_config(option: str, folder: Path) -> dict[str, Any]:
+    """Return what a model's `config.json` says.
+
+    Raises:
+        ConfigError: there is none, for a reason that is named where it is known, or it is no JSON object.
+    """
+    shown = f"{option} {str(folder)!r}"
+    if is_file(folder):
+        raise ConfigError(f"{shown} is a file. Allowed: a model's directory, which holds config.json and the weights.")
+    if not is_dir(folder):
+        raise ConfigError(f"{shown} does not exist. Allowed: a model's directory.")
+    if not is_file(folder / "config.json"):
+        if is_file(folder / "adapter_config.json"):
+            raise ConfigError(f"{shown} holds an adapter, not a model; {MERGE}.")
+        raise ConfigError(f"{shown} has no config.json. Allowed: a model's directory, as save_pretrained writes it.")
+    return read_object(folder / "config.json", f"{shown}: config.json")
+
+
+def _refuse_pointer(shown: str, file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ConfigError(
+                f"{shown}: {file.name} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull."
+            )
+
+
+def _refuse_missing_shards(shown: str, folder: Path) -> None:
+    for index in sorted(folder.glob("*.index.json")):
+        weight_map = read_object(index, f"{shown}: {index.name}").get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise ConfigError(f"{shown}: {index.name} has no weight_map that names the file of each tensor.")
+        for name in sorted(set(weight_map.values())):
+            if not is_file(folder / name):
+                raise ConfigError(f"{shown}: {name} is missing, which {index.name} names. Copy all files of the model.")
+
+
+def _tensors_of(shown: str, file: Path) -> Iterator[str]:
+    try:
+        with safe_open(file, framework="np") as opened:
+            yield from opened.keys()
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(
+            f"{shown}: {file.name} cannot be read ({error}); it may be cut off. Copy or save it again."
+        ) from error
+
+
+def _refuse_missing_blocks(shown: str, config: Mapping[str, Any], names: list[str]) -> None:
+    """Blocks that the files lack are told here: a config that asks for a million takes minutes to build."""
+    blocks = {int(found[1]) for name in names if (found := BLOCK.search(name))}
+    for key in DEPTHS:
+        depth = config.get(key)
+        if blocks and isinstance(depth, int) and depth > max(blocks) + 1:
+            raise ConfigError(
+                f"{shown}: {key} in config.json is {depth}, but the weights hold {max(blocks) + 1} blocks; the others "
+                "would be drawn at random. Save the whole model with its own config.json."
+            )
