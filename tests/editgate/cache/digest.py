@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-
-import torch
+from typing import TYPE_CHECKING
 
 from editgate.errors import StoreError
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIXES = (".py", ".yaml")  # lm-eval's task files name the functions that judge answers
 
@@ -22,6 +24,8 @@ def digest_text(text: str) -> str:
 
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return a sha256 of names, dtypes, shapes and bits; the order of the names does not matter."""
+    import torch  # noqa: PLC0415 - options are read and tests collected without it
+
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -18,18 +18,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError, StoreError, StoreWarning
 
+if TYPE_CHECKING:
+    import torch
+
 Json: TypeAlias = Any  # what json.loads gives: dicts, lists, strings, numbers, booleans
-Tensors: TypeAlias = Mapping[str, torch.Tensor]
+Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 Loaded = TypeVar("Loaded")
 
 
@@ -164,6 +165,8 @@ class Store:
         return json.loads(text)
 
     def _write_tensors(self, kind: str, key: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+        from safetensors.torch import save_file  # noqa: PLC0415 - it imports torch: seconds, for a store of texts too
+
         plain = _separate(tensors)
         path = self.path(kind, key, "safetensors")
         _put(path, lambda temporary: save_file(plain, temporary, {"sha256": digest_tensors(plain)}))

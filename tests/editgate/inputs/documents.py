@@ -26,14 +26,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from lm_eval.tasks import TaskManager
+from typing import TYPE_CHECKING, Protocol
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import BENCHMARKS, Benchmark
 from editgate.inputs.document_io import read_toml, splits
 from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
 

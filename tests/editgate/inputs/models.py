@@ -11,26 +11,21 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from editgate.cache.digest import digest_tensors, digest_text
-from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.miniature.recipes import WEIGHTS
-from editgate.miniature.world import corpus as miniature_corpus
-from editgate.miniature.world import edits as miniature_edits
 from editors import Edit
 from editors.core.hyperparameters import known_anywhere
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
 MINIATURE = WEIGHTS.parent
 SHIPPED = LocalDocuments(MINIATURE / "documents")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # hub ids from before there were owners
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"  # the device that means: wherever accelerate finds room
 
 
@@ -128,6 +123,8 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
         ConfigError: the files are missing or cannot be read, the model is gated, the tokenizer is a slow one, or
             `auto` would spread the model over several devices; with the command that helps.
     """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import, and not needed to find a model
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location)
     except (OSError, ValueError, ImportError) as error:
@@ -143,10 +140,15 @@ def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreT
     Raises:
         ConfigError: as `load`.
     """
+    import torch  # noqa: PLC0415 - as in `load`
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - as in `load`
+
+    from editgate.compat.transformers import hide_progress_bars  # noqa: PLC0415 - as in `load`
+
     hide_progress_bars()
     placed = {"device_map": AUTO} if device == AUTO else {}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, dtype=DTYPES[dtype], **placed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype), **placed)
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(option, location, error) from error
     if device == AUTO:
@@ -162,9 +164,19 @@ def _not_loaded(option: str, location: str, error: Exception) -> ConfigError:
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
-    return ModelSource(
-        name, str(folder), SHIPPED, miniature_corpus.covariance_texts, miniature_edits.training, hyperparameters
-    )
+    return ModelSource(name, str(folder), SHIPPED, _miniature_texts, _miniature_training, hyperparameters)
+
+
+def _miniature_texts() -> Sequence[str]:
+    from editgate.miniature.world import corpus  # noqa: PLC0415 - it imports lm-eval, whose templates it renders
+
+    return corpus.covariance_texts()
+
+
+def _miniature_training() -> Sequence[Edit]:
+    from editgate.miniature.world import edits  # noqa: PLC0415 - as above
+
+    return edits.training()
 
 
 def _is_miniature(folder: Path) -> bool:

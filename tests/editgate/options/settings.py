@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
@@ -24,6 +22,7 @@ from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_poli
 from editors import Edit
 
 Sources = Mapping[str, ModelSource]
+DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "mtia")  # of torch's kinds those that run models
 
 
 @dataclass(frozen=True)
@@ -249,6 +248,16 @@ def _device(wanted: str) -> str:
         if importlib.util.find_spec("accelerate") is None:
             raise ConfigError("--device auto needs the package accelerate. Install it: pip install accelerate")
         return wanted
+    if wanted == "cpu":
+        return wanted
+    kind, _, number = wanted.partition(":")
+    if kind not in DEVICES or not ((number.isascii() and number.isdigit()) or ":" not in wanted):
+        raise ConfigError(
+            f"--device {wanted!r} cannot be used: it is no kind of device. Allowed: {', '.join(DEVICES)}, a number "
+            f"after a colon where there are several (cuda:1), {models.AUTO}."
+        )
+    import torch  # noqa: PLC0415 - the first thing here that needs it: it takes a second or two
+
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:

@@ -22,6 +22,7 @@ from editgate.errors import (
     StateNotRestored,
 )
 from editgate.measure import weight_changes
+from editgate.measure.integrity import TRAJECTORY_RULES
 from editgate.measure.trajectory import Trajectory
 from editors import Edit, Editor
 from editors.core.weights import same_bits
@@ -179,18 +180,7 @@ def trajectories_do_not_leak(run: Trajectory) -> None:
     )
 
 
-RULES: dict[str, Callable[[Trajectory], None]] = {
-    rule.__name__: rule
-    for rule in (
-        edits_change_the_model,
-        edits_stay_finite,
-        only_declared_tensors_change,
-        undo_gives_back_the_base,
-        state_survives_saving,
-        edits_accumulate,
-        trajectories_do_not_leak,
-    )
-}
+RULES: dict[str, Callable[[Trajectory], None]] = {name: globals()[name] for name in TRAJECTORY_RULES}
 
 
 def _after(run: Trajectory, *which: int) -> Editor:
