@@ -7,13 +7,13 @@ import os
 import sys
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from editgate import near_misses, selection, tracebacks
+from editgate import near_misses, selection, signals, tracebacks
 from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
@@ -24,6 +24,7 @@ from editgate.options.settings import Settings
 from editgate.progress_line import ProgressLine
 from editgate.report.run_report import Subject
 from editgate.report.summary import NotEvaluated, Summary
+from editgate.report.writer import clear
 from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
 from editgate.verdict.outcome import Cell, Outcome, note, note_subject
 
@@ -73,7 +74,11 @@ def pytest_configure(config: pytest.Config) -> None:
             summary = Summary(lambda: _subject(config), chosen.report, chosen.compare)
             config.pluginmanager.register(summary, "editgate-summary")
             config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
+            if chosen.report and not config.option.collectonly:
+                clear(chosen.report)
+            signals.end_with_a_report(config)
     except ConfigError as problem:
+        _forget_report(config)
         raise pytest.UsageError(str(problem)) from None
 
 
@@ -101,6 +106,15 @@ def _limit_threads() -> None:
 
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+def _forget_report(config: pytest.Config) -> None:
+    """Remove an earlier run's report where this run wrote none, but not one to compare with: the next try reads it."""
+    folder, earlier = config.option.report, config.option.compare
+    kept = earlier is not None and Path(earlier).resolve().parent == Path(folder or "").resolve()
+    if folder and Path(folder).is_dir() and not kept and not config.option.collectonly:
+        with suppress(ConfigError):  # it was refused for another reason
+            clear(Path(folder))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
