@@ -6,8 +6,11 @@
 This package knows nothing of pytest, lm-eval, thresholds or files of results.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from editors.core.edit import Edit
-from editors.core.editor import Editor
 from editors.core.errors import (
     ContextOverflow,
     EditError,
@@ -23,6 +26,9 @@ from editors.core.errors import (
     UnsupportedModel,
 )
 from editors.core.registry import check_settings, create, kind_of, names
+
+if TYPE_CHECKING:
+    from editors.core.editor import Editor
 
 __all__ = [
     "ContextOverflow",
@@ -44,3 +50,12 @@ __all__ = [
     "kind_of",
     "names",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the base class only when it is asked for: it needs torch, which takes a second or two."""
+    if name != "Editor":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from editors.core.editor import Editor  # noqa: PLC0415 - see above
+
+    return Editor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -99,7 +99,7 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
         HyperparameterError: A name is unknown, a value out of bounds, or the model unknown and a value
             missing.
     """
-    values = known_names(record, method, given)
+    values = known_names(tuple(record.model_fields), method, given)
     fields = record.model_fields
     shipped = defaults(method, model)
     missing = [name for name, field in fields.items() if field.is_required() and name not in values]
@@ -113,13 +113,13 @@ def build(record: type[Record], method: str, model: str, given: Mapping[str, Any
         raise HyperparameterError(_sentence(method, error)) from None
 
 
-def known_names(record: type[BaseHyperparameters], method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given values under the record's own names: `layer=2` stands for `layers=(2,)`.
+def known_names(fields: Sequence[str], method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values under the names of the record's fields: `layer=2` stands for `layers=(2,)`.
 
     Raises:
         HyperparameterError: A name is unknown.
     """
-    values, fields = dict(given), record.model_fields
+    values = dict(given)
     if "layer" in values and "layer" not in fields and "layers" in fields:
         values["layers"] = (values.pop("layer"),)
     unknown = sorted(set(values) - set(fields))

@@ -1,5 +1,6 @@
 """Editors by name: built-in ones are the modules of this package, external ones are imported.
 
+Names are read off the folder: no editor, and so neither torch nor transformers, is imported before one is asked for.
 An installed package can register an editor under a name, with an entry point in the group `editgate.editors`.
 """
 
@@ -13,16 +14,18 @@ from difflib import get_close_matches
 from functools import reduce
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from editors.core.editor import Editor, Kind
+from editors.core.declared import declared_names
 from editors.core.errors import EditorNotFound, ForeignFailure
 from editors.core.hyperparameters import build, known_names, model_key
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.external import easyedit
-from editors.external.adapter import ExternalEditor
 from editors.external.calls import check_shape, external_call
+
+if TYPE_CHECKING:
+    from editors.core.editor import Editor, Kind
 
 FOLDER = Path(__file__).resolve().parent.parent
 SHARED_PACKAGES = ("core", "external", "locate", "memory", "models")  # shared subpackages; every other one is a method
@@ -51,11 +54,12 @@ def built_in(name: str) -> type[Editor]:
     """
     if name not in names():
         raise EditorNotFound(_not_found(name))
+    base = _base_class()
     module = importlib.import_module(f"editors.{name}")
     classes = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Editor) and value.__module__ == module.__name__
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__
     ]
     (only,) = [value for value in classes if not inspect.isabstract(value)]
     return only
@@ -143,9 +147,12 @@ def check_settings(spec: str, settings: Mapping[str, object]) -> None:
         EditorError: It cannot be called as an editor.
         HyperparameterError: It has no hyperparameter of that name; the message lists those that it has.
     """
+    if spec in names() and target_of(spec) == spec:
+        known_names(declared_names(spec), spec, settings)
+        return
     target = resolve(spec)
-    if inspect.isclass(target) and issubclass(target, Editor):
-        known_names(target.Hyperparameters, target.name, settings)
+    if inspect.isclass(target) and issubclass(target, _base_class()):
+        known_names(tuple(target.Hyperparameters.model_fields), target.name, settings)
     else:
         check_shape(spec, target, settings, (*_CONSTRUCTOR, "defaults"))
         getattr(target, "check_settings", lambda _: None)(settings)
@@ -171,10 +178,19 @@ def create(spec: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     """
     target = resolve(spec)
     offered = {name: kwargs.pop(name) for name in (*_CONSTRUCTOR, "defaults") if name in kwargs}
-    if not (inspect.isclass(target) and issubclass(target, Editor)):
+    if not (inspect.isclass(target) and issubclass(target, _base_class())):
+        from editors.external.adapter import ExternalEditor  # noqa: PLC0415 - as in `_base_class`
+
         return ExternalEditor(spec, target, model, tokenizer, settings=kwargs, offered=offered)
     named = offered.pop("defaults", None)
     key = model_key(model) if named is None else str(named).lower()
     record = build(target.Hyperparameters, target.name, key, kwargs, explicit=named is not None)
     constructor: Callable[..., Editor] = target
     return constructor(model, tokenizer, hyperparameters=record, resources=EditorResources(**offered))  # type: ignore[arg-type]  # names are checked above
+
+
+def _base_class() -> type[Editor]:
+    """The class of all editors; imported where an editor is needed, because torch takes a second or two."""
+    from editors.core.editor import Editor  # noqa: PLC0415 - see above
+
+    return Editor

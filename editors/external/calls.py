@@ -9,9 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
-
 from editors.core.errors import EditorError, ForeignFailure, HyperparameterError
 
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -36,6 +33,9 @@ def external_call(what: str) -> Iterator[None]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of Python, numpy and torch in the block, and restore their states afterwards."""
+    import numpy as np  # noqa: PLC0415 - a typo on the command line is refused before either is imported
+    import torch  # noqa: PLC0415 - as above
+
     python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - external code draws from the global one
     with torch.random.fork_rng():
         random.seed(seed)
@@ -50,7 +50,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 def generator_states() -> tuple[object, ...]:
     """States of the global generators on the CPU; equal before and after code that draws from none of them."""
-    numbers: Any = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - as above
+    import numpy as np  # noqa: PLC0415 - as in `seeded`
+    import torch  # noqa: PLC0415 - as in `seeded`
+
+    numbers: Any = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - as in `seeded`
     return random.getstate(), numbers["key"].tobytes(), numbers["pos"], torch.get_rng_state().numpy().tobytes()
 
 

@@ -24,13 +24,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from editors.core.edit import Edit
-from editors.core.editor import Kind
 from editors.core.errors import EditorError, EditorNotFound, ForeignFailure, HyperparameterError
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.external.calls import external_call, seeded
+
+if TYPE_CHECKING:
+    from editors.core.editor import Kind
 
 PREFIX = "easyedit"
 PACKAGE = "easyeditor"

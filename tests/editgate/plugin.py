@@ -6,46 +6,42 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
+
+from editgate import near_misses, selection, signals, tracebacks
+from editgate.cases import BaselineCase, Case
+from editgate.compat.pytest import warnings_shown
+from editgate.errors import ConfigError
+from editgate.inputs import models
+from editgate.options import options, settings
+from editgate.options.options import Options
+from editgate.options.settings import Settings
+from editgate.progress_line import ProgressLine
+from editgate.report.run_report import Subject
+from editgate.report.summary import NotEvaluated, Summary
+from editgate.report.writer import clear
+from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
+from editgate.verdict.outcome import Cell, Outcome, note, note_subject
+
+if TYPE_CHECKING:
+    from syrupy.assertion import SnapshotAssertion
+
+    from editgate.measure.session import EvaluationSession
+    from editgate.scheduling import ByTrajectory
 
 if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modules:
     # On a busy machine threads that spin while they wait cost most of all, on an idle one those that sleep. More
     # than all cores must be busy: an installation just before leaves a load of 1. torch reads this when imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import pytest
-
-gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
-with warnings.catch_warnings():  # what a dependency says about itself while it is imported is no error of a run
-    warnings.simplefilter("default")
-    import torch
-
-    from editgate import selection, tracebacks
-    from editgate.cases import BaselineCase, Case
-    from editgate.compat.pytest import warnings_shown
-    from editgate.errors import ConfigError
-    from editgate.inputs import models
-    from editgate.measure.session import EvaluationSession
-    from editgate.options import options, settings
-    from editgate.options.options import Options
-    from editgate.options.settings import Settings
-    from editgate.progress_line import ProgressLine
-    from editgate.report.run_report import Subject
-    from editgate.report.summary import NotEvaluated, Summary
-    from editgate.scheduling import ByTrajectory
-    from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci
-    from editgate.verdict.cell import evaluate_cell, with_perplexity
-    from editgate.verdict.edit_budget import evaluate_budget
-    from editgate.verdict.outcome import Cell, Outcome, note, note_subject
-gc.enable()
-
-if TYPE_CHECKING:
-    from syrupy.assertion import SnapshotAssertion
-
 OPTIONS = pytest.StashKey[Options]()
 SETTINGS = pytest.StashKey[Settings]()
+NOTHING_LEFT = pytest.StashKey[str]()
 MARKERS = (
     "capability: what an edited model can still do",
     "safety: truthfulness and toxicity; a regression here is named first",
@@ -61,26 +57,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_to(parser.getgroup("editgate", "editgate: regression tests for edited models"))
 
 
+@pytest.hookimpl(trylast=True)  # when every other plugin has registered its markers
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the command line before any model is loaded, and register a marker for every editor."""
+    """Check the command line before torch is imported, and register a marker for every editor."""
     try:
         refuse_update_under_ci(config)
         chosen = config.stash[OPTIONS] = Options.of_command_line(config.option)
         config.stash[SETTINGS] = settings.read(chosen, config.rootpath / ".editgate")
+        for marker in (
+            *MARKERS,
+            *(f"{editor.name}: the editor {editor.name}" for editor in config.stash[SETTINGS].editors),
+        ):
+            config.addinivalue_line("markers", marker)
+        near_misses.refuse(config, config.stash[SETTINGS])
         if not hasattr(config, "workerinput"):
             summary = Summary(lambda: _subject(config), chosen.report, chosen.compare)
             config.pluginmanager.register(summary, "editgate-summary")
             config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
+            if chosen.report and not config.option.collectonly:
+                clear(chosen.report)
+            signals.end_with_a_report(config)
     except ConfigError as problem:
+        _forget_report(config)
         raise pytest.UsageError(str(problem)) from None
-    for marker in (
-        *MARKERS,
-        *(f"{editor.name}: the editor {editor.name}" for editor in config.stash[SETTINGS].editors),
-    ):
-        config.addinivalue_line("markers", marker)
-    # More threads than cores make every worker slower.
+
+
+@contextmanager
+def _measuring() -> Iterator[None]:
+    """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays."""
+    gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
+    try:
+        with warnings.catch_warnings(action="default"):  # what a dependency says while it is imported is no error
+            yield
+    finally:
+        gc.enable()
+    _limit_threads()
+
+
+def pytest_collection_finish() -> None:
+    """What is collected may have imported torch."""
+    if "torch" in sys.modules:
+        _limit_threads()
+
+
+def _limit_threads() -> None:
+    """More threads than cores make every worker slower."""
+    import torch  # noqa: PLC0415 - it is there, or needed
+
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+def _forget_report(config: pytest.Config) -> None:
+    """Remove an earlier run's report where this run wrote none, but not one to compare with: the next try reads it."""
+    folder, earlier = config.option.report, config.option.compare
+    kept = earlier is not None and Path(earlier).resolve().parent == Path(folder or "").resolve()
+    if folder and Path(folder).is_dir() and not kept and not config.option.collectonly:
+        with suppress(ConfigError):  # it was refused for another reason
+            clear(Path(folder))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -142,14 +176,18 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
-    """Nor is one while the report is written."""
-    with warnings_shown(session.config):
+    """Nor is one while the report is written; and no baseline of another model or editor counts as unused."""
+    with warnings_shown(session.config), unused_ignored(session.config):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_terminal_summary(config: pytest.Config) -> Generator[None, None, None]:
-    """Nor is one while the summary is printed."""
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    """Nor is one while the summary is printed. If no test is left, say which names there are."""
+    if NOTHING_LEFT in config.stash:
+        terminalreporter.write_line(config.stash[NOTHING_LEFT])
     with warnings_shown(config):
         return (yield)
 
@@ -166,6 +204,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     trajectories: dict[str, int] = {}
     kept = [item for item in items if item not in left_out]
+    if not kept:
+        config.stash[NOTHING_LEFT] = near_misses.nothing_left(config, chosen)
     with warnings_shown(config):
         items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
         if not config.option.pythonwarnings:
@@ -193,6 +233,8 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTrajectory:
     """Keep a trajectory on one worker."""
+    from editgate.scheduling import ByTrajectory  # noqa: PLC0415 - xdist is here if it asks
+
     chosen = config.stash[SETTINGS]
     names = [f"{editor.name}-{model.name}" for editor in chosen.editors for model in chosen.models]
     return ByTrajectory(config, log, names)
@@ -201,6 +243,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTraject
 @pytest.fixture(scope="session")
 def evaluation_session(request: pytest.FixtureRequest) -> EvaluationSession:
     """The process's models, trajectories and outcomes."""
+    with _measuring():
+        from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `_measuring`
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     return EvaluationSession(request.config.stash[SETTINGS], ProgressLine(request.config, worker))
 
@@ -215,6 +259,9 @@ def case(request: pytest.FixtureRequest) -> Case | BaselineCase:
 @pytest.fixture
 def cell(case: Case, evaluation_session: EvaluationSession, request: pytest.FixtureRequest) -> Cell:
     """The question of the test, answered and noted for the summary; what cannot be evaluated is an error."""
+    from editgate.verdict.cell import evaluate_cell, with_perplexity  # noqa: PLC0415 - see `_measuring`
+    from editgate.verdict.edit_budget import evaluate_budget  # noqa: PLC0415 - as above
+
     chosen = request.config.stash[OPTIONS]
     command = _command(request.node, chosen)
     if case.area == "budget":

@@ -16,7 +16,8 @@ from editgate.options.profiles import MODEL
 from editgate.options.settings import Settings
 from editgate.verdict.outcome import ThresholdNotMet
 
-GATE = Path(editgate.__file__).parent / "gate"
+HOME = Path(editgate.__file__).parent
+GATE = HOME / "gate"
 RULES = "rules"  # what a test `measures` that is about all rules of integrity
 BASELINES = "baselines"
 MANY = 10**9  # more than any N
@@ -80,7 +81,7 @@ def case_of(item: pytest.Item) -> Case | BaselineCase | None:
 def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
     """Return whether `--model`, `--editor`, `--budget` and `-k` leave this test in; other tests always stay.
 
-    `-k` with exactly an editor's name means that editor, not each whose name contains it: `-k rome` is not R-ROME.
+    `-k` with exactly an editor's name means that editor, not each whose name contains it: `-k ROME` is not R-ROME.
     """
     if settings.chosen_editors and "meta" in item.path.parts:
         return False  # whoever brings a method or a model asks about that, not about this suite
@@ -94,7 +95,7 @@ def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
         return False  # a model that was changed elsewhere, of which no edits are listed
     if isinstance(case, BaselineCase):
         return True
-    named = {editor.name for editor in settings.editors} & {keyword.strip()}
+    named = {editor.name for editor in settings.editors} & {keyword.strip().lower()}  # -k ignores case
     editors = settings.chosen_editors or named
     wanted = settings.budget is not None or case.area != "budget"  # its file may be named on the command line
     return wanted and (not editors or case.editor.name in editors)
@@ -106,11 +107,13 @@ def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
     Whoever names an editor, brings one or brings a model asks about that and not about this suite; a path that is
     given on the command line is collected all the same.
     """
+    if path.is_relative_to(HOME) and path != HOME and not path.is_relative_to(GATE):
+        return True  # no tests there, whatever a module is called
     if path == GATE / "test_budget.py":
         return settings.budget is None
     if path == config.rootpath / "tests" / "findings":
         return not hasattr(config.option, "family")  # its options come with its path on the command line
-    keyword, markers = config.option.keyword.strip(), config.option.markexpr.strip()
+    keyword, markers = config.option.keyword.strip().lower(), config.option.markexpr.strip()
     named = settings.chosen_editors or {keyword, markers} & {editor.name for editor in settings.editors}
     own = path == config.rootpath / "tests" / "meta"
     return own and bool(named) and config.args_source is pytest.Config.ArgsSource.TESTPATHS

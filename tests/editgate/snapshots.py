@@ -1,6 +1,6 @@
 """Recorded scores: one JSON file a test, compared with tolerance, never written behind anybody's back.
 
-syrupy does the bookkeeping (places, unused files, `--snapshot-update`). What is ours: numbers may drift a
+syrupy does the bookkeeping (places, `--snapshot-update`). What is ours: numbers may drift a
 little between machines, a drift is told in one readable line per number, a missing baseline is written and
 *fails*, and under CI nothing is written at all.
 """
@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -33,6 +34,7 @@ CURVE_TOLERANCE = 0.1  # of a curve: weights off by 1e-7 moved ROME's collapsed 
 RUINED = 0.6  # retention; below it the last bits of a processor's sums decide: PMET's 0.14 on one was 0.59 on another
 DIGITS = 6  # of recorded floats; far below any tolerance, and diffs stay readable
 NAME_LIMIT = 180  # of a file's name without its extension; file systems stop at 255 bytes
+UNUSED = "disable_unused_snapshots"  # syrupy's option
 SAFE = "[]-_.,= "  # beside letters and digits; everything else is percent-encoded
 
 
@@ -199,6 +201,21 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
             f"{given[0]} is refused under CI: baselines are recorded locally, reviewed and committed.\n"
             "Run it on your machine (or unset CI) and commit the files below __snapshots__."
         )
+
+
+@contextmanager
+def unused_ignored(config: pytest.Config) -> Iterator[None]:
+    """Inside, syrupy neither counts, nor prints, nor deletes what it calls unused.
+
+    A run is about one model, editor or benchmark: the baselines of all others are not unused but deselected. Its own
+    switch for that prints that it is not recommended, so the switch is back before anything is printed.
+    """
+    given = getattr(config.option, UNUSED, None)
+    setattr(config.option, UNUSED, True)
+    try:
+        yield
+    finally:
+        setattr(config.option, UNUSED, given)
 
 
 def assert_baseline(snapshot: SnapshotAssertion, data: Json) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +19,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """One torch thread: on models this small a second one only waits, for long if the machine is busy."""
+    import torch  # noqa: PLC0415 - this file is read whatever is collected
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -11,6 +11,7 @@ from editors.core.checksum import digest_tensors
 
 __all__ = ["code_digest", "digest_tensors", "digest_text"]
 
+
 SUFFIXES = (".py", ".yaml")  # lm-eval's task files name the functions that judge answers
 
 

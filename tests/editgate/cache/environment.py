@@ -8,10 +8,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from editgate.cache.digest import digest_text
 from editgate.inputs.models import LoadedModel
+from editors.core.typing import PreTrainedModel
 
 LIBRARIES = ("torch", "transformers", "lm_eval", "tokenizers", "datasets")
 INCIDENTAL = ("_name_or_path", "transformers_version", "_from_model_config")  # no part in what a model answers

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from editgate.cases import BaselineCase
 from editgate.inputs import models
-from editgate.measure.session import EvaluationSession
 from editgate.snapshots import assert_baseline
+
+if TYPE_CHECKING:
+    from editgate.measure.session import EvaluationSession
 
 
 @pytest.mark.measures("baselines")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from editgate.cases import Case
-from editgate.measure.session import EvaluationSession
 from editgate.snapshots import CURVE_TOLERANCE, RUINED, ScoreSnapshot, assert_baseline
-from editgate.verdict.cell import curves
+
+if TYPE_CHECKING:
+    from editgate.measure.session import EvaluationSession
 
 pytestmark = pytest.mark.curve
 
@@ -16,6 +19,8 @@ pytestmark = pytest.mark.curve
 @pytest.mark.measures("curve")
 def test_curve(case: Case, evaluation_session: EvaluationSession, scores: SnapshotAssertion) -> None:
     """Retention of every benchmark and the share of edits that took, at every N, are those on record."""
+    from editgate.verdict.cell import curves  # noqa: PLC0415 - it needs torch, which collecting does not
+
     if not evaluation_session.settings.as_recorded:
         pytest.skip("curves are on record for the default edits, grid, order, items, type and device only")
     tolerant = scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE, ruined=RUINED))

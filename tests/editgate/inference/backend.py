@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from editgate.errors import EvaluationError
 from editgate.inference.tokenize import Pair, Tokens
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Model = Any  # a PreTrainedModel, or a wrapper: anything with config, device, forward and generate
 

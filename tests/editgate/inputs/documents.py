@@ -26,15 +26,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from lm_eval.tasks import TaskManager
+from typing import TYPE_CHECKING, Protocol
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
 from editgate.inputs.files.document_io import read_rows, read_settings, splits
 from editgate.inputs.files.user_files import is_dir
 from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
 

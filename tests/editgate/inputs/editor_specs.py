@@ -12,19 +12,21 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 import editors
 from editgate.cache.digest import code_digest
 from editgate.errors import ConfigError
 from editgate.inputs.files.user_files import is_dir, is_file
 from editgate.inputs.models import LoadedModel
-from editors import Editor, EditorError, HyperparameterError
+from editors import EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
 from editors.core.registry import SHARED_PACKAGES, code_path, package_of, target_of
+from editors.core.typing import PreTrainedModel
 from editors.external.easyedit import PREFIX as EASYEDIT
+
+if TYPE_CHECKING:
+    from editors import Editor
 
 HOME = Path(editors.__file__).parent
 # Markers with a meaning of their own, and words of `-m`: an editor of that name would skip itself, or every test.

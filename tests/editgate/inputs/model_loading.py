@@ -15,16 +15,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
 
-import torch
-import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-
-from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
 from editgate.inputs import hub_errors
 from editgate.inputs.files import model_files
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"  # the device that means: wherever accelerate finds room
 TEMPLATE_SECONDS = 20  # of the processor, for a turn of a chat template: a good one takes 1, nearly all to start Python
 BUSY = 15  # times as long a busy machine, or one that cannot limit the processor's time, may take by the clock
@@ -76,8 +71,10 @@ def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreT
         ConfigError: the files are missing or cannot be read, the model is gated, needs code of its own, or is not
             what its config describes; or `auto` would spread the model over several devices.
     """
+    import torch  # noqa: PLC0415 - options are read and tests collected without it
+
     placed = {"device_map": AUTO} if device == AUTO else {}
-    model = _from_pretrained(option, location, dtype=DTYPES[dtype], **placed)
+    model = _from_pretrained(option, location, dtype=getattr(torch, dtype), **placed)
     if device == AUTO:
         _reject_several_devices(model)
     else:
@@ -92,6 +89,8 @@ def load_tokenizer(option: str, location: str) -> PreTrainedTokenizerBase:
     Raises:
         ConfigError: its files are missing or broken, or it is a slow one.
     """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import; a shipped model is found without it
+
     shown = f"{option} {location!r}: the tokenizer"
     found: PreTrainedTokenizerBase = _asked(
         shown, location, lambda: AutoTokenizer.from_pretrained(location, trust_remote_code=False)
@@ -103,6 +102,7 @@ def load_tokenizer(option: str, location: str) -> PreTrainedTokenizerBase:
 
 def _from_pretrained(option: str, location: str, **how: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own
     """Return the model that the files hold, all of it and nothing else; tied tensors need no copy of their own."""
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - as in `load_tokenizer`
 
     def load() -> tuple[PreTrainedModel, Mapping[str, Any]]:
         found: Any = AutoModelForCausalLM.from_pretrained(
@@ -162,8 +162,11 @@ def _line(text: str) -> str:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Inside, transformers reports nothing but errors: what is wrong with a model is said by an exception of ours."""
+    from transformers.utils import logging  # noqa: PLC0415 - as in `load_tokenizer`
+
+    from editgate.compat.transformers import hide_progress_bars  # noqa: PLC0415 - as in `load_tokenizer`
+
     hide_progress_bars()
-    logging = transformers.utils.logging
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError
@@ -20,10 +19,9 @@ from editgate.inputs import covariance_texts, hub_errors, model_loading
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.inputs.files import model_files, user_files
 from editgate.miniature.recipes import WEIGHTS
-from editgate.miniature.world import corpus as miniature_corpus
-from editgate.miniature.world import edits as miniature_edits
 from editors import Edit
 from editors.core.hyperparameters import known_anywhere
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
 MINIATURE = WEIGHTS.parent
 SHIPPED = LocalDocuments(MINIATURE / "documents")
@@ -149,9 +147,19 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
-    return ModelSource(
-        name, str(folder), SHIPPED, miniature_corpus.covariance_texts, miniature_edits.training, hyperparameters
-    )
+    return ModelSource(name, str(folder), SHIPPED, _miniature_texts, _miniature_training, hyperparameters)
+
+
+def _miniature_texts() -> Sequence[str]:
+    from editgate.miniature.world import corpus  # noqa: PLC0415 - it imports lm-eval, whose templates it renders
+
+    return corpus.covariance_texts()
+
+
+def _miniature_training() -> Sequence[Edit]:
+    from editgate.miniature.world import edits  # noqa: PLC0415 - as above
+
+    return edits.training()
 
 
 def _is_miniature(folder: Path) -> bool:

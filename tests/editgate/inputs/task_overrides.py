@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-import lm_eval.tasks
-
-from editgate.compat.lm_eval import load_task_file
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import Benchmark
 from editgate.inputs.files.document_io import read_dataset
 
+if TYPE_CHECKING:
+    import datasets
+
 Spec = dict[str, Any]
-REGISTERED = Path(lm_eval.tasks.__file__).parent
+REGISTERED = Path(str(find_spec("lm_eval").origin)).parent / "tasks"  # type: ignore[union-attr]  # lm-eval is a dependency
 
 
 def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,6 +34,8 @@ def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shuffled(rows: datasets.Dataset) -> datasets.Dataset:
+    import datasets  # noqa: PLC0415 - a second to import, and only where a benchmark is asked
+
     return datasets.Dataset.from_list([shuffled_choices(row) for row in rows])
 
 
@@ -46,6 +48,7 @@ def corrections(benchmark: Benchmark) -> Spec:
 
 def in_memory(benchmark: Benchmark, files: Mapping[str, Path]) -> Spec:
     """Return lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
+    import datasets  # noqa: PLC0415 - as in `_shuffled`
 
     def read(**_: object) -> datasets.DatasetDict:
         return datasets.DatasetDict({split: read_dataset(path, benchmark) for split, path in files.items()})
@@ -62,12 +65,16 @@ def in_memory(benchmark: Benchmark, files: Mapping[str, Path]) -> Spec:
 
 def brings_examples(benchmark: Benchmark, subtask: str) -> bool:
     """Return whether lm-eval's own file of a subtask contains its few-shot examples, as BBH's do."""
+    from editgate.compat.lm_eval import load_task_file  # noqa: PLC0415 - lm-eval takes a second to import
+
     file = REGISTERED / benchmark.folder / f"{subtask}.yaml"
     return file.is_file() and "samples" in (load_task_file(file, functions=False).get("fewshot_config") or {})
 
 
 def unregistered(benchmark: Benchmark, subtask: str) -> Spec:
     """Return a task for an MMLU subject that lm-eval does not have, by lm-eval's own MMLU template."""
+    from editgate.compat.lm_eval import load_task_file  # noqa: PLC0415 - as in `brings_examples`
+
     template = REGISTERED / benchmark.folder / "_default_template_yaml"
     if not template.exists():
         raise ConfigError(

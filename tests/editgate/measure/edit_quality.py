@@ -16,8 +16,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from editgate.errors import EvaluationError
-from editgate.inference.backend import Completion, Model
-from editgate.inference.select_backend import backend
+from editgate.inference.backend import Backend, Completion, Model
 from editgate.inference.tokenize import PairTokenizer, Tokenizer
 from editgate.measure.items import shorten
 from editors import Edit
@@ -145,7 +144,13 @@ def answers(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> Answer
 def teacher_forced(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> list[bool]:
     """Return whether each target token is the likeliest after the prompt and those before it; a secondary measure."""
     pairs = PairTokenizer(tokenizer).pairs([(edit.text.rstrip(), " " + edit.target_new) for edit in edits])
-    return [agreed for _, agreed in backend(model, tokenizer, "edit quality").score(pairs)]
+    return [agreed for _, agreed in _backend(model, tokenizer).score(pairs)]
+
+
+def _backend(model: Model, tokenizer: Tokenizer) -> Backend:
+    from editgate.inference.select_backend import backend  # noqa: PLC0415 - seconds to import; a case needs KINDS alone
+
+    return backend(model, tokenizer, "edit quality")
 
 
 def same(one: str, other: str) -> bool:
@@ -183,7 +188,7 @@ def _generate(
         Completion(text, tokens, tuple(stop for stop in STOPS if stop not in target), length)
         for text, tokens, (_, target) in zip(texts, PairTokenizer(tokenizer).prompts(texts), prompts, strict=True)
     ]
-    generations = backend(model, tokenizer, "edit quality").generate(requests) if requests else []
+    generations = _backend(model, tokenizer).generate(requests) if requests else []
     return {pair: _ended(answer.text.strip(), pair[1]) for pair, answer in zip(prompts, generations, strict=True)}
 
 

@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from editgate.cache import fingerprint
 from editgate.cache.digest import digest_tensors
@@ -24,9 +22,12 @@ from editgate.inputs import model_loading
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.files import model_files
 from editgate.inputs.models import LoadedModel, ModelSource
-from editgate.measure import edit_quality, weight_changes
+from editgate.measure import edit_quality
 from editgate.measure.edit_quality import EditQuality
 from editors import Edit
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MUST_AGREE = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "n_embd", "n_layer")
 
@@ -105,7 +106,7 @@ class ExternalCheckpoint:
         """The changed model, loaded as the base was."""
         self.announce(f"loading {self.spec.folder.name}")
         parameter = next(self.base.model.parameters())
-        dtype = next(name for name, kind in model_loading.DTYPES.items() if kind == parameter.dtype)
+        dtype = str(parameter.dtype).removeprefix("torch.")
         folder = str(self.spec.folder)
         model = model_loading.load_weights("--edited", folder, device=str(parameter.device), dtype=dtype)
         return replace(self.base, model=model, digest=digest_tensors(dict(model.named_parameters())))
@@ -113,6 +114,8 @@ class ExternalCheckpoint:
     @cached_property
     def before(self) -> dict[str, Tensor]:
         """The base's tensors, a tied one under each of its names: the changed model may have untied it."""
+        from editgate.measure import weight_changes  # noqa: PLC0415 - it imports torch, which `find` does not need
+
         return dict(weight_changes.tensors(self.base.model))
 
     def key(self, count: int) -> str:
@@ -130,6 +133,8 @@ class ExternalCheckpoint:
 
     def norm_ratio(self, count: int) -> dict[str, float]:
         """Return the norm of each changed parameter over that of the base's, largest change first."""
+        from editgate.measure import weight_changes  # noqa: PLC0415 - as in `before`
+
         return weight_changes.norm_ratios(self.before, self.model_at(count))
 
     def immediate(self, count: int) -> list[EditQuality]:
@@ -154,6 +159,8 @@ class ExternalCheckpoint:
 
     @cached_property
     def _moved(self) -> dict[str, float]:
+        from editgate.measure import weight_changes  # noqa: PLC0415 - as in `before`
+
         moved: dict[str, tuple[float, float]] = {}
         for name, share in weight_changes.relative_changes(self.before, self.patched.model).items():
             block = re.search(r"\.(\d+)\.", name)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 
-import torch
-
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
@@ -28,6 +26,7 @@ from editors import Edit
 
 NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of edits: ASCII digits, and fewer than any list holds
 Sources = Mapping[str, ModelSource]
+DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "mtia")  # of torch's kinds those that run models
 
 
 @dataclass(frozen=True)
@@ -259,6 +258,16 @@ def _device(wanted: str) -> str:
         if importlib.util.find_spec("accelerate") is None:
             raise ConfigError("--device auto needs the package accelerate. Install it: pip install accelerate")
         return wanted
+    if wanted == "cpu":
+        return wanted
+    kind, _, number = wanted.partition(":")
+    if kind not in DEVICES or not ((number.isascii() and number.isdigit()) or ":" not in wanted):
+        raise ConfigError(
+            f"--device {wanted!r} cannot be used: it is no kind of device. Allowed: {', '.join(DEVICES)}, a number "
+            f"after a colon where there are several (cuda:1), {AUTO}."
+        )
+    import torch  # noqa: PLC0415 - the first thing here that needs it: it takes a second or two
+
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from editgate.report.collector import Collector
 from editgate.report.compare import changes
 from editgate.report.run_report import RunReport, Subject, read_report
 from editgate.report.safety import safety_line
-from editgate.report.writer import build_report, check_writable, write
+from editgate.report.writer import build_report, check_writable, clear, write
 from editgate.verdict.outcome import FINDING_PROPERTY
 
 WIDTH = 110
@@ -80,8 +81,12 @@ class Summary:
         added = {"changes": tuple(self.changes), "findings": tuple(self.findings)}
         try:
             self.written = f"report: {write(report.model_copy(update=added), self.folder)}"
-        except OSError as error:  # the run's outcome must not depend on a full disk
+        except OSError as error:
             self.written = f"report: NOT written to {self.folder}: {error.strerror or error}"
+            if session.exitstatus == pytest.ExitCode.OK:  # whoever asks for a report must not miss that there is none
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            with suppress(ConfigError):
+                clear(self.folder)  # nor find half of one
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print safety, one table per trajectory, and what changed."""

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from safetensors.torch import save_file
 
@@ -200,7 +199,7 @@ def test_damaged_entries_are_computed_again(store: Store, suffix: str, damage: C
 def test_a_full_disk_is_one_clear_line(store: Store, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     """No space: a StoreError of one line with file, reason and way out; no half-written file stays."""
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
     with pytest.raises(StoreError, match=r"cannot write .*k\..*No space left.*--store DIR") as caught:
         fetch_small(store, suffix)
     assert "\n" not in str(caught.value)

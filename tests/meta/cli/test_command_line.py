@@ -45,6 +45,28 @@ WRONG = {
     "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
     "profile": (["--profile", "weekly"], "--profile 'weekly' is unknown. Allowed: smoke, default, nightly, paper."),
     "paper without a model": (["--profile", "paper"], "--profile paper needs a --model"),
+    "keyword that is nearly an editor": (
+        ["-k", "memmit"],
+        "-k 'memmit': no test has 'memmit' in its name. Did you mean memit? Allowed: alphaedit,",
+    ),
+    "keyword that is nearly a model": (["-k", "lama-mini and mmlu or gpt-mini"], "Did you mean gpt2-mini?"),
+    "keyword that is nearly a benchmark": (["-k", "rome and gms8k"], "Did you mean gsm8k?"),
+    "marker that is nearly an editor": (
+        ["-m", "memmit"],
+        "-m 'memmit': no marker is called 'memmit'. Did you mean memit? Allowed: alphaedit,",
+    ),
+    "marker in capitals": (["-m", "ROME"], "Did you mean rome?"),
+    "unknown marker": (["-m", "slow"], "no marker is called 'slow'. Allowed: alphaedit,"),
+    "editors that exclude each other": (
+        ["--editor", "rome", "-m", "memit"],
+        "--editor=rome and -m 'memit' exclude each other: nothing is left. Leave out one of them.",
+    ),
+    "a keyword and an editor that exclude each other": (
+        ["--editor", "rome", "-k", "mmlu and memit"],
+        "--editor=rome and -k 'mmlu and memit' exclude each other",
+    ),
+    "two editors at once": (["-m", "rome and memit"], "-m 'rome and memit' exclude each other: nothing is left."),
+    "another model": (["-k", "gpt2-mini"], "-k 'gpt2-mini' and --model=llama-mini exclude each other"),
     "dtype": (["--dtype", "int3"], "--dtype 'int3'; allowed: 'bfloat16', 'float16' or 'float32'."),
 }
 
@@ -67,7 +89,7 @@ def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pyte
         lines = collect(pytester, "-k", keyword).outlines
         return {line.split("[")[1].split("-")[0] for line in lines if "::test_mmlu[" in line}
 
-    assert runs("rome") == {"rome"}
+    assert runs("rome") == runs("ROME") == {"rome"}
     assert runs("rrome") == {"rrome"}
     assert runs("rom") == {"rome", "rrome"}
 
@@ -170,11 +192,21 @@ def test_malformed_edits(case: str, pytester: pytest.Pytester) -> None:
     assert message in " ".join(result.stderr.str().split())
 
 
-def test_typo_in_marker_is_an_error(pytester: pytest.Pytester) -> None:
-    """`-m memitt` selects nothing silently in plain pytest; here it is an error."""
-    result = collect(pytester, "-m", "memitt")
-    assert result.ret != pytest.ExitCode.OK
-    assert "memitt" in result.stderr.str() + result.stdout.str()
+@pytest.mark.parametrize(
+    "asked",
+    ["not memit", "rome or memit", "rome-llama-mini-n10", "test_mmlu[rome", "safety", "command_line", "quality"],
+)
+def test_what_is_in_some_name_is_not_refused(asked: str, pytester: pytest.Pytester) -> None:
+    """A part of an id, a file's name, an area, a negation: whatever pytest selects by is left to it."""
+    result = collect(pytester, "-k", asked)
+    assert result.ret in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+
+
+def test_a_run_without_a_test_says_which_names_there_are(pytester: pytest.Pytester) -> None:
+    """What selects nothing without being nearly a name ends as pytest's exit code 5, with one line that helps."""
+    result = collect(pytester, "-k", "zebra")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["editgate: no test is left by -k 'zebra', --model=llama-mini. Allowed: alphaedit, *"])
 
 
 def test_ids_and_markers_select_exactly(pytester: pytest.Pytester) -> None:

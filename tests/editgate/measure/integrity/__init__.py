@@ -1,25 +1,44 @@
 """Which rules a trajectory or a changed model must keep, and what a broken one costs.
 
-The rules are in `trajectory_rules` and `checkpoint_rules`; `FAILS_ALONE` names those that fail their own test only. A
-breach of any other makes every number of that editor meaningless: an error of all its tests.
+The rules are in `trajectory_rules` and `checkpoint_rules`, in the order of the names here: a test is collected without
+importing torch. `FAILS_ALONE` names those that fail their own test only. A breach of any other makes every number of
+that editor meaningless: an error of all its tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from editgate import errors
 from editgate.errors import BaselineNotReproduced, EditgateError, IntegrityError
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure.external_checkpoint import ExternalCheckpointSpec
-from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation, pair
-from editgate.measure.trajectory import Trajectory
 
-Evaluate = Callable[[nn.Module], Evaluation]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from editgate.measure.trajectory import Trajectory
+
+Evaluate = Callable[["nn.Module"], Evaluation]
 Baseline = Callable[[], Evaluation]
+TRAJECTORY_RULES = (
+    "edits_change_the_model",
+    "edits_stay_finite",
+    "only_declared_tensors_change",
+    "trajectories_do_not_leak",
+    "undo_gives_back_the_base",
+    "state_survives_saving",
+    "edits_accumulate",
+    "the_tokenizer_stays_as_it_is",
+)
+CHECKPOINT_RULES = (
+    "the_model_differs_from_its_base",
+    "the_model_is_finite",
+    "what_is_saved_is_what_is_loaded",
+    "the_tokenizer_is_the_bases",
+)
 
 
 def zero_edits_reproduce_the_baseline(run: Trajectory, baseline: Baseline, evaluate: Evaluate) -> None:
@@ -45,16 +64,16 @@ def zero_edits_reproduce_the_baseline(run: Trajectory, baseline: Baseline, evalu
 
 
 ZERO_EDITS = zero_edits_reproduce_the_baseline.__name__
-FAILS_ALONE = frozenset(  # a no-op breaks no number: efficacy says what it is worth
-    {trajectory_rules.edits_change_the_model.__name__, checkpoint_rules.the_model_differs_from_its_base.__name__}
-)
+# A no-op breaks no number: efficacy says what it is worth.
+FAILS_ALONE = frozenset({"edits_change_the_model", "the_model_differs_from_its_base"})
+assert {*TRAJECTORY_RULES, *CHECKPOINT_RULES} >= FAILS_ALONE
 
 
 def rules_of(spec: EditorSpec) -> tuple[str, ...]:
     """Return the names of the rules that this editor, or this changed model, must keep."""
     if isinstance(spec, ExternalCheckpointSpec):
-        return tuple(checkpoint_rules.RULES)
-    return (*trajectory_rules.RULES, ZERO_EDITS)
+        return CHECKPOINT_RULES
+    return (*TRAJECTORY_RULES, ZERO_EDITS)
 
 
 def outcome(check: Callable[[], None]) -> list[str]:

@@ -16,6 +16,7 @@ from editgate.errors import BaselineModified, EditHadNoEffect, StateNotRestored
 from editgate.inputs import model_loading
 from editgate.measure import weight_changes
 from editgate.measure.external_checkpoint import ExternalCheckpoint, has_tokenizer
+from editgate.measure.integrity import CHECKPOINT_RULES
 from editors.core.weights import same_bits
 
 PROBE = "The river runs to the sea: 12, 345 and Ünïcode.\n\nQ: What is it?\nA:"
@@ -91,15 +92,7 @@ def the_tokenizer_is_the_bases(run: ExternalCheckpoint) -> None:
         )
 
 
-RULES: dict[str, Callable[[ExternalCheckpoint], None]] = {
-    rule.__name__: rule
-    for rule in (
-        the_model_differs_from_its_base,
-        the_model_is_finite,
-        what_is_saved_is_what_is_loaded,
-        the_tokenizer_is_the_bases,
-    )
-}
+RULES: dict[str, Callable[[ExternalCheckpoint], None]] = {name: globals()[name] for name in CHECKPOINT_RULES}
 
 
 def _saved(folder: Path) -> Iterator[tuple[str, Tensor]]:

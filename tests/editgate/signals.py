@@ -1,0 +1,36 @@
+"""A run that is told to end (SIGTERM, as CI does) ends as after Ctrl-C: with summary, report and exit code 2."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from functools import partial
+from types import FrameType
+
+import pytest
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def end_with_a_report(config: pytest.Config) -> None:
+    """Let SIGTERM interrupt the session as SIGINT does; whichever comes second ends the process at once.
+
+    Handlers that somebody else has set stay; so does everything outside the main thread and in xdist's workers.
+    """
+    if threading.current_thread() is not threading.main_thread() or hasattr(config, "workerinput"):
+        return
+    untouched = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, default in untouched.items():
+        if signal.getsignal(number) is default or signal.getsignal(number) == default:
+            signal.signal(number, _interrupt)
+            config.add_cleanup(partial(signal.signal, number, default))  # type: ignore[arg-type]  # what it returns is lost
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL)
+    raise Terminated("SIGTERM") if number == signal.SIGTERM else KeyboardInterrupt

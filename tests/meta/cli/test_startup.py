@@ -1,0 +1,83 @@
+"""What a command line costs before anything is measured: neither torch nor transformers nor lm-eval is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from inspect import isfunction
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from editgate.measure.integrity import CHECKPOINT_RULES, TRAJECTORY_RULES, checkpoint_rules, trajectory_rules
+from editors import names
+from editors.core.declared import declared_names
+from editors.core.registry import built_in
+from meta.support.gate import ROOT
+
+HEAVY = ("torch", "transformers", "lm_eval", "datasets", "scipy", "matplotlib")
+# Each in the same process, one after the other: what one of them imports stays for all that follow.
+LIGHT = {
+    "help": ["--help"],
+    "collecting one method": ["-k", "memit", "--collect-only", "-q"],
+    "collecting a changed model": [
+        "--model=llama-mini",
+        "--edited={llama}",
+        "--collect-only",
+        "-q",
+        "tests/editgate/gate",
+    ],
+    "unknown model": ["--model=lama-mini"],
+    "unknown editor": ["--editor=memitt"],
+    "unknown module": ["--editor=nowhere.at_all:It"],
+    "unknown hyperparameter": ["--editor=memit", "--editor-arg=color=1"],
+    "unknown device": ["--device=tpu9"],
+    "unknown edits": ["--edits=counterfakt"],
+    "unknown thresholds": ["--thresholds=nowhere.toml"],
+    "unknown -k": ["-k", "memmit"],
+    "unknown -m": ["-m", "memmit"],
+    "nothing left": ["--editor=rome", "-m", "memit"],
+}
+SCRIPT = """
+import contextlib, io, json, sys
+import pytest
+found = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = int(pytest.main([*arguments, "-p", "no:cacheprovider", f"--store={sys.argv[2]}"]))
+    found[name] = [code, [module for module in json.loads(sys.argv[3]) if module in sys.modules]]
+print(json.dumps(found))
+"""
+
+
+def test_options_are_read_and_tests_collected_without_torch(tmp_path: Path) -> None:
+    """Help, collecting and every refusal import nothing that takes seconds; and each refusal is one."""
+    asked = json.dumps(LIGHT).replace("{llama}", str(ROOT / "tests/editgate/miniature/weights/llama-mini"))
+    command = [sys.executable, "-c", SCRIPT, asked, str(tmp_path), json.dumps(HEAVY)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - our own command
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {name: modules for name, (_, modules) in found.items() if modules} == {}
+    refused = {name for name, (code, _) in found.items() if code == pytest.ExitCode.USAGE_ERROR}
+    assert refused == {name for name in LIGHT if name.startswith(("unknown", "nothing"))}
+
+
+@pytest.mark.parametrize("method", names())
+def test_hyperparameters_are_read_off_the_source(method: str) -> None:
+    """What the source declares is what the imported record has, in its order: names are refused for a right reason."""
+    assert declared_names(method) == tuple(built_in(method).Hyperparameters.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("module", "listed"), [(trajectory_rules, TRAJECTORY_RULES), (checkpoint_rules, CHECKPOINT_RULES)]
+)
+def test_every_rule_is_listed(module: ModuleType, listed: tuple[str, ...]) -> None:
+    """A rule that is written but not in the list that tests are collected from would never be checked."""
+    written = {
+        name for name, value in vars(module).items() if isfunction(value) and value.__module__ == module.__name__
+    }
+    assert {name for name in written if not name.startswith("_")} == {*listed} == {*module.RULES}
