@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import datasets
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from editgate.errors import ConfigError
@@ -13,6 +12,9 @@ from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.files.document_schemas import SCHEMAS
 from editgate.inputs.files.user_files import Record, read_records, read_toml
 from editgate.inputs.files.validation import sentence
+
+if TYPE_CHECKING:
+    import datasets
 
 
 class BenchmarkSettings(BaseModel):
@@ -79,6 +81,8 @@ def read_dataset(path: Path, benchmark: Benchmark) -> datasets.Dataset:
     Raises:
         ConfigError: as `read_rows`.
     """
+    import datasets  # noqa: PLC0415 - with pandas it takes seconds to import, and collecting reads no documents
+
     rows = read_rows(path, benchmark)
     try:
         return datasets.Dataset.from_list(rows)
