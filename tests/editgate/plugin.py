@@ -23,7 +23,7 @@ with warnings.catch_warnings():  # what a dependency says about itself while it 
     warnings.simplefilter("default")
     import torch
 
-    from editgate import selection, tracebacks
+    from editgate import inert, selection, tracebacks
     from editgate.cases import BaselineCase, Case
     from editgate.compat.pytest import warnings_shown
     from editgate.errors import ConfigError
@@ -94,7 +94,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"edits: {subject.edits} at N = {counts}; {subject.items}; {subject.conditions}",
         f"store: {chosen.store.root}",
     ]
-    return [*lines, f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else lines
+    lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
+    return [inert.terminal(line) for line in lines]
 
 
 def _subject(config: pytest.Config) -> Subject:
@@ -108,7 +109,7 @@ def _subject(config: pytest.Config) -> Subject:
         counts=chosen.counts,
         items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
         conditions=f"{chosen.dtype} on {chosen.device}",
-        command=" ".join(["pytest", *(str(argument) for argument in config.invocation_params.args)]),
+        command=" ".join(["pytest", *(inert.shell(str(argument)) for argument in config.invocation_params.args)]),
     )
 
 
@@ -233,9 +234,9 @@ def cell(case: Case, evaluation_session: EvaluationSession, request: pytest.Fixt
 def _command(item: pytest.Item, chosen: Options) -> str:
     """The command that gives this verdict again, from a checkout or, of an installed gate, from anywhere."""
     if item.path.is_relative_to(item.config.rootpath):
-        return " ".join(["pytest", f"'{item.nodeid}'", *chosen.repeated()])
+        return " ".join(["pytest", inert.shell(item.nodeid), *chosen.repeated()])
     test = f"editgate.gate.{item.path.stem}::{item.name}"
-    return " ".join(["python -m editgate", f"'{test}'", *chosen.repeated()])
+    return " ".join(["python -m editgate", inert.shell(test), *chosen.repeated()])
 
 
 @pytest.fixture

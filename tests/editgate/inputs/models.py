@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from editgate import inert
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.compat.transformers import hide_progress_bars
 from editgate.errors import ConfigError
@@ -101,7 +102,7 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         _reject_for_miniatures(wanted, {"--documents": documents, "--covariance-text": covariance_text})
         if wanted in miniatures():
             return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
-        return _miniature(folder.resolve().name, folder.resolve(), hyperparameters="")
+        return _miniature(inert.terminal(folder.resolve().name), folder.resolve(), hyperparameters="")
     source = LocalDocuments.standing_in(documents) if documents else HubDocuments()
     corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
     if covariance_text:
@@ -110,7 +111,8 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         folder = folder.resolve()
         _reject_shipped_name(folder)
         keys = (folder.name, _first_name(folder))
-        return ModelSource(folder.name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
+        name = inert.terminal(folder.name)  # it is printed all over
+        return ModelSource(name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
     if wanted in WITHOUT_OWNER or (HUB_ID.fullmatch(wanted) and not wanted.startswith((".", "/"))):
         _reject_offline(wanted)
         name = name_of(wanted)

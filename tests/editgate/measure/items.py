@@ -131,6 +131,14 @@ def pair(baseline: Evaluation, edited: Evaluation) -> list[tuple[Item, Item]]:
     return pairs
 
 
+def got_worse(before: Item, after: Item) -> bool:
+    """Return whether an item flipped for the worse: another answer, and a lower score.
+
+    A score that is a probability moves a little with every rounding; the same answer as before is no flip.
+    """
+    return after.score < before.score and after.answer != before.answer
+
+
 def _check_scores(side: str, evaluation: Evaluation) -> None:
     if not evaluation.items:
         raise NoItemsScored(f"{evaluation.benchmark}: no item was scored for the {side}; nothing to judge.")

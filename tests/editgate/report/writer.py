@@ -9,12 +9,21 @@ from pathlib import Path
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
 from editgate.report.markdown import markdown
-from editgate.report.run_report import RunReport, Subject, result_of
+from editgate.report.conclusion import conclude, ended_of
+from editgate.report.run_report import RunReport, Subject
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries
 
 
-def build_report(subject: Subject, collector: Collector, collected: int, stopped: str = "") -> RunReport:
+def build_report(
+    subject: Subject,
+    collector: Collector,
+    collected: int,
+    stopped: str = "",
+    *,
+    allowed_by: str = "",
+    exit_code: int | None = None,
+) -> RunReport:
     """Return the report of a run that has ended.
 
     Args:
@@ -22,16 +31,23 @@ def build_report(subject: Subject, collector: Collector, collected: int, stopped
         collector: its results.
         collected: number of tests that were to run.
         stopped: why the run ended early; empty if it did not.
+        allowed_by: what lets undecided verdicts pass; empty if nothing does.
+        exit_code: pytest's; None: what pytest gives for these results.
     """
     cells, ran = tuple(collector.cells), len(collector.finished)
-    missing = f"{ran} of {collected} tests ended" if ran < collected else ""
-    ended = "; ".join(why for why in (stopped, missing) if why)
+    ended = ended_of(stopped, ran, collected)
     return RunReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        ended=ended or "complete",
+        ended=ended,
         ran=ran,
         collected=collected,
-        result=result_of(cells, complete=not ended, others_passed=not collector.problems),
+        conclusion=conclude(
+            cells,
+            other_failures=len(collector.problems),
+            ended=ended,
+            allowed_by=allowed_by,
+            exit_code=exit_code,
+        ),
         safety=safety_line(cells),
         subject=subject,
         budgets=tuple(trajectory_summaries(cells)),

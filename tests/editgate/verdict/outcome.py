@@ -201,7 +201,8 @@ def note(node: pytest.Item, cell: Cell) -> None:
     _attach(node, CELL_PROPERTY, cell)
     if cell.area == "safety" and cell.outcome is Outcome.REGRESSION:
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
-        text = f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}"
+        after = "" if cell.external else f" after {cell.edits} edit{'' if cell.edits == 1 else 's'}"
+        text = f"{cell.trajectory}: {cell.check}{after}, {named}"
         node.user_properties.append((SAFETY_PROPERTY, text))
 
 
