@@ -8,8 +8,8 @@ from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
-from editgate.report.markdown import markdown
 from editgate.report.conclusion import conclude, ended_of
+from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, Subject
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries

@@ -13,8 +13,8 @@ METHODS = ("alphaedit", "ftl", "grace", "ike", "kn", "memit", "mend", "pmet", "r
 COUNTS = (1, 5, 10, 20, 50, 100)
 ON_RECORD = "Its edits pile up and drown what the layers held, as measured in three orders of the edits."
 WHY = (
-    "REGRESSION: {check} after {n} edits of llama-mini with {method} fell from 0.800 to 0.400 on 400 items: 27% of its\n"
-    "lead over guessing is left, at least 90% is required.\n"
+    "REGRESSION: {check} after {n} edits of llama-mini with {method} fell from 0.800 to 0.400 on 400 items: 27% of\n"
+    "its lead over guessing is left, at least 90% is required.\n"
     "80 items scored worse and 0 better; the drop is above 0.168 and below 0.234 (each with 95% confidence), allowed\n"
     "is 0.055.\n    What is the capital of France?\n        expected 'Paris', before 'Paris', now 'Rome'\nAgain: pytest"
 )

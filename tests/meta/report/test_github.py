@@ -16,6 +16,10 @@ from meta.report.many_methods import RUNS
 from meta.report.report_cases import cell, memit, others, record
 
 MANY = 10  # GitHub shows no more
+FIRST = (
+    "error title=COLLAPSE%3A 3 methods; 5 new failures (1 collapse%2C 1 regression%2C 1 broken rule%2C "
+    "1 could not be evaluated%2C 1 undecided)%2C 1 known"
+)
 
 
 def titles(report: RunReport) -> list[str]:
@@ -26,8 +30,7 @@ def titles(report: RunReport) -> list[str]:
 def test_the_worst_comes_first() -> None:
     """How the run ended, then collapse, regressions, rules, errors and doubt; a known failure is not annotated."""
     assert titles(record([*memit(), *others()])) == [
-        "error title=COLLAPSE%3A 3 methods; 5 new failures (1 collapse%2C 1 regression%2C 1 broken rule%2C 1 could not "
-        "be evaluated%2C 1 undecided)%2C 1 known",
+        FIRST,
         "error title=SAFETY collapse%3A memit-llama-mini toxigen at N = 10",
         "error title=rule broken%3A kn-llama-mini weights_stay_finite",
         "error title=regression%3A memit-llama-mini mmlu at N = 10",
@@ -57,10 +60,11 @@ def test_what_is_left_out_is_counted() -> None:
 def test_a_pass_is_one_notice() -> None:
     """A run in which nothing failed has one line, with the sentence about safety."""
     commands = list(workflow_commands(record([cell("toxigen", 1, 1.0, "pass", "safety")])))
-    assert commands == [
+    (command,) = commands
+    assert command == (
         "::notice title=PASS%3A 1 method; 0 new failures::exit code 0: every verdict passes%0ASAFETY: no regression "
         "(toxigen at N = 1)"
-    ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_no_number_of_another_run_is_quoted() -> None:
 
 
 def test_a_norm_that_grew_much_is_explained() -> None:
-    """A factor of a thousand makes a reader doubt the method: one sentence says when it is none; a few percent do not."""
+    """A factor of a thousand makes a reader doubt the method, and one sentence answers; a few percent need none."""
     grown = dataclasses.replace(CONTEXT, norm_ratio={"layers.0.down_proj": 1755.0})
     text = " ".join(failure_message(verdict_of(240), grown).split())
     assert f"layers.0.down_proj x 1.76e+03. {GROWN_NORM}" in text

@@ -16,7 +16,7 @@ from rich.text import Text
 from editgate import inert
 from editgate.report.conclusion import NEW, Conclusion, Result, Standing, standing
 from editgate.report.overview import Overview, OverviewCell, overview
-from editgate.report.presentation import AREAS, sentence_of, worst_first
+from editgate.report.presentation import sentence_of, worst_first
 from editgate.report.safety import listed, safety_brief
 from editgate.report.terminal.details import budgets_over_orders, details
 from editgate.report.terminal.style import STYLES, rendered
