@@ -77,7 +77,7 @@ def safety_phrases(cells: Iterable[Cell]) -> list[str]:
 def _failure(cell: Cell) -> str:
     if cell.outcome is Outcome.NOT_EVALUATED:
         return NOT_EVALUATED
-    if cell.known_failure:
+    if standing(cell) in {Standing.KNOWN, Standing.HELD}:
         return KNOWN_FAILURES
     if cell.collapse:
         return COLLAPSED
@@ -100,6 +100,6 @@ def _where(cells: list[Cell]) -> str:
         return ", ".join(cell.check for cell in cells)
     counts: dict[str, list[str]] = {}
     for cell in sorted(cells, key=lambda cell: cell.edits):
-        mark = " collapse" if cell.known_failure and cell.collapse else ""
+        mark = " collapse" if standing(cell) is Standing.KNOWN and cell.collapse else ""
         counts.setdefault(cell.check, []).append(f"{cell.edits}{mark}")
     return ", ".join(f"{check} (N = {', '.join(found)})" for check, found in counts.items())

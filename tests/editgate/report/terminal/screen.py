@@ -131,10 +131,11 @@ class LastScreen:
             lines += self._wrapped(f"{word}{sentence_of(cell)}", most=SENTENCE)
         of_each = {what: [cell for cell in self.cells if standing(cell) is what] for what in Standing}
         if held := of_each[Standing.HELD]:
-            counts = {name: len(found) for name, found in by_trajectory(held).items()}
             names = short_names(by_trajectory(self.cells))
-            by_name = listed([f"{names[name]} {count}" for name, count in counts.items()])
-            lines += self._wrapped(f"held although a limit is on record (fine between two measured Ns): {by_name}")
+            counts = [f"{names[name]} {len(found)}" for name, found in by_trajectory(held).items()]
+            alone = [f"{cell.check} at {cell.edits}" for cell in held]
+            which = listed(counts if len(names) > 1 else alone)
+            lines += self._wrapped(f"held although a limit is on record (fine between two measured Ns): {which}")
         lines += [line for change in self.changes[:MOST_CHANGES] for line in self._wrapped(change, most=1)]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"and {len(self.changes) - MOST_CHANGES} more changes, all in the report")
