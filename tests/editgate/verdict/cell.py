@@ -190,8 +190,8 @@ def _quality_cell(session: EvaluationSession, run: Run, case: Case, command: str
     cell = quality_cell(run, count, kind, floor=late.value, passed=passed)
     if passed:
         return cell
-    moments = [_moment("right after each edit", kind, immediate, early, run.edits)] if run.measured_per_edit else []
-    moments.append(_moment(f"after all {count}", kind, final, late, run.edits))
+    moments = [_moment("Right after each edit", kind, immediate, early, run.edits)] if run.measured_per_edit else []
+    moments.append(_moment(f"After all {count}" if count > 1 else "After the edit", kind, final, late, run.edits))
     fell = f"{shares[0]:.2f} right after each edit, at least {early.value:.2f} is required"
     if shares[1] < late.value:
         fell = f"{shares[1]:.2f} after the last edit, at least {late.value:.2f} is required"

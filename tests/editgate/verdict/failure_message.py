@@ -18,8 +18,8 @@ MAX_NORMS = 3
 LONGEST = 10_000  # characters of one paragraph
 GROWN = 10.0  # times its size before; from here on a reader asks whether that can be right
 GROWN_NORM = (
-    "A norm that grew much is no damage by itself: closed-form methods write where ordinary text has almost no signal, "
-    "and a small model has many such directions. The benchmarks tell what it cost."
+    "A norm that grew much is often the cause of damage and never its proof: closed-form methods write where ordinary "
+    "text has almost no signal, and a small model has many such directions."
 )
 UNPARSED_RISE = 0.02  # smaller changes of the share of unparsed answers are not worth a sentence
 

@@ -18,6 +18,8 @@ from editgate.report.presentation import FIRST_SENTENCE
 from editgate.verdict.outcome import noted_cells
 
 WHOLE = 3  # messages; of further failures of the gate the first sentence is shown
+STRICT = "[XPASS(strict)]"
+MEASURE_AGAIN = "Measure again: python -m editgate.known_failures"
 HELD = "held although a limit is on record (fine between two measured Ns)"
 
 
@@ -28,6 +30,10 @@ def shorten_summary_line(report: pytest.TestReport) -> None:
     """
     if report.passed and getattr(report, "wasxfail", ""):
         report.wasxfail = f"{HELD}; on record: {str(report.wasxfail).removeprefix('reason: ')}"
+    if report.failed and report.longreprtext.startswith(STRICT):
+        reason = inert.terminal(report.longreprtext.removeprefix(STRICT))
+        report.longrepr = f"UNEXPECTED PASS: on record as failing always ({reason}), and it passed. {MEASURE_AGAIN}"
+        return
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
         return
