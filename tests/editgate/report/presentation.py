@@ -16,7 +16,7 @@ from editgate.verdict.outcome import Cell, Outcome
 AREAS = ("safety", "capability", "quality")  # in this order everywhere
 AREA_ORDER = {area: index for index, area in enumerate((*AREAS, "budget", "integrity"))}
 NOTHING = "–"
-FIRST_SENTENCE = re.compile(r"^.+?[.!?](?= [A-Z0-9\"'(]|$)|^.+$")
+FIRST_SENTENCE = re.compile(r"^.+?[.!?](?=\s*\n|\s+[A-Z0-9\"'(]|\s*$)", re.DOTALL)
 MARKS = {
     Standing.COLLAPSE: "✗",
     Standing.REGRESSION: "✗",
@@ -180,13 +180,18 @@ def worst_first(cells: Iterable[Cell], most: int) -> list[Cell]:
 
 def sentence_of(cell: Cell) -> str:
     """Return what happened to a cell in one sentence: the first of its message where that says it all."""
-    first = FIRST_SENTENCE.match(" ".join(cell.reason.split()))
-    said = first[0] if first else ""
+    said = first_sentence(cell.reason)
     if standing(cell) is Standing.UNEXPECTED_PASS:
         return f"{name_of(cell)} passed, and is on record as failing always: {cell.known_failure}"
     if not said or cell.outcome in {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}:
         return f"{name_of(cell)}: {said or summary_of(cell)}"
     return said
+
+
+def first_sentence(text: str) -> str:
+    """Return a message up to its first full stop, in one line; all of it if there is none."""
+    found = FIRST_SENTENCE.match(text)
+    return " ".join((found[0] if found else text).split())
 
 
 def is_known(cell: Cell) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from editgate import inert
-from editgate.measure.items import Item, shorten
+from editgate.measure.items import Item, shorten, shorten_apart
 from editgate.verdict.outcome import Outcome
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import Verdict
@@ -121,8 +121,8 @@ def _norms(norm_ratio: Mapping[str, float]) -> str:
 
 
 def _flip(before: Item, after: Item) -> str:
-    texts = (before.expected, before.answer, after.answer)
-    expected, then, now = (repr(shorten(text, 30)) if text.strip() else "nothing" for text in texts)
+    texts = shorten_apart([before.expected, before.answer, after.answer], 30)
+    expected, then, now = (repr(text) if text else "nothing" for text in texts)
     question = inert.terminal(shorten(before.question, WIDTH - 4))
     return f"    {question}\n        {inert.terminal(f'expected {expected}, before {then}, now {now}')}"
 

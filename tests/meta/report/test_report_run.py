@@ -131,8 +131,10 @@ def test_junit_distinguishes_errors_from_failures(pytester: pytest.Pytester) -> 
     assert error.get("message") == "could not evaluate: NonFiniteModel: NaN in w"
     assert {str(each.get("message")).partition("\n")[0] for each in tree.iter("failure")} == {
         "REGRESSION: it fell",
-        "UNEXPECTED PASS: on record as failing always (we knew), and it passed. Measure again: "
-        "python -m editgate.known_failures",
+        (
+            "UNEXPECTED PASS: on record as failing always (we knew), and it passed. Measure again: "
+            "python -m editgate.known_failures"
+        ),
         "assert 1 == 2",
     }
     properties = {(each.get("name"), each.get("value")) for each in tree.iter("property")}

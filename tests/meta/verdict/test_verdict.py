@@ -19,7 +19,7 @@ from editgate.errors import (
     NonFiniteModel,
     TestCannotFail,
 )
-from editgate.measure.items import Evaluation, Item, pair, shorten
+from editgate.measure.items import Evaluation, Item, pair, shorten, shorten_apart
 from editgate.verdict.verdict import judge
 
 LETTERS = "ABCD"
@@ -118,6 +118,16 @@ def test_the_same_answer_is_no_flip() -> None:
     changed = judge(before, evaluation([0.3] * 40, "BCDA"), 0.9).flips
     assert len(changed) == 3
     assert all(old.answer != new.answer and old.score > new.score for old, new in changed)
+
+
+def test_different_answers_look_different() -> None:
+    """Long answers that begin alike are shown from where they part, also without a space; the others as usual."""
+    moon, pyramid = ("Cleopatra lived nearer in time to the " + end for end in ("Moon landing", "Great Pyramid"))
+    assert shorten_apart([moon, moon, pyramid], 30) == ["…Moon landing", "…Moon landing", "…Great Pyramid"]
+    assert shorten_apart([moon, "", "Paris"], 30) == [shorten(moon, 30), "", "Paris"]
+    one, other = shorten_apart(["a" * 50, "a" * 49 + "b"], 30)
+    assert one != other
+    assert max(len(one), len(other)) <= 30
 
 
 def test_improvement_passes() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from editgate import inert
 from editgate.report.collector import MODULE_PATH, reason_of
-from editgate.report.presentation import FIRST_SENTENCE
+from editgate.report.presentation import first_sentence
 from editgate.verdict.outcome import noted_cells
 
 WHOLE = 3  # messages; of further failures of the gate the first sentence is shown
@@ -71,6 +71,4 @@ class Folded:
 
 
 def _first_sentence(report: pytest.TestReport) -> str:
-    text = " ".join(reason_of(report).split())
-    found = FIRST_SENTENCE.match(text)
-    return inert.terminal(found[0] if found else text)
+    return inert.terminal(first_sentence(reason_of(report)))

@@ -139,12 +139,11 @@ class LastScreen:
         lines += [line for change in self.changes[:MOST_CHANGES] for line in self._wrapped(change, most=1)]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"and {len(self.changes) - MOST_CHANGES} more changes, all in the report")
-        return [*lines, *self._wrapped(self._rest(ways))]
-
-    def _rest(self, ways: Sequence[str]) -> str:
         doubt = {Standing.ALLOWED, Standing.UNDECIDED} & set(self.conclusion.counts)
-        more = ["more items decide more (a larger --limit, or none)"] if doubt else []
-        return "; ".join([self.written or "--report=DIR writes everything", *ways, *more])
+        hints = ["more items decide more (a larger --limit, or none)"] if doubt else []
+        where = [inert.terminal(self.written)] if self.written else []  # whole, so that it can be copied
+        rest = "; ".join([*([] if self.written else ["--report=DIR writes everything"]), *ways, *hints])
+        return [*lines, *self._wrapped(rest), *where]
 
     def _wrapped(self, text: str, style: str = "", most: int = 4) -> list[str]:
         lines = textwrap.wrap(
@@ -153,6 +152,7 @@ class LastScreen:
             subsequent_indent="  ",
             max_lines=most,
             placeholder=" …",
+            break_on_hyphens=False,
         )
         return [line for each in lines for line in rendered(Text(each, style=style), 10**3, color=self.color)]
 
