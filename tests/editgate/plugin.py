@@ -87,13 +87,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this run is about."""
     chosen, subject = config.stash[SETTINGS], _subject(config)
-    counts = ", ".join(map(str, subject.counts))
+    conditions = f"{subject.items}; {subject.conditions}"
     lines = [
         str(chosen.profile),
         f"editgate: model {subject.model}, editors {', '.join(subject.editors)}",
-        f"edits: {subject.edits} at N = {counts}; {subject.items}; {subject.conditions}",
+        f"edits: {subject.edits} at N = {', '.join(map(str, subject.counts))}; {conditions}",
         f"store: {chosen.store.root}",
     ]
+    if config.stash[OPTIONS].edited:
+        about = f"editgate: changed checkpoint {', '.join(subject.editors)}, made from model {subject.model}"
+        lines = [about, conditions, *lines[3:]]
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
 

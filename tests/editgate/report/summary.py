@@ -107,8 +107,29 @@ class Summary:
             fold_failures(terminalreporter.getreports("failed"))
         yield
         with warnings_shown(config):
-            for line in self._last_lines(terminalreporter, config):
+            if self.findings:
+                terminalreporter.section("what the paper found, measured here")
+                terminalreporter.write_line(inert.lines("\n".join(self.findings)))
+            changed = [f"what changed since {self.earlier.created}:", *self.changes] if self.earlier else []
+            if self.collector.cells:
+                external = any(cell.external for cell in self.collector.cells)
+                terminalreporter.section("what the change cost" if external else "what the edits cost")
+                lines = self._screen(terminalreporter, changed).lines()
+            else:
+                lines = [inert.terminal(line) for line in (*changed, self.written) if line]
+            for line in lines:
                 terminalreporter.write_line(line)
+
+    def _screen(self, terminal: pytest.TerminalReporter, changed: list[str]) -> LastScreen:
+        return LastScreen(
+            self.collector.cells,
+            self._conclusion(terminal.config),
+            changed,
+            self.written,
+            width=terminal._tw.fullwidth,  # noqa: SLF001 - pytest has no public way to ask for it
+            color=terminal.hasmarkup,
+            verbose=terminal.verbosity > 0,
+        )
 
     def _conclusion(self, config: pytest.Config) -> Conclusion:
         return conclude(
@@ -118,23 +139,6 @@ class Summary:
             allowed_by=allowed_by(config),
             exit_code=None if self.session is None else int(self.session.exitstatus),
         )
-
-    def _last_lines(self, terminal: pytest.TerminalReporter, config: pytest.Config) -> list[str]:
-        """Return what the paper's findings are, if they were measured, and the last screen if the gate ran."""
-        lines = [inert.lines(line) for text in self.findings for line in text.split("\n")]
-        if self.collector.cells:
-            terminal.section("what the edits cost")
-            screen = LastScreen(
-                self.collector.cells,
-                self._conclusion(config),
-                self.changes,
-                self.written,
-                width=terminal._tw.fullwidth,  # noqa: SLF001 - pytest has no public way to ask for it
-                color=terminal.hasmarkup,
-                verbose=terminal.verbosity > 0,
-            )
-            return [*lines, *screen.lines()]
-        return [*lines, *map(inert.terminal, [*self.changes, self.written] if self.written else self.changes)]
 
 
 def allowed_by(config: pytest.Config) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from editgate.report.terminal.pytest_sections import HELD, WHOLE
 from meta.report.many_methods import METHODS, ON_RECORD
+from meta.report.report_cases import cell, record
 
 PASTED = 60  # lines that people read
 ADDOPTS = ["-rfEs", "-p", "no:cacheprovider", "-p", "no:xdist"]
@@ -46,6 +48,14 @@ GATE = """
     @pytest.mark.parametrize("cell", list(cases()), indirect=True)
     def test_gate(cell):
         cell.raise_if_failed()
+"""
+
+FOUND = r"""
+    from editgate.verdict.outcome import Cell, Outcome, note, note_finding
+
+    def test_rule(request):
+        note(request.node, Cell("x-m", "undo", 0, None, Outcome.PASS, "integrity"))
+        note_finding(request.node, "AGREES: rome \x1b[2J\nkn  0.5")
 """
 
 
@@ -124,3 +134,17 @@ def test_colors_are_asked_for_as_everywhere(
     text = "\n".join(run(pytester, "smoke", largest=5))
     assert ("\x1b[1;32mPASS" in text) == (variable == "FORCE_COLOR")
     assert ("\x1b" in text) == (variable == "FORCE_COLOR")
+
+
+def test_what_changed_and_what_was_found_are_told_too(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    """A finding stands before the screen, what changed since an earlier report in it, and both are harmless."""
+    (tmp_path / "old.json").write_text(record([cell("mmlu", 1, 1.0)]).model_dump_json(), encoding="utf-8")
+    pytester.makeconftest(CONFTEST.replace("SUBJECT)", f"SUBJECT, earlier=Path({str(tmp_path / 'old.json')!r}))")
+                          .replace("import pytest", "import pytest; from pathlib import Path", 1))  # fmt: skip
+    pytester.makepyfile(FOUND)
+    lines = pytester.runpytest_inprocess(*ADDOPTS).outlines
+    places = [next(i for i, line in enumerate(lines) if text in line) for text in (
+        "what the paper found, measured here", r"AGREES: rome \x1b[2J", "what the edits cost", "NOTHING JUDGED: ",
+        "what changed since ", "only in the earlier report: 1 cells",
+    )]  # fmt: skip
+    assert places == sorted(places)
