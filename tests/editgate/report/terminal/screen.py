@@ -70,9 +70,17 @@ class LastScreen:
             if len(alone) <= LINES:
                 return alone
         tail = self._tail(ways=[] if self.verbose else ["-v shows a table per method"])
-        shorter = ([*head, *self._overview(most), *tail] for most in range(MOST_ROWS, 0, -1))
-        screen = next((lines for lines in shorter if len(lines) <= LINES), [*head, *tail])
+        screen = self._fitting(head, tail)
         return [*every, *screen] if self.verbose else screen
+
+    def _fitting(self, head: Sequence[str], tail: Sequence[str]) -> list[str]:
+        """All of it, with as many methods in the table as fit; of a table in two parts each row takes two lines."""
+        most = MOST_ROWS
+        lines = [*head, *self._overview(most), *tail]
+        while len(lines) > LINES and most > 1:
+            most = max(1, most - max(1, (len(lines) - LINES) // 2))
+            lines = [*head, *self._overview(most), *tail]
+        return lines
 
     def _head(self) -> list[str]:
         """The verdict, why the exit code is what it is, and safety."""
@@ -90,7 +98,7 @@ class LastScreen:
         """The table with at most so many methods, and what budgets were found where they were searched for."""
         table = overview(self.cells)
         budgets = budgets_over_orders(self.cells)
-        lines = [line for budget in budgets[:MOST_BUDGETS] for line in self._wrapped(budget)]
+        lines = [line for budget in budgets[:MOST_BUDGETS] for line in self._wrapped(budget, most=2)]
         lines += [f"and {len(budgets) - MOST_BUDGETS} more"] if len(budgets) > MOST_BUDGETS else []
         if table is None:
             return lines
