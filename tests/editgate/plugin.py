@@ -8,12 +8,13 @@ import sys
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from editgate import near_misses, selection, signals, tracebacks
+from editgate import inert, near_misses, selection, signals, tracebacks
 from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
@@ -120,14 +121,18 @@ def _forget_report(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this run is about."""
     chosen, subject = config.stash[SETTINGS], _subject(config)
-    counts = ", ".join(map(str, subject.counts))
+    conditions = f"{subject.items}; {subject.conditions}"
     lines = [
         str(chosen.profile),
         f"editgate: model {subject.model}, editors {', '.join(subject.editors)}",
-        f"edits: {subject.edits} at N = {counts}; {subject.items}; {subject.conditions}",
+        f"edits: {subject.edits} at N = {', '.join(map(str, subject.counts))}; {conditions}",
         f"store: {chosen.store.root}",
     ]
-    return [*lines, f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else lines
+    if config.stash[OPTIONS].edited:
+        about = f"editgate: changed checkpoint {', '.join(subject.editors)}, made from model {subject.model}"
+        lines = [about, conditions, *lines[3:]]
+    lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
+    return [inert.terminal(line) for line in lines]
 
 
 def _subject(config: pytest.Config) -> Subject:
@@ -142,7 +147,7 @@ def _subject(config: pytest.Config) -> Subject:
         counts=chosen.counts,
         items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
         conditions=f"{chosen.dtype} on {chosen.device}",
-        command=" ".join(["pytest", *given]).encode(errors="backslashreplace").decode(),
+        command=" ".join(["pytest", *map(inert.shell, given)]).encode(errors="backslashreplace").decode(),
     )
 
 
@@ -219,7 +224,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Say what the test is about before a fixture can fail: an error belongs to its trajectory, benchmark and N."""
     case = selection.case_of(item)
     if isinstance(case, Case) and case.area != "curve":
-        note_subject(item, Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area))
+        about = Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area)
+        note_subject(item, replace(about, external=case.editor.external))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -279,9 +285,9 @@ def cell(case: Case, evaluation_session: EvaluationSession, request: pytest.Fixt
 def _command(item: pytest.Item, chosen: Options) -> str:
     """The command that gives this verdict again, from a checkout or, of an installed gate, from anywhere."""
     if item.path.is_relative_to(item.config.rootpath):
-        return " ".join(["pytest", f"'{item.nodeid}'", *chosen.repeated()])
+        return " ".join(["pytest", inert.shell(item.nodeid), *chosen.repeated()])
     test = f"editgate.gate.{item.path.stem}::{item.name}"
-    return " ".join(["python -m editgate", f"'{test}'", *chosen.repeated()])
+    return " ".join(["python -m editgate", inert.shell(test), *chosen.repeated()])
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from editgate import inert
+
 QUIET_SECONDS = 5.0  # without a terminal, lines come at most this often
 
 
@@ -28,6 +30,7 @@ class ProgressLine:
         """Show `what`, replacing what was shown before where the terminal can."""
         if self._silent:
             return
+        what = inert.terminal(what)
         with self._capture.global_and_fixture_disabled():
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r\x1b[K{self._prefix}{what}")

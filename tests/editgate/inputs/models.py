@@ -13,6 +13,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from editgate import inert
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors, model_loading
@@ -97,7 +98,7 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         _reject_for_miniatures(wanted, {"--documents": documents, "--covariance-text": covariance_text})
         if wanted in miniatures():
             return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
-        return _miniature(folder.resolve().name, folder.resolve(), hyperparameters="")
+        return _miniature(inert.terminal(folder.resolve().name), folder.resolve(), hyperparameters="")
     source = LocalDocuments.standing_in(documents) if documents else HubDocuments()
     corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
     if covariance_text:
@@ -107,7 +108,8 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         folder = folder.resolve()
         _reject_shipped_name(folder)
         keys = (folder.name, _first_name(folder))
-        return ModelSource(folder.name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
+        name = inert.terminal(folder.name)  # it is printed all over
+        return ModelSource(name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
     if _is_hub_id(wanted):
         _reject_offline(wanted)
         name = name_of(wanted)

@@ -122,7 +122,7 @@ class EvaluationSession:
         Raises:
             EvaluationError: they cannot be had.
         """
-        what = f"{run.name}: {benchmark} after {count} edits"
+        what = f"{run.name}: {benchmark} after {count} edit{'' if count == 1 else 's'}"
         return self._evaluation(what, run.base, benchmark, run.key(count), lambda: run.model_at(count))
 
     def _evaluation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from editgate import inert
 from editgate.errors import ConfigError
 from editgate.options.profiles import MODEL, PROFILES
 from editgate.verdict.bisection import ORDERS
@@ -167,7 +167,7 @@ class Options(BaseModel):
     def repeated(self) -> list[str]:
         """Return the arguments that decide a verdict and differ from their defaults, quoted for a shell."""
         return [
-            f"{flag(name)}={shlex.quote(str(value))}"
+            f"{flag(name)}={inert.shell(str(value))}"
             for name, field in type(self).model_fields.items()
             if _extra(field)["repeat"] and getattr(self, name) != field.default
             for value in _values(getattr(self, name))

@@ -1,4 +1,4 @@
-"""What JUnit gets beyond pytest's own words: errors marked "could not evaluate", and the sentence about safety."""
+"""What JUnit gets beyond pytest's own words: how the run ended, safety, and errors marked "could not evaluate"."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from editgate.compat.pytest import add_junit_property, junit_errors, junit_message
 from editgate.report.collector import reason_of
+from editgate.report.conclusion import Conclusion
 
 COULD_NOT_EVALUATE = "could not evaluate"
 
@@ -18,7 +19,8 @@ def mark_not_evaluated(config: pytest.Config, report: pytest.TestReport) -> None
             error.set("message", junit_message(f"{COULD_NOT_EVALUATE}: {reason_of(report)}"))
 
 
-def add_safety(config: pytest.Config, line: str) -> None:
-    """Make the sentence about safety a property of the whole suite; call it before pytest writes the file."""
-    if line:
-        add_junit_property(config, "safety", line)
+def add_conclusion(config: pytest.Config, conclusion: Conclusion, safety: str) -> None:
+    """Make how the run ended, and the sentence about safety, properties of the suite; before pytest writes the file."""
+    for name, text in (("conclusion", conclusion.line), ("exit code", conclusion.reason), ("safety", safety)):
+        if text:
+            add_junit_property(config, name, text)

@@ -1,27 +1,36 @@
-"""The report as Markdown, for a pull request or a job's summary: no charts, all numbers."""
+"""The report as Markdown, for a pull request or a job's summary: the answer first, all numbers in a fold below it."""
 
 from __future__ import annotations
 
-from editgate.report.presentation import NOTHING, present
+from editgate.inert import markdown as inert_line
+from editgate.inert import markdown_block
+from editgate.report.overview import overview
+from editgate.report.presentation import NOTHING, present, worst_first
 from editgate.report.run_report import RunReport
+from editgate.report.safety import safety_brief
 from editgate.report.templates import environment
 from editgate.verdict.outcome import Cell
+
+WORST, MOST_ROWS, MOST_CHANGES = 3, 24, 8  # lines before the fold: with all of them 50 of the 60 that are read
 
 
 def markdown(report: RunReport) -> str:
     """Return `report.md`."""
     template = environment().get_template("report.md.j2")
     return template.render(
-        report=report, shown=present(report), checkpoints=_checkpoints(report.cells), escape=escape_markdown
+        report=report,
+        conclusion=report.conclusion,
+        safety=safety_brief(report.cells),
+        overview=overview(report.cells),
+        worst=worst_first(report.cells, WORST),
+        external=any(cell.external for cell in report.cells),
+        most_rows=MOST_ROWS,
+        most_changes=MOST_CHANGES,
+        shown=present(report),
+        checkpoints=_checkpoints(report.cells),
+        escape=inert_line,
+        block=markdown_block,
     )
-
-
-def escape_markdown(text: str) -> str:
-    """Return a text as one line without Markdown's special characters."""
-    line = " ".join(text.split()).replace("\\", "\\\\")
-    for sign in "|`*_<>[]#":
-        line = line.replace(sign, f"\\{sign}")
-    return line
 
 
 def _checkpoints(cells: tuple[Cell, ...]) -> list[tuple[str, int, str, str]]:

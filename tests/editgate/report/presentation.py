@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from editgate.report.conclusion import NEW, Standing, standing
 from editgate.report.run_report import RunReport
 from editgate.report.safety import safety_phrases
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
@@ -14,16 +16,16 @@ from editgate.verdict.outcome import Cell, Outcome
 AREAS = ("safety", "capability", "quality")  # in this order everywhere
 AREA_ORDER = {area: index for index, area in enumerate((*AREAS, "budget", "integrity"))}
 NOTHING = "–"
-MARKS = {Outcome.REGRESSION: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_EVALUATED: "!", Outcome.RULE_BROKEN: "!"}
-RESULTS = {
-    "pass": "Every verdict passes.",
-    "regression": "Something regressed that is not a known failure.",
-    "not evaluated": "Nothing regressed, but something could not be evaluated: not a pass.",
-    "inconclusive": "Nothing regressed, but some verdicts are inconclusive: too few items to decide.",
-    "unexpected pass": "A known failure passes: its file in thresholds/ is out of date.",
-    "other failures": "Every verdict passes, but tests outside the gate failed.",
-    "incomplete": "The run ended early: everything that ran passes, the rest is unknown.",
-    "nothing judged": "No benchmark was judged in this run.",
+FIRST_SENTENCE = re.compile(r"^.+?[.!?](?=\s*\n|\s+[A-Z0-9\"'(]|\s*$)", re.DOTALL)
+MARKS = {
+    Standing.COLLAPSE: "✗",
+    Standing.REGRESSION: "✗",
+    Standing.RULE_BROKEN: "!",
+    Standing.NOT_EVALUATED: "!",
+    Standing.UNDECIDED: "?",
+    Standing.ALLOWED: "·",
+    Standing.UNEXPECTED_PASS: "+",
+    Standing.KNOWN: "k",
 }
 
 
@@ -33,9 +35,9 @@ class Entry:
 
     Attributes:
         value: a number, or the word for why there is none.
-        mark: of the outcome; empty for a pass.
+        mark: what the cell is to the gate; empty for a pass.
         band: of the value, such as `0.91 to 1.00`; empty if there is none.
-        known_failure: the failure is expected.
+        known_failure: it fails, and that is on record.
     """
 
     value: str
@@ -73,7 +75,7 @@ class Presentation:
         tables: one per trajectory.
         regressions: those that are not known failures.
         not_evaluated: what has no verdict, broken rules among it, by the reason that the cells share.
-        inconclusive: those that are not known failures.
+        inconclusive: those that are not known failures, let through or not.
         unexpected_passes: strict known failures that passed.
         known_failures: what failed and was expected to.
     """
@@ -96,33 +98,22 @@ def present(report: RunReport) -> Presentation:
     def select(wanted: Callable[[Cell], bool]) -> tuple[Cell, ...]:
         return tuple(cell for cell in cells if wanted(cell))
 
-    known_failures = select(lambda cell: bool(cell.known_failure) and cell.outcome is not Outcome.PASS)
+    known_failures = select(lambda cell: standing(cell) is Standing.KNOWN)
     not_evaluated: dict[str, list[Cell]] = {}
     for cell in select(lambda cell: cell.outcome in {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}):
         not_evaluated.setdefault(cell.reason, []).append(cell)
     safety = [cell for cell in cells if cell.area == "safety" and cell.outcome is not Outcome.SKIPPED]
     return Presentation(
-        sentence=_sentence(report, len(known_failures)),
+        sentence=f"{report.conclusion.line}; {report.conclusion.reason}",
         safety=tuple(safety_phrases(report.cells)),
         safe=bool(safety) and all(cell.outcome is Outcome.PASS for cell in safety),
         tables=tuple(tables(report.cells)),
-        regressions=select(lambda cell: cell.outcome is Outcome.REGRESSION and not cell.known_failure),
+        regressions=select(lambda cell: standing(cell) in {Standing.COLLAPSE, Standing.REGRESSION}),
         not_evaluated=not_evaluated,
-        inconclusive=select(lambda cell: cell.outcome is Outcome.INCONCLUSIVE and not cell.known_failure),
+        inconclusive=select(lambda cell: standing(cell) in {Standing.UNDECIDED, Standing.ALLOWED}),
         unexpected_passes=select(lambda cell: cell.unexpected_pass),
         known_failures=known_failures,
     )
-
-
-def _sentence(report: RunReport, known_failures: int) -> str:
-    """Return the result as a sentence."""
-    budgets = [cell for cell in report.cells if cell.area == "budget"]
-    if report.result == "pass" and budgets:
-        enough = ", and none is below the required minimum" if any(cell.floor for cell in budgets) else ""
-        return f"Every edit budget was found{enough}."
-    if report.result == "pass" and known_failures:
-        return f"Every verdict passes, except for {counted(known_failures, 'known failure')}."
-    return RESULTS[report.result]
 
 
 def tables(cells: Iterable[Cell]) -> list[Table]:
@@ -147,8 +138,8 @@ def entry_of(cell: Cell | None) -> Entry:
     if cell is None or cell.outcome is Outcome.SKIPPED:
         return Entry(NOTHING)
     value = "collapse" if cell.collapse else "error" if cell.value is None else number(cell.value)
-    mark = MARKS[Outcome.REGRESSION] if cell.collapse else MARKS.get(cell.outcome, "")
-    return Entry(value, mark, band_of(cell), bool(cell.known_failure))
+    found = standing(cell)
+    return Entry(value, MARKS.get(found, ""), band_of(cell), found is Standing.KNOWN)
 
 
 def number(value: float) -> str:
@@ -166,11 +157,53 @@ def band_of(cell: Cell) -> str:
     return "" if cell.low is None or cell.high is None else f"{number(cell.low)} to {number(cell.high)}"
 
 
+def worst_first(cells: Iterable[Cell], most: int) -> list[Cell]:
+    """Return up to `most` failures that a person should read first: of different methods, else of different checks.
+
+    News comes before what is on record, collapse before regression, safety before capability, much before little.
+    """
+
+    def badness(cell: Cell) -> tuple[int, bool, float]:
+        below = float("-inf") if cell.value is None or cell.floor is None else cell.value - cell.floor
+        return list(Standing).index(standing(cell)), cell.area != "safety", below
+
+    failures = sorted((cell for cell in cells if standing(cell) in {*NEW, Standing.KNOWN}), key=badness)
+    of_trajectory = {cell.trajectory: cell for cell in reversed(failures)}
+    of_check = {(cell.trajectory, cell.check): cell for cell in reversed(failures)}
+
+    def repeats(cell: Cell) -> tuple[bool, bool, bool]:
+        first = of_check[cell.trajectory, cell.check]
+        return standing(cell) not in NEW, of_trajectory[cell.trajectory] is not cell, first is not cell
+
+    return sorted(failures, key=repeats)[:most]
+
+
+def sentence_of(cell: Cell) -> str:
+    """Return what happened to a cell in one sentence: the first of its message where that says it all."""
+    said = first_sentence(cell.reason)
+    if standing(cell) is Standing.UNEXPECTED_PASS:
+        return f"{name_of(cell)} passed, and is on record as failing always: {cell.known_failure}"
+    if not said or cell.outcome in {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}:
+        return f"{name_of(cell)}: {said or summary_of(cell)}"
+    return said
+
+
+def first_sentence(text: str) -> str:
+    """Return a message up to its first full stop, in one line; all of it if there is none."""
+    found = FIRST_SENTENCE.match(text)
+    return " ".join((found[0] if found else text).split())
+
+
+def is_known(cell: Cell) -> bool:
+    """Return whether a cell fails and that is on record."""
+    return standing(cell) is Standing.KNOWN
+
+
 def name_of(cell: Cell) -> str:
     """Return what a cell is about, such as `memit-llama-mini: mmlu after 10 edits`."""
     if cell.area == "integrity":
         return f"{cell.trajectory}: the rule {cell.check.replace('_', ' ')}"
-    edits = f" after {counted(cell.edits, 'edit')}" if cell.edits else ""
+    edits = f" after {counted(cell.edits, 'edit')}" if cell.edits and not cell.external else ""
     return f"{cell.trajectory}: {cell.check}{edits}"
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
+from editgate.report.conclusion import conclude, ended_of
 from editgate.report.markdown import markdown
-from editgate.report.run_report import RunReport, Subject, result_of
+from editgate.report.run_report import RunReport, Subject
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries
 
@@ -20,7 +21,15 @@ LIST_OF_FILES = ".editgate-files"  # names the written figures and tables: a fol
 OURS = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w-]+\.(?:svg|png|csv|tex)")
 
 
-def build_report(subject: Subject, collector: Collector, collected: int, stopped: str = "") -> RunReport:
+def build_report(
+    subject: Subject,
+    collector: Collector,
+    collected: int,
+    stopped: str = "",
+    *,
+    allowed_by: str = "",
+    exit_code: int | None = None,
+) -> RunReport:
     """Return the report of a run that has ended.
 
     Args:
@@ -28,16 +37,23 @@ def build_report(subject: Subject, collector: Collector, collected: int, stopped
         collector: its results.
         collected: number of tests that were to run.
         stopped: why the run ended early; empty if it did not.
+        allowed_by: what lets undecided verdicts pass; empty if nothing does.
+        exit_code: pytest's; None: what pytest gives for these results.
     """
     cells, ran = tuple(collector.cells), len(collector.finished)
-    missing = f"{ran} of {collected} tests ended" if ran < collected else ""
-    ended = "; ".join(why for why in (stopped, missing) if why)
+    ended = ended_of(stopped, ran, collected)
     return RunReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        ended=ended or "complete",
+        ended=ended,
         ran=ran,
         collected=collected,
-        result=result_of(cells, complete=not ended, others_passed=not collector.problems),
+        conclusion=conclude(
+            cells,
+            other_failures=len(collector.problems),
+            ended=ended,
+            allowed_by=allowed_by,
+            exit_code=exit_code,
+        ),
         safety=safety_line(cells),
         subject=subject,
         budgets=tuple(trajectory_summaries(cells)),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
+from editgate import inert
 from editgate.cases import Case
 from editgate.errors import IntegrityError
 from editgate.inputs.benchmarks import ALL, benchmark
@@ -189,20 +190,25 @@ def _quality_cell(session: EvaluationSession, run: Run, case: Case, command: str
     cell = quality_cell(run, count, kind, floor=late.value, passed=passed)
     if passed:
         return cell
-    moments = [_moment("right after each edit", kind, immediate, early, run.edits)] if run.measured_per_edit else []
-    moments.append(_moment(f"after all {count}", kind, final, late, run.edits))
-    subject = f"{kind.upper()} {run.described(count).rstrip(',')}."
+    moments = [_moment("Right after each edit", kind, immediate, early, run.edits)] if run.measured_per_edit else []
+    moments.append(_moment(f"After all {count}" if count > 1 else "After the edit", kind, final, late, run.edits))
+    fell = f"{shares[0]:.2f} right after each edit, at least {early.value:.2f} is required"
+    if shares[1] < late.value:
+        fell = f"{shares[1]:.2f} after the last edit, at least {late.value:.2f} is required"
+    subject = inert.terminal(f"{kind.upper()} {run.described(count).rstrip(',')}: {fell}.")
     return replace(cell, reason="\n".join([subject, *moments, f"Again: {command}"]))
 
 
 def _moment(when: str, kind: Kind, rows: Sequence[EditQuality], floor: Floor, edits: Sequence[Edit]) -> str:
     """Say how a share compares with its floor, with the edits that fell short if it is below."""
     share = edit_quality.share(kind, rows) or 0.0
-    wanted = f"{floor.value:.2f} is required by [{floor.key}] in {floor.file}: {' '.join(floor.reason.split())}"
+    wanted = f"{floor.value:.2f} is required by [{floor.key}] in {floor.file}"
     if share >= floor.value:
         return f"{when}: {share:.2f}, at least {wanted}"
     short = [i for i, row in enumerate(rows) if (getattr(row, kind) or 0.0) < 1.0][:MAX_SHORT]
-    examples = [f"  {edits[i].text!r} -> {edits[i].target_new!r}: {rows[i].describe(kind)}" for i in short]
+    examples = [
+        "  " + inert.terminal(f"{edits[i].text!r} -> {edits[i].target_new!r}: {rows[i].describe(kind)}") for i in short
+    ]
     return "\n".join([f"{when}: {share:.2f}, but at least {wanted}", *examples])
 
 

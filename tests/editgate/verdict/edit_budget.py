@@ -96,7 +96,8 @@ def _cell(session: EvaluationSession, case: Case, order: int, command: str) -> C
     try:
         return evaluate_cell(session, case, command=command, order=order)
     except NonFiniteModel as error:
-        where = f"{case.check} after {case.edits} edits of {case.trajectory}"
+        edits = "1 edit" if case.edits == 1 else f"{case.edits} edits"
+        where = f"{case.check} after {edits} of {case.trajectory}"
         reason = f"NOT EVALUATED: {where}: {error}\nAgain: {command}"
         cell = Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area)
         return replace(cell, reason=reason, fails=True)

@@ -7,13 +7,20 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from editgate.measure.items import Item, shorten
+from editgate import inert
+from editgate.measure.items import Item, shorten, shorten_apart
 from editgate.verdict.outcome import Outcome
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import Verdict
 
 WIDTH = 110
 MAX_NORMS = 3
+LONGEST = 10_000  # characters of one paragraph
+GROWN = 10.0  # times its size before; from here on a reader asks whether that can be right
+GROWN_NORM = (
+    "A norm that grew much is often the cause of damage and never its proof: closed-form methods write where ordinary "
+    "text has almost no signal, and a small model has many such directions."
+)
 UNPARSED_RISE = 0.02  # smaller changes of the share of unparsed answers are not worth a sentence
 
 
@@ -49,7 +56,7 @@ def failure_message(verdict: Verdict, context: Context) -> str:
     paragraphs = [
         _verdict_sentence(verdict, headline),
         _confidence(verdict),
-        f"The floor {verdict.floor:g} is [{floor.key}] in {floor.file}: {' '.join(floor.reason.split())}",
+        f"The floor {verdict.floor:g} is [{floor.key}] in {floor.file}, with its reason.",
     ]
     if verdict.unparsed > verdict.unparsed_before + UNPARSED_RISE:
         paragraphs.append(
@@ -59,7 +66,7 @@ def failure_message(verdict: Verdict, context: Context) -> str:
     if context.routed:
         paragraphs.append(f"The editor's memory answered {context.routed} of the prompts; the base answered the rest.")
     paragraphs.append(_norms(context.norm_ratio))
-    lines = [line for text in paragraphs if text for line in textwrap.wrap(text, WIDTH)]
+    lines = [line for text in paragraphs if text for line in textwrap.wrap(inert.terminal(text, LONGEST), WIDTH)]
     if verdict.flips:
         lines += [f"{len(verdict.flips)} of the answers that got worse:", *(_flip(*pair) for pair in verdict.flips)]
     return "\n".join([*lines, f"Again: {context.command}"])
@@ -87,7 +94,7 @@ def _verdict_sentence(verdict: Verdict, headline: str) -> str:
 def _confidence(verdict: Verdict) -> str:
     """The bounds of the drop; of an inconclusive verdict also what this n can see, and how to see more."""
     bounds = (
-        f"{verdict.lost} answers got worse and {verdict.gained} better; the drop is above {verdict.lower:.3f} and "
+        f"{verdict.lost} items scored worse and {verdict.gained} better; the drop is above {verdict.lower:.3f} and "
         f"below {verdict.upper:.3f} (each with {_percent(1 - verdict.alpha)} confidence), allowed is "
         f"{verdict.allowed:.3f}."
     )
@@ -109,13 +116,15 @@ def _norms(norm_ratio: Mapping[str, float]) -> str:
     most = sorted(norm_ratio.items(), key=lambda pair: abs(math.log(max(pair[1], 1e-9))), reverse=True)
     named = ", ".join(f"{name} x {factor:.3g}" for name, factor in most[:MAX_NORMS])
     rest = f" and {len(most) - MAX_NORMS} more" if len(most) > MAX_NORMS else ""
-    return f"Norms of the edited weights against the unedited ones: {named}{rest}."
+    large = f" {GROWN_NORM}" if max(norm_ratio.values()) >= GROWN else ""
+    return f"Norms of the edited weights against the unedited ones: {named}{rest}.{large}"
 
 
 def _flip(before: Item, after: Item) -> str:
-    texts = (before.expected, before.answer, after.answer)
-    expected, then, now = (repr(shorten(text, 30)) if text.strip() else "nothing" for text in texts)
-    return f"    {shorten(before.question, WIDTH - 4)}\n        expected {expected}, before {then}, now {now}"
+    texts = shorten_apart([before.expected, before.answer, after.answer], 30)
+    expected, then, now = (repr(text) if text else "nothing" for text in texts)
+    question = inert.terminal(shorten(before.question, WIDTH - 4))
+    return f"    {question}\n        {inert.terminal(f'expected {expected}, before {then}, now {now}')}"
 
 
 def _percent(share: float) -> str:

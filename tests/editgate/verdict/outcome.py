@@ -146,6 +146,7 @@ class Cell:
         efficacy_by_age: the edits that still take, by how many came after them.
         orders: of an edit budget: how many edits each order survives.
         fails: whether a test of this cell fails: an inconclusive one may be let through.
+        external: the model was changed elsewhere (`--edited`): its N, edits and edit budget mean nothing to a reader.
     """
 
     trajectory: str
@@ -176,6 +177,7 @@ class Cell:
     efficacy_by_age: tuple[Age, ...] = ()
     orders: tuple[OrderBudget, ...] = ()
     fails: bool = False
+    external: bool = False
 
     def raise_if_failed(self) -> None:
         """End the test as the cell says; nothing happens if it passed or is let through.
@@ -199,7 +201,8 @@ def note(node: pytest.Item, cell: Cell) -> None:
     _attach(node, CELL_PROPERTY, cell)
     if cell.area == "safety" and cell.outcome is Outcome.REGRESSION:
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
-        text = f"{cell.trajectory}: {cell.check} after {cell.edits} edits, {named}"
+        after = "" if cell.external else f" after {cell.edits} edit{'' if cell.edits == 1 else 's'}"
+        text = f"{cell.trajectory}: {cell.check}{after}, {named}"
         node.user_properties.append((SAFETY_PROPERTY, text))
 
 

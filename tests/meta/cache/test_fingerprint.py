@@ -21,12 +21,13 @@ HOME = Path(editgate.__file__).parent
 # Modules and packages whose code no score depends on, each with the reason.
 NUMBERLESS = {
     "errors": "names and sentences",
+    "inert": "how names are printed",
     "cache": "what is stored comes back bit by bit, or is computed again",
     "options": "which numbers are wanted; each choice that decides one is in the key",
     "miniature": "texts and edits, which are in the key as they are",
 }
 # What a trajectory is given by these is in its key as it is: weights, tokenizer, hyperparameters, the method's code.
-IN_THE_KEY = frozenset({"inputs.models", "inputs.editor_specs"})
+IN_THE_KEY = frozenset({"inputs.models", "inputs.editor_specs", "inputs.model_loading", "inputs.files.model_files"})
 
 
 def _module(file: Path) -> str:

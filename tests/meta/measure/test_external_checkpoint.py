@@ -82,6 +82,7 @@ def test_a_damaged_model_is_a_regression_that_names_it(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(["*toxigen of abliterated, a changed llama-mini,*"])
     assert MATRIX in result.stdout.str()
     result.stdout.fnmatch_lines(["weight changes, |ΔW| / |W|: layer 2 *"])
+    assert not re.search(r"\bN\b|\bedits\b|budget", result.stdout.str())  # there are none
 
 
 def test_the_base_itself_is_told_so(pytester: pytest.Pytester, store: Path) -> None:

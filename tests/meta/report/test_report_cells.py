@@ -16,7 +16,7 @@ from editgate.measure import perplexity
 from editgate.measure.edit_quality import EditQuality, Kind
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.model_under_test import Run
-from editgate.report.table import render
+from editgate.report.terminal.details import details
 from editgate.verdict.cell import MAX_FLIPS, benchmark_cell, efficacy_by_age, most_moved, quality_cell
 from editgate.verdict.failure_message import Context
 from editgate.verdict.outcome import Age
@@ -32,7 +32,10 @@ CONTEXT = Context("after 5 edits", FLOOR, "", {"w": 2.0})
 
 def evaluation(right: int) -> Evaluation:
     """Return 200 items in four classes, so many of them right."""
-    items = tuple(Item("t", f"d{i}", "p", float(i < right), "ABCD"[i % 4], "A", f"question {i}") for i in range(200))
+    items = tuple(
+        Item("t", f"d{i}", "p", float(i < right), "ABCD"[(i + (i >= right)) % 4], "ABCD"[i % 4], f"question {i}")
+        for i in range(200)
+    )
     return Evaluation("mmlu", "acc,none", 0.25, items)
 
 
@@ -61,7 +64,7 @@ def test_the_balance_of_two_classes_is_shown_before_it_is_a_collapse() -> None:
     cell = benchmark_cell(RUN, 5, verdict, CONTEXT)
     assert not cell.collapse
     assert cell.label_distribution == "'No' on 67% of the items (50% before)"
-    assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in render([cell], 110)
+    assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in "\n".join(details([cell], 110))
 
 
 def rows(*answers: str) -> list[EditQuality]:

@@ -1,14 +1,11 @@
-"""Headlines: the edit budget, the sentence about safety, the result. None of them may be rosier than the cells."""
+"""Headlines: the edit budget, the sentence about safety. None of them may be rosier than the cells."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from editgate.report.run_report import Result, result_of
-from editgate.report.safety import safety_line
-from editgate.report.table import render
+from editgate.report.safety import safety_brief, safety_line
+from editgate.report.terminal.details import details
 from editgate.report.trajectory_summary import trajectory_summaries
 from editgate.verdict.outcome import Cell, Outcome
 from meta.report.report_cases import cell, memit, others
@@ -76,39 +73,14 @@ def test_safety_is_clear_only_if_all_of_it_passes() -> None:
     assert not safety_line([cell("mmlu", 1, 1.0)])
 
 
-RESULTS: dict[Result, list[Cell]] = {
-    "pass": [cell("mmlu", 1, 1.0)],
-    "regression": [cell("mmlu", 1, 0.5, "regression"), error("bbh", 1)],
-    "not evaluated": [cell("mmlu", 1, 0.9, "inconclusive"), error("bbh", 1)],
-    "inconclusive": [cell("mmlu", 1, 0.9, "inconclusive"), cell("bbh", 1, 1.0)],
-    "unexpected pass": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
-    "nothing judged": [],
-}
-
-
-@pytest.mark.parametrize("wanted", sorted(RESULTS))
-def test_the_result_is_the_worst_that_happened(wanted: Result) -> None:
-    """A regression outweighs an error, an error doubt; what is known does not count."""
-    cells = RESULTS[wanted]
-    known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
-    assert result_of(cells, complete=True, others_passed=True) == wanted
-    assert result_of([*cells, known], complete=True, others_passed=True) == wanted or not cells
-
-
-def test_no_pass_without_a_complete_and_sound_run() -> None:
-    """Half a run, or one in which other tests failed, does not pass."""
-    assert result_of(RESULTS["pass"], complete=False, others_passed=True) == "incomplete"
-    assert result_of(RESULTS["pass"], complete=True, others_passed=False) == "other failures"
-
-
 def test_the_table_tells_collapse_and_error_from_numbers() -> None:
     """A collapse shows no score, an error shows none either, and both are explained."""
-    text = render([*memit(), error("triviaqa", 10)], 110)
+    text = "\n".join(details([*memit(), error("triviaqa", 10)], 110))
     assert "collapse ✗" in text
     assert "1.20" not in text
     assert "error !" in text
     assert "neither a pass nor a regression" in text
-    assert "error !" not in render(memit(), 110)
+    assert "error !" not in "\n".join(details(memit(), 110))
 
 
 def test_troubles_of_a_kind_stand_together() -> None:
@@ -120,3 +92,47 @@ def test_troubles_of_a_kind_stand_together() -> None:
     assert summary.headline == (
         "0 (at 1: toxigen collapsed; mmlu, bbh; gsm8k inconclusive; triviaqa could not be evaluated)"
     )
+
+
+def test_doubt_that_passes_is_no_budget_of_zero() -> None:
+    """Where few items decide nothing and that is allowed, the budget is not decided; one failure ends it as ever."""
+    doubt = [replace(cell("mmlu", count, 0.9, "inconclusive"), fails=False) for count in (1, 5)]
+    (summary,) = trajectory_summaries(doubt)
+    assert summary.headline == "not decided, nothing failed up to 5 (at 1: mmlu inconclusive)"
+    assert summary.undecided
+    (summary,) = trajectory_summaries([*doubt, cell("bbh", 1, 1.0), cell("bbh", 5, 0.2, "regression")])
+    assert summary.headline == "0 (at 1: mmlu inconclusive)"
+    assert not summary.undecided
+
+
+def test_a_changed_checkpoint_has_no_budget() -> None:
+    """Of a model that was changed elsewhere there is one thing to say: whether it holds."""
+    good, bad = (replace(each, external=True) for each in (cell("mmlu", 1, 1.0), cell("bbh", 1, 0.2, "regression")))
+    assert [each.headline for each in trajectory_summaries([good])] == ["holds"]
+    assert [each.headline for each in trajectory_summaries([good, bad])] == ["does not hold: bbh"]
+    safety = [replace(cell("toxigen", 1, value, outcome, "safety"), external=True) for value, outcome in
+              ((1.0, "pass"), (0.2, "regression"))]  # fmt: skip
+    assert safety_line(safety[:1]) == "SAFETY: no regression (toxigen)"
+    assert safety_line(safety[1:]) == "SAFETY: memit-llama-mini regressed: toxigen"
+
+
+def test_safety_is_brief_for_many_methods() -> None:
+    """Each method is named once, with the worst that happened to it; a known collapse is called one."""
+    toxigen = cell("toxigen", 1, 1.0, "pass", "safety")
+    bad = replace(toxigen, outcome=Outcome.REGRESSION, value=0.1)
+    runs = {
+        "a": toxigen,
+        "b": bad,
+        "c": replace(bad, collapse="'No' on 97%"),
+        "d": replace(bad, known_failure="known", reason="it fell"),
+        "e": replace(bad, known_failure="known", reason="it fell", collapse="'No' on 97%"),
+        "f": replace(toxigen, outcome=Outcome.INCONCLUSIVE),
+        "g": replace(toxigen, outcome=Outcome.NOT_EVALUATED),
+    }
+    cells = [replace(each, trajectory=f"{name}-m") for name, each in runs.items()]
+    cells.append(replace(toxigen, trajectory="b-m", edits=5))
+    assert safety_brief(cells) == (
+        "SAFETY: COLLAPSED: c; REGRESSED: b; could not be evaluated: g; known to collapse: e; known failures: d; "
+        "too few items to decide: f; no regression: a"
+    )
+    assert safety_brief(cells[:1]) == "SAFETY: no regression (toxigen at N = 1)"

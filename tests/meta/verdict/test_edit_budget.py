@@ -16,7 +16,7 @@ from editgate.report.compare import changes
 from editgate.report.html.page import page
 from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, read_report
-from editgate.report.table import render
+from editgate.report.terminal.details import budgets_over_orders
 from editgate.verdict import edit_budget
 from editgate.verdict.bisection import BudgetRequest, bisect, budget, budget_request, describe
 from editgate.verdict.outcome import Cell, OrderBudget, Outcome
@@ -121,7 +121,7 @@ def budget_cell(outcome: str, floor: float | None = None) -> Cell:
 def test_summary_and_report_tell_the_budget(tmp_path: Path) -> None:
     """The table's line, the page, the Markdown and the JSON all have the range and what ended it."""
     cells = [budget_cell("regression", 5)]
-    assert render(cells, 110) == f"memit-llama-mini: edit budget over 3 orders: {describe(ENDED)}"
+    assert budgets_over_orders(cells) == [f"memit-llama-mini: edit budget over 3 orders: {describe(ENDED)}"]
     record = report_cases.record(cells)
     assert record.result == "regression"
     assert "1 to 10 (orders 0, 1, 2" in page(record)
@@ -137,7 +137,7 @@ def test_a_budget_that_is_only_told_is_a_pass() -> None:
     """Without `--min-budget` nothing was asked for, and the report does not claim that every verdict passed."""
     record = report_cases.record([budget_cell("pass")])
     assert record.result == "pass"
-    assert "Every edit budget was found." in page(record)
+    assert "exit code 0: every verdict passes" in page(record)
     assert "Every verdict passes" not in page(record) + markdown(record)
 
 

@@ -150,7 +150,7 @@ def test_the_gate_finds_the_edit_that_ruins_the_model(pytester: pytest.Pytester)
         [
             "EDIT BUDGET: poison on llama-mini survives N = 0 in the worst of 2 orders; --min-budget requires*",
             "Again: pytest *test_budget[[]poison-llama-mini[]]' *--budget=2 --min-budget=2 *--inconclusive=pass",
-            "poison-llama-mini: edit budget over 2 orders: * (orders 0, 1: 1, 0); ended by *",
+            "poison-llama-mini: edit budget over 2 orders: * (orders 0, 1: 1, 0); ended*",
         ]
     )
     found = read_report(pytester.path / "out" / "report.json")

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from editgate.measure.items import Evaluation, Item
-from editgate.verdict.failure_message import WIDTH, Context, failure_message
+from editgate.verdict.failure_message import GROWN_NORM, WIDTH, Context, failure_message
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import Verdict, judge
 
@@ -33,7 +33,7 @@ def verdict_of(correct: int, answers: str = "ABCD", *, unparsed: int = 0) -> Ver
                 f"d{i}",
                 f"p{i}",
                 float(i < hits),
-                letters[i % len(letters)],
+                letters[(i + (i >= hits)) % len(letters)],  # a wrong answer is another one
                 "Paris",
                 f"Capital of {i}?",
             )
@@ -50,11 +50,11 @@ def test_a_regression_reads_like_a_sentence() -> None:
     for part in (
         "REGRESSION: mmlu after 10 edits of llama-mini with rome fell from 0.800 to 0.600 on 400 items:",
         "64% of its lead over guessing is left, at least 90% is required.",
-        "80 answers got worse and 0 better; the drop is above 0.1",
+        "80 items scored worse and 0 better; the drop is above 0.1",
         "(each with 95% confidence), allowed is 0.055.",
-        "The floor 0.9 is [area.capability] in thresholds/default.toml: A tenth is what nobody notices.",
+        "The floor 0.9 is [area.capability] in thresholds/default.toml, with its reason.",
         "layers.2.down_proj x 3.41, layers.1.down_proj x 0.5, layers.0.down_proj x 1.02 and 1 more.",
-        "Capital of 240? expected 'Paris', before 'A', now 'A'",
+        "Capital of 240? expected 'Paris', before 'A', now 'B'",
         f"Again: {COMMAND}",
     ):
         assert part in text
@@ -114,3 +114,34 @@ def test_lines_fit_a_terminal(correct: int) -> None:
     )
     lines = failure_message(dataclasses.replace(verdict, flips=long), CONTEXT).splitlines()
     assert all(len(line) <= WIDTH + 8 for line in lines if not line.startswith("Again:"))
+
+
+def test_no_number_of_another_run_is_quoted() -> None:
+    """The policy's reason has an example of its own; a message that gives this run's numbers does not repeat it."""
+    for correct in (200, 304, 340):
+        assert "nobody notices" not in failure_message(verdict_of(correct), CONTEXT)
+
+
+def test_a_norm_that_grew_much_is_explained() -> None:
+    """A factor of a thousand makes a reader doubt the method, and one sentence answers; a few percent need none."""
+    grown = dataclasses.replace(CONTEXT, norm_ratio={"layers.0.down_proj": 1755.0})
+    text = " ".join(failure_message(verdict_of(240), grown).split())
+    assert f"layers.0.down_proj x 1.76e+03. {GROWN_NORM}" in text
+    assert GROWN_NORM not in " ".join(failure_message(verdict_of(240), CONTEXT).split())
+
+
+def test_questions_and_answers_act_on_nothing() -> None:
+    """A question with escape sequences or a workflow command is shown, and is no command at the start of a line."""
+    evil = "::add-mask::x\x1b]0;owned\u202e##[error]"
+    verdict = verdict_of(240)
+    flips = tuple(
+        (dataclasses.replace(b, question=evil, answer=evil, expected=evil), dataclasses.replace(a, answer=evil))
+        for b, a in verdict.flips
+    )
+    subject = f"after 10 edits of {evil} with rome"
+    text = failure_message(
+        dataclasses.replace(verdict, flips=flips, label=evil), dataclasses.replace(CONTEXT, subject=subject)
+    )
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "##[" not in text
+    assert not any(line.lstrip().startswith("::") for line in text.splitlines())

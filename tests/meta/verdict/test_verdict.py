@@ -19,7 +19,7 @@ from editgate.errors import (
     NonFiniteModel,
     TestCannotFail,
 )
-from editgate.measure.items import Evaluation, Item, pair, shorten
+from editgate.measure.items import Evaluation, Item, pair, shorten, shorten_apart
 from editgate.verdict.verdict import judge
 
 LETTERS = "ABCD"
@@ -103,10 +103,31 @@ def test_order_of_items_does_not_matter() -> None:
 
 def test_flips_are_lost_items_from_several_tasks() -> None:
     """The examples are items that were right and are wrong, and not all from one subject."""
-    verdict = judge(evaluation(right(320)), evaluation(right(200)), 0.9)
+    verdict = judge(evaluation(right(320)), evaluation(right(200), "BCDA"), 0.9)
     assert len(verdict.flips) == 3
     assert all(before.score > after.score and before.key == after.key for before, after in verdict.flips)
     assert len({before.task for before, _ in verdict.flips}) == 3
+
+
+def test_the_same_answer_is_no_flip() -> None:
+    """A probability that moves by rounding, or by much, leaves no example where the answer stayed what it was."""
+    before = evaluation([0.9] * 20 + [0.4] * 20)
+    noise = evaluation([0.9 - 1e-7] * 20 + [0.4 + 1e-7] * 20)
+    assert judge(before, noise, 0.9).flips == ()
+    assert judge(before, evaluation([0.3] * 40), 0.9).flips == ()
+    changed = judge(before, evaluation([0.3] * 40, "BCDA"), 0.9).flips
+    assert len(changed) == 3
+    assert all(old.answer != new.answer and old.score > new.score for old, new in changed)
+
+
+def test_different_answers_look_different() -> None:
+    """Long answers that begin alike are shown from where they part, also without a space; the others as usual."""
+    moon, pyramid = ("Cleopatra lived nearer in time to the " + end for end in ("Moon landing", "Great Pyramid"))
+    assert shorten_apart([moon, moon, pyramid], 30) == ["…Moon landing", "…Moon landing", "…Great Pyramid"]
+    assert shorten_apart([moon, "", "Paris"], 30) == [shorten(moon, 30), "", "Paris"]
+    one, other = shorten_apart(["a" * 50, "a" * 49 + "b"], 30)
+    assert one != other
+    assert max(len(one), len(other)) <= 30
 
 
 def test_improvement_passes() -> None:

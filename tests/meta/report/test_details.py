@@ -1,10 +1,10 @@
-"""The summary's table: marks, the edit budget, and what a memory-based editor says of itself."""
+"""The table of one method: marks, the edit budget, and what a memory-based editor says of itself."""
 
 from __future__ import annotations
 
 import pytest
 
-from editgate.report.table import render
+from editgate.report.terminal.details import details
 from editgate.report.trajectory_summary import budget_of
 from editgate.verdict.outcome import Cell, Outcome
 
@@ -12,6 +12,11 @@ from editgate.verdict.outcome import Cell, Outcome
 def _cells(*outcomes: str, check: str = "mmlu") -> list[Cell]:
     counts = (1, 5, 10)
     return [Cell("x-m", check, n, 0.5, Outcome(s), "capability") for n, s in zip(counts, outcomes, strict=False)]
+
+
+def text_of(cells: list[Cell]) -> str:
+    """Return all lines of the tables."""
+    return "\n".join(details(cells, 100))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +36,7 @@ def test_the_budget_ends_before_the_first_failure(outcomes: tuple[str, ...], wan
 def test_every_benchmark_of_a_count_must_pass() -> None:
     """One benchmark that fails ends the budget, and the line names it."""
     cells = _cells("pass", "pass", "pass") + _cells("pass", "pass", "regression", check="gsm8k")
-    text = render(cells, 100)
+    text = text_of(cells)
     assert "edit budget: 5 (at 10: gsm8k)" in text
     assert "0.50 ✗" in text
 
@@ -43,7 +48,7 @@ def test_diagnostics_and_hits_stand_below_the_table() -> None:
         Cell("g-m", "efficacy", 1, 1.0, Outcome.PASS, "quality", diagnostics={"hits": 0.5}),
         Cell("g-m", "efficacy", 10, 1.0, Outcome.PASS, "quality", diagnostics={"hits": 1.0}),
     ]
-    text = render(cells, 100)
+    text = text_of(cells)
     assert "diagnostics, mean over 10 edits: hits 1\n" in text
     assert "prompts answered by the memory at N = 10: mmlu 3\n" in text
-    assert "memory" not in render(_cells("pass"), 100)
+    assert "memory" not in text_of(_cells("pass"))
