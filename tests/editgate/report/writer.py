@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, Subject, result_of
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries
+
+
+FILES = ("report.json", "report.md", "report.html", "items.jsonl")
+FOLDERS = ("figures", "tables")
+LIST_OF_FILES = ".editgate-files"  # names the written figures and tables: a folder may have others of these names
+OURS = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w-]+\.(?:svg|png|csv|tex)")
 
 
 def build_report(subject: Subject, collector: Collector, collected: int, stopped: str = "") -> RunReport:
@@ -52,6 +59,34 @@ def write(report: RunReport, folder: Path) -> Path:
     _write_whole(folder / "report.json", report.model_dump_json(indent=1) + "\n")
     _write_whole(folder / "report.md", markdown(report))
     return _write_whole(folder / "report.html", page(report))
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else: a stale report must never stand for a run that wrote none.
+
+    Raises:
+        ConfigError: a file cannot be removed.
+    """
+    try:
+        for name in (*written_before(folder), *FILES, LIST_OF_FILES):
+            (folder / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            if (folder / name).is_dir() and not any((folder / name).iterdir()):
+                (folder / name).rmdir()
+    except OSError as error:
+        raise ConfigError(
+            f"--report {folder}: {error.filename or folder} of an earlier run cannot be removed "
+            f"({error.strerror or error}). Remove it, or name another folder."
+        ) from None
+
+
+def written_before(folder: Path) -> list[str]:
+    """Return the figures and tables that an earlier report wrote, as `figures/mmlu.svg`; never another file."""
+    try:
+        lines = (folder / LIST_OF_FILES).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line for line in lines if OURS.fullmatch(line)]
 
 
 def check_writable(folder: Path) -> None:
