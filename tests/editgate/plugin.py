@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Say what the test is about before a fixture can fail: an error belongs to its trajectory, benchmark and N."""
     case = selection.case_of(item)
     if isinstance(case, Case) and case.area != "curve":
-        note_subject(item, Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area))
+        about = Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area)
+        note_subject(item, replace(about, external=case.editor.external))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -50,6 +50,11 @@ class EditorSpec:
         """Whether it is one of `editors/`."""
         return ":" not in self.target
 
+    @property
+    def external(self) -> bool:
+        """Whether it stands for a model that was changed elsewhere, and applies no edits."""
+        return False
+
     def create(self, model: PreTrainedModel, base: LoadedModel, **resources: object) -> Editor:
         """Return the editor on `model`, with the defaults that are shipped for the base."""
         extra = {"defaults": base.source.hyperparameters} if base.source.hyperparameters else {}

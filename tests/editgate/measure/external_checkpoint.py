@@ -38,6 +38,11 @@ class ExternalCheckpointSpec(EditorSpec):
 
     folder: Path = Path()
 
+    @property
+    def external(self) -> bool:
+        """It is one."""
+        return True
+
 
 def find(folder: Path, base: ModelSource, taken: Sequence[str]) -> ExternalCheckpointSpec:
     """Return the changed model that `--edited` names, without loading it.

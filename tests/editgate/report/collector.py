@@ -41,7 +41,7 @@ class Collector:
         if ended:
             self.finished.add(report.nodeid)
         if ended and noted:
-            self.add_cell(_with_outcome(noted[0], report))
+            self.add_cell(replace(_with_outcome(noted[0], report), external=noted[-1].external))
         elif report.failed:
             self.problems.append(Problem(test=report.nodeid, reason=shorten(reason_of(report), MAX_REASON)))
 

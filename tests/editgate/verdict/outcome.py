@@ -146,6 +146,7 @@ class Cell:
         efficacy_by_age: the edits that still take, by how many came after them.
         orders: of an edit budget: how many edits each order survives.
         fails: whether a test of this cell fails: an inconclusive one may be let through.
+        external: the model was changed elsewhere (`--edited`): its N, edits and edit budget mean nothing to a reader.
     """
 
     trajectory: str
@@ -176,6 +177,7 @@ class Cell:
     efficacy_by_age: tuple[Age, ...] = ()
     orders: tuple[OrderBudget, ...] = ()
     fails: bool = False
+    external: bool = False
 
     def raise_if_failed(self) -> None:
         """End the test as the cell says; nothing happens if it passed or is let through.
