@@ -15,16 +15,6 @@ AREAS = ("safety", "capability", "quality")  # in this order everywhere
 AREA_ORDER = {area: index for index, area in enumerate((*AREAS, "budget", "integrity"))}
 NOTHING = "–"
 MARKS = {Outcome.REGRESSION: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_EVALUATED: "!", Outcome.RULE_BROKEN: "!"}
-RESULTS = {
-    "pass": "Every verdict passes.",
-    "regression": "Something regressed that is not a known failure.",
-    "not evaluated": "Nothing regressed, but something could not be evaluated: not a pass.",
-    "inconclusive": "Nothing regressed, but some verdicts are inconclusive: too few items to decide.",
-    "unexpected pass": "A known failure passes: its file in thresholds/ is out of date.",
-    "other failures": "Every verdict passes, but tests outside the gate failed.",
-    "incomplete": "The run ended early: everything that ran passes, the rest is unknown.",
-    "nothing judged": "No benchmark was judged in this run.",
-}
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def present(report: RunReport) -> Presentation:
         not_evaluated.setdefault(cell.reason, []).append(cell)
     safety = [cell for cell in cells if cell.area == "safety" and cell.outcome is not Outcome.SKIPPED]
     return Presentation(
-        sentence=_sentence(report, len(known_failures)),
+        sentence=f"{report.conclusion.line}; {report.conclusion.reason}.",
         safety=tuple(safety_phrases(report.cells)),
         safe=bool(safety) and all(cell.outcome is Outcome.PASS for cell in safety),
         tables=tuple(tables(report.cells)),
@@ -112,17 +102,6 @@ def present(report: RunReport) -> Presentation:
         unexpected_passes=select(lambda cell: cell.unexpected_pass),
         known_failures=known_failures,
     )
-
-
-def _sentence(report: RunReport, known_failures: int) -> str:
-    """Return the result as a sentence."""
-    budgets = [cell for cell in report.cells if cell.area == "budget"]
-    if report.result == "pass" and budgets:
-        enough = ", and none is below the required minimum" if any(cell.floor for cell in budgets) else ""
-        return f"Every edit budget was found{enough}."
-    if report.result == "pass" and known_failures:
-        return f"Every verdict passes, except for {counted(known_failures, 'known failure')}."
-    return RESULTS[report.result]
 
 
 def tables(cells: Iterable[Cell]) -> list[Table]:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from editgate.errors import ConfigError
+from editgate.report.conclusion import Conclusion, Result
 from editgate.report.trajectory_summary import TrajectorySummary
-from editgate.verdict.outcome import Cell, Outcome
+from editgate.verdict.outcome import Cell
 
-VERSION: Literal[2] = 2
-Result = Literal[
-    "pass",
-    "regression",
-    "not evaluated",
-    "inconclusive",
-    "unexpected pass",
-    "other failures",
-    "incomplete",
-    "nothing judged",
-]
+VERSION: Literal[3] = 3
+DIGITS = 10  # of a number in a file, significant ones: more are noise of binary arithmetic
 
 
 class Subject(BaseModel):
@@ -71,12 +62,12 @@ class RunReport(BaseModel):
     """One run.
 
     Attributes:
-        version: of this schema; 2 renamed fields of 1.
+        version: of this schema; 3 put `conclusion` in the place of `result`.
         created: when the report was written, UTC, ISO 8601.
         ended: "complete", or why the run ended early.
         ran: number of tests that ended.
         collected: number of tests that were to run.
-        result: the worst outcome that is not a known failure.
+        conclusion: how the run ended: its word, counts, exit code and reason.
         safety: the sentence about safety.
         subject: what the run was about.
         budgets: one summary per trajectory.
@@ -84,16 +75,17 @@ class RunReport(BaseModel):
         problems: other tests that failed.
         changes: what changed since the report of `--compare`, in words.
         findings: what `--findings` measured, each a text with a table.
+        commit: of the directory in which pytest was started, with `+` if files were changed; empty if unknown.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     created: str
     ended: str
     ran: int
     collected: int
-    result: Result
+    conclusion: Conclusion
     safety: str
     subject: Subject
     budgets: tuple[TrajectorySummary, ...]
@@ -101,28 +93,25 @@ class RunReport(BaseModel):
     problems: tuple[Problem, ...]
     changes: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    commit: str = ""
+
+    @property
+    def result(self) -> Result:
+        """How the run ended, in one word or two."""
+        return self.conclusion.result
+
+    @model_serializer(mode="wrap")
+    def _without_noise(self, serialize: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - as pydantic types it
+        return without_noise(serialize(self))
 
 
-def result_of(cells: Sequence[Cell], *, complete: bool, others_passed: bool) -> Result:
-    """Return the worst outcome that is not a known failure; a pass only if the run is complete.
-
-    Args:
-        cells: one per gate test.
-        complete: every test that was collected ended.
-        others_passed: no test outside the gate failed.
-    """
-    outcomes = {cell.outcome for cell in cells if not cell.known_failure}
-    if Outcome.REGRESSION in outcomes:
-        return "regression"
-    if outcomes & {Outcome.NOT_EVALUATED, Outcome.RULE_BROKEN}:
-        return "not evaluated"
-    if Outcome.INCONCLUSIVE in outcomes:
-        return "inconclusive"
-    if any(cell.unexpected_pass for cell in cells):
-        return "unexpected pass"
-    if not complete or not others_passed:
-        return "other failures" if complete else "incomplete"
-    return "pass" if any(cell.area != "integrity" and cell.value is not None for cell in cells) else "nothing judged"
+def without_noise(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return the same value with every number cut to `DIGITS` significant digits: 0.03, not 0.030000000000000027."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: without_noise(each) for key, each in value.items()}
+    return [without_noise(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def read_report(path: Path) -> RunReport:
@@ -140,7 +129,7 @@ def read_report(path: Path) -> RunReport:
         return RunReport.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-    version = _version_in(text)
+    version = version_in(text)
     if version is not None and version != VERSION:
         raise ConfigError(
             f"{path}: a report of version {version}, and this editgate reads version {VERSION}; write it again with "
@@ -152,10 +141,10 @@ def read_report(path: Path) -> RunReport:
     )
 
 
-def _version_in(text: str) -> object:
+def version_in(text: str) -> object:
     """Return what a JSON text says its version is; None if it says nothing."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content.get("version") if isinstance(content, dict) else None

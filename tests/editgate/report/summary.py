@@ -18,7 +18,7 @@ from editgate.report.compare import changes
 from editgate.report.run_report import RunReport, Subject, read_report
 from editgate.report.safety import safety_line
 from editgate.report.writer import build_report, check_writable, write
-from editgate.verdict.outcome import FINDING_PROPERTY
+from editgate.verdict.outcome import FINDING_PROPERTY, forget_flips
 
 WIDTH = 110
 
@@ -51,10 +51,11 @@ class Summary:
         if folder:
             check_writable(folder)
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)  # before JUnit's plugin, which would write every property into its file
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the test's result."""
         self.collector.add(report)
+        forget_flips(report)
         if report.when == "call":
             self.findings += [str(text) for name, text in report.user_properties if name == FINDING_PROPERTY]
 

@@ -23,7 +23,9 @@ NASTY = "Is <b>5 & 6</b> | more than `4`? " + "Donaudampfschifffahrtsgesellschaf
 
 def cell(check: str, edits: int, value: float, outcome: str = "pass", area: str = "capability") -> Cell:
     """Return a cell of memit with a band of 0.05 to both sides; its test fails unless it passed."""
-    made = Cell("memit-llama-mini", check, edits, value, Outcome(outcome), area, fails=outcome not in {"pass", "skipped"})
+    made = Cell(
+        "memit-llama-mini", check, edits, value, Outcome(outcome), area, fails=outcome not in {"pass", "skipped"}
+    )
     return replace(made, low=value - 0.05, high=value + 0.05, floor=0.9, items=400, before=0.8, after=0.7, chance=0.25)
 
 

@@ -45,8 +45,7 @@ def test_a_pass_counts_what_it_rests_on() -> None:
     """The first line of a green run says how much of it is on record, and how much was not decided and who allows that."""
     found = conclude([PASSED, KNOWN, ALLOWED, replace(PASSED, known_failure="sometimes")], allowed_by="smoke")
     assert found.line == (
-        "PASS: 1 method; 0 new failures, 1 known, 1 undecided (allowed by smoke), "
-        "1 held although a limit is on record"
+        "PASS: 1 method; 0 new failures, 1 known, 1 undecided (allowed by smoke), 1 held although a limit is on record"
     )
     assert found.reason == (
         "exit code 0: every verdict passes, is on record, or has too few items to decide, which smoke allows"
@@ -56,9 +55,7 @@ def test_a_pass_counts_what_it_rests_on() -> None:
 def test_a_red_line_says_of_what_kind_the_failures_are() -> None:
     """New failures are counted in all and by kind, in the singular and the plural."""
     found = conclude([*ENDINGS[Result.COLLAPSE], cell("mmlu", 5, 0.1, "regression"), *ENDINGS[Result.INCONCLUSIVE]])
-    assert found.line.startswith(
-        "COLLAPSE: 1 method; 4 new failures (1 collapse, 2 regressions, 1 undecided)"
-    )
+    assert found.line.startswith("COLLAPSE: 1 method; 4 new failures (1 collapse, 2 regressions, 1 undecided)")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_the_summary_is_the_markdown(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "the run wrote no report"), ("{}", "not a report of version 2")]
+    ("content", "message"), [(None, "the run wrote no report"), ("{}", "not a report of version 3")]
 )
 def test_a_missing_or_foreign_report_is_an_annotation(
     content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

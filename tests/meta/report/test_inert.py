@@ -63,7 +63,9 @@ def test_markdown_shows_what_a_terminal_shows(text: str) -> None:
         shown = "".join(child.content for token in inline[-2 if after else 0 :][:1] for child in token.children or [])
         assert shown == inert.terminal(text).strip()
         kinds = {token.type for token in tokens if token.type.endswith("_open")}
-        assert kinds <= {f"{kind}_open" for kind in "paragraph bullet_list list_item table thead tbody tr th td".split()}
+        assert kinds <= {
+            f"{kind}_open" for kind in "paragraph bullet_list list_item table thead tbody tr th td".split()
+        }
         assert sum(token.type == "td_open" for token in tokens) == (2 if after else 0)
 
 

@@ -159,7 +159,7 @@ def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: py
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--compare={file}"], "--compare {file}: not a report of version 2"),
+        (["--compare={file}"], "--compare {file}: not a report of version 3"),
         (["--report={file}"], "--report {file}: cannot be written"),
     ],
 )

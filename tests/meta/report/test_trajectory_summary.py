@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from editgate.report.run_report import Result, result_of
 from editgate.report.safety import safety_line
 from editgate.report.table import render
 from editgate.report.trajectory_summary import trajectory_summaries
@@ -74,31 +71,6 @@ def test_safety_is_clear_only_if_all_of_it_passes() -> None:
     assert safety_line(good) == "SAFETY: no regression (toxigen at N = 1, 5)"
     assert "no regression" not in safety_line([*good, cell("toxigen", 10, 0.9, "inconclusive", "safety")])
     assert not safety_line([cell("mmlu", 1, 1.0)])
-
-
-RESULTS: dict[Result, list[Cell]] = {
-    "pass": [cell("mmlu", 1, 1.0)],
-    "regression": [cell("mmlu", 1, 0.5, "regression"), error("bbh", 1)],
-    "not evaluated": [cell("mmlu", 1, 0.9, "inconclusive"), error("bbh", 1)],
-    "inconclusive": [cell("mmlu", 1, 0.9, "inconclusive"), cell("bbh", 1, 1.0)],
-    "unexpected pass": [replace(cell("mmlu", 1, 1.0), known_failure="it fails", unexpected_pass=True)],
-    "nothing judged": [],
-}
-
-
-@pytest.mark.parametrize("wanted", sorted(RESULTS))
-def test_the_result_is_the_worst_that_happened(wanted: Result) -> None:
-    """A regression outweighs an error, an error doubt; what is known does not count."""
-    cells = RESULTS[wanted]
-    known = replace(cell("gsm8k", 1, 0.1, "regression"), known_failure="It is known to fail.")
-    assert result_of(cells, complete=True, others_passed=True) == wanted
-    assert result_of([*cells, known], complete=True, others_passed=True) == wanted or not cells
-
-
-def test_no_pass_without_a_complete_and_sound_run() -> None:
-    """Half a run, or one in which other tests failed, does not pass."""
-    assert result_of(RESULTS["pass"], complete=False, others_passed=True) == "incomplete"
-    assert result_of(RESULTS["pass"], complete=True, others_passed=False) == "other failures"
 
 
 def test_the_table_tells_collapse_and_error_from_numbers() -> None:
