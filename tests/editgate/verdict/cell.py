@@ -210,8 +210,8 @@ def _moment(when: str, kind: Kind, rows: Sequence[EditQuality], floor: Floor, ed
 
 def _flips(verdict: Verdict) -> Iterator[Flip]:
     for before, after in verdict.flipped:
-        answers = (shorten(text, ANSWER) for text in (before.expected, before.answer, after.answer))
-        yield Flip(before.question, *answers, task=before.task, item=before.doc_hash)
+        expected, then, now = (shorten(text, ANSWER) for text in (before.expected, before.answer, after.answer))
+        yield Flip(before.question, expected, then, now, before.task, before.doc_hash)
 
 
 def _failed_prompts(

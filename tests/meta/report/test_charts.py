@@ -171,7 +171,7 @@ def test_ages_of_one_edit_are_left_out() -> None:
     """The share of a single edit is 0 or 1 and would draw a zigzag; every other age says how many edits it has."""
     ages = (Age(0, 0, 1, 1), Age(1, 1, 1, 0), Age(2, 4, 3, 2), Age(5, 9, 5, 5))
     (chart,) = checkpoint_charts([replace(cell("efficacy", 10, 0.6, "pass", "quality"), efficacy_by_age=ages)])
-    assert [text for _, text in chart.x_ticks] == ["2–4\nn = 3", "5–9\nn = 5"]
+    assert [text for _, text in chart.x_ticks] == ["2–4\nn=3", "5–9\nn=5"]
     assert all(row[3] >= FEWEST for row in chart.table.rows if isinstance(row[3], int))
     assert checkpoint_charts([replace(cell("efficacy", 1, 1.0, "pass", "quality"), efficacy_by_age=ages[:2])]) == []
 

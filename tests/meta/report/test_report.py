@@ -191,11 +191,12 @@ def test_compare_lists_what_changed() -> None:
     ])  # fmt: skip
     lines = changes(old, new)
     assert lines == [
+        f"since the report of {old.created}: 1 new failure, 0 no longer fail",
         "memit-llama-mini: edit budget was at least 1 (everything judged at N = 1 passes), is 0 (at 1: mmlu)",
         "memit-llama-mini: mmlu after 1: was pass, is regression (1.00 -> 0.70)",
         "memit-llama-mini: bbh after 1: moved beyond both bands (1.00 -> 0.93)",
-        "only in the earlier report: 1 cells (memit-llama-mini)",
-        "only in this run: 1 cells (memit-llama-mini)",
+        "only in the earlier report: 1 cell (memit-llama-mini)",
+        "only in this run: 1 cell (memit-llama-mini)",
     ]
     assert changes(record([]), old)[0] == "the reports share no trajectory, benchmark and N: nothing to compare"
     assert changes(old, old) == ["no verdict, budget or retention changed (4 cells compared)"]
@@ -205,7 +206,7 @@ def test_compare_warns_of_other_conditions() -> None:
     """Runs on other items or models are compared with a warning."""
     old = record()
     fewer = old.model_copy(update={"subject": old.subject.model_copy(update={"items": "at most 20 items a benchmark"})})
-    assert changes(old, fewer)[0] == "different conditions, items: all items then, at most 20 items a benchmark now"
+    assert changes(old, fewer)[1] == "different conditions, items: all items then, at most 20 items a benchmark now"
 
 
 def test_compare_sees_a_collapse_behind_the_same_status() -> None:

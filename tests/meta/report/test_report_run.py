@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from xml.etree import ElementTree
@@ -135,6 +136,30 @@ def test_junit_distinguishes_errors_from_failures(pytester: pytest.Pytester) -> 
     assert any(
         name == "safety" and str(value).startswith("SAFETY: memit-llama-mini regressed") for name, value in properties
     )
+
+
+FLIPPED = """
+    from dataclasses import replace
+    from editgate.verdict.outcome import Flip, note
+    from meta.report.report_cases import cell
+
+    def test_mmlu(request):
+        flips = tuple(Flip(f"question {number}", "a", "a", "b") for number in range(300))
+        note(request.node, replace(cell("mmlu", 1, 1.0), flips=flips, flipped=300))
+"""
+
+
+@pytest.mark.parametrize("workers", [["-p", "no:xdist"], ["-n", "1"]], ids=["alone", "worker"])
+def test_items_reach_the_report_and_not_junit(
+    workers: list[str], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All 300 items that got worse are in items.jsonl, from any process; the JUnit file has none of them."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    _, report = run(pytester, FLIPPED, *workers)
+    lines = (pytester.path / "out" / "items.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert [json.loads(line)["question"] for line in lines] == [f"question {number}" for number in range(300)]
+    assert report.cells[0].flipped == 300
+    assert "question 7" not in (pytester.path / "junit.xml").read_text(encoding="utf-8")
 
 
 def test_an_interrupted_run_has_its_report(pytester: pytest.Pytester) -> None:

@@ -10,7 +10,7 @@ from editgate.inputs.benchmarks import ALL
 from editgate.report.conclusion import standing
 from editgate.report.data.overview import short_names
 from editgate.report.data.tables import DataTable, Value
-from editgate.report.presentation import AREAS, band_of
+from editgate.report.presentation import band_of
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
 from editgate.verdict.outcome import Age, Cell, Outcome
 
@@ -218,11 +218,11 @@ def _efficacy_by_age(cells: Sequence[Cell]) -> Chart | None:
     for trajectory, known in ages.items():
         points = tuple(_age_point(age, classes.index((age.first, age.last)), names) for age in known)
         series.append(Series(trajectory, style[trajectory], points, labels[trajectory]))
-    sizes = {
-        ends: sorted({a.edits for known in ages.values() for a in known if (a.first, a.last) == ends}) for ends in names
-    }
+    sizes: dict[tuple[int, int], set[int]] = {}
+    for age in (age for known in ages.values() for age in known):
+        sizes.setdefault((age.first, age.last), set()).add(age.edits)
     ticks = tuple(
-        (float(index), f"{names[ends]}\nn = {'–'.join(map(str, dict.fromkeys((sizes[ends][0], sizes[ends][-1]))))}")
+        (float(index), f"{names[ends]}\nn={'–'.join(map(str, sorted({min(sizes[ends]), max(sizes[ends])})))}")
         for index, ends in enumerate(classes)
     )
     return Chart(

@@ -25,12 +25,12 @@ from editgate.report.html.looks import Look, Palette, look_of
 FEW = 4  # methods in one panel: more bands and labels cover each other
 COLUMNS = 3  # of panels
 WIDTH, PLOT_HEIGHT, PANEL_HEIGHT = 360, 196, 56
-LEFT, TOP, BOTTOM, TITLE, NOTE, GAP = 42, 24, 40, 20, 16, 22
+LEFT, TOP, BOTTOM, TITLE, NOTE, GAP = 42, 28, 40, 20, 16, 22
 LABEL, SWATCH, LINE = 14, 20, 13  # characters of a label, its sample of the curve, its height
 LETTER = 5.9  # width of one on average
 CURVE_WIDTH = 1.9
 TEXT_SIZE = 10.5
-TICK_DISTANCE = 26  # of labels across, at least
+OVERHANG = 8  # of a label across, beyond its panel
 NARROW = 6.0  # below this ratio a logarithmic axis has evenly spaced ticks
 WIDE = 1e3  # above it only powers of ten
 MARGIN = 0.03  # of the axis, beyond the outermost numbers
@@ -73,14 +73,14 @@ def build(chart: Chart, colors: Palette, *, alone: bool = False) -> Figure:
     with style.context(["default", _style(colors)]):
         figure = Figure(figsize=(WIDTH / 72, whole / 72))
         canvas = _Canvas(figure, WIDTH, whole, below, colors)
-        canvas.text(8, height - 9, chart.y_label, color=colors["ink"])
+        canvas.text(8, height - 13, chart.y_label, color=colors["ink"])
         canvas.text(area.left + area.width / 2, 5, chart.x_label, align="center", color=colors["ink"])
         if many:
             _draw_panels(canvas, chart, area)
         else:
             _draw_panel(canvas, chart, area)
         if alone:
-            canvas.text(8, height + 6, chart.title, color=colors["ink"], weight="bold")
+            canvas.text(8, height + 4, chart.title, color=colors["ink"], weight="bold")
             canvas.text(8, 4 - below, _meaning(chart), color=colors["soft"], size=8)
     return figure
 
@@ -158,7 +158,7 @@ def _draw_panel(canvas: _Canvas, chart: Chart, area: Area) -> None:
     """Draw few methods: curves and bands in one panel, each named at its right end."""
     axes = canvas.axes(area.left, area.bottom, area.width, area.height)
     _draw_axes(axes, chart, area.width, ticks=6)
-    labels = []
+    labels: list[tuple[float, str, Look | None]] = []
     if chart.line is not None:
         _draw_line(axes, chart.line[0], canvas.colors)
         labels.append((canvas.height_of(axes, chart.line[0]), chart.line[1], None))
@@ -189,9 +189,8 @@ def _draw_panels(canvas: _Canvas, chart: Chart, area: Area) -> None:
         if chart.line is not None:
             _draw_line(axes, chart.line[0], canvas.colors)
         others = [[(point.x, point.y) for point in other.points] for other in chart.series if other is not series]
-        axes.add_collection(
-            LineCollection(others, colors=canvas.colors["rule"], linewidths=1, zorder=1.5), autolim=False
-        )
+        behind = LineCollection(others, colors=canvas.colors["rule"], linewidths=1, zorder=1.5)
+        axes.add_collection(behind, autolim=False)
         _draw_series(axes, series, canvas.colors, size=5)
         canvas.sample(left, bottom + PANEL_HEIGHT + 9, look_of(series.style))
         name = _short(series.label or series.name)
@@ -207,7 +206,7 @@ def _draw_axes(axes: Axes, chart: Chart, width: float, *, ticks: int) -> None:
     low, high = min(numbers), max(numbers)
     first, last = chart.x_ticks[0][0], chart.x_ticks[-1][0]
     axes.set_xscale("log" if chart.x_log else "linear")
-    axes.set_xlim((first / 1.15, last * 1.15) if chart.x_log else (first - 0.4, last + 0.4))
+    axes.set_xlim((first / 1.15, last * 1.15) if chart.x_log else (first - 0.6, last + 0.6))
     evenly_spaced = MaxNLocator(ticks, steps=[1, 2, 5, 10])
     if chart.y_log:
         margin = max((high / low) ** MARGIN, 1.01)
@@ -239,8 +238,9 @@ def _apart(axes: Axes, ticks: Sequence[tuple[float, str]], width: float) -> list
     for index in sorted(range(len(ticks)), key=lambda index: (index not in {0, len(ticks) - 1}, index)):
         position, text = ticks[index]
         across = float(to_axes.transform((position, axes.get_ylim()[0]))[0]) * width
-        half = max(max(map(len, text.split("\n"))) * LETTER + 6, TICK_DISTANCE) / 2
-        if all(across - half >= end or across + half <= start for start, end in taken):
+        half = (max(map(len, text.split("\n"))) * LETTER + 6) / 2
+        inside = -OVERHANG <= across - half and across + half <= width + OVERHANG
+        if inside and all(across - half >= end or across + half <= start for start, end in taken):
             labels[index] = text
             taken.append((across - half, across + half))
     return labels

@@ -44,6 +44,10 @@
       if (wanted && rows) group.open = true;
       shown += rows;
     }
+    for (const outer of section.querySelectorAll("details.method")) {
+      outer.hidden = ![...outer.querySelectorAll("details")].some((group) => !group.hidden);
+      if (wanted && !outer.hidden) outer.open = true;
+    }
     count.textContent = `${shown} of the items on this page`;
   };
   for (const each of [search, method, check]) each.addEventListener("input", apply);

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -19,15 +18,12 @@ from editgate.report.data.tables import file_names
 from editgate.report.html import charts
 from editgate.report.html.charts import Chart
 from editgate.report.html.looks import style_sheet
-from editgate.report.presentation import AREAS, Presentation, name_of, present
+from editgate.report.presentation import AREA_ORDER, AREAS, Presentation, name_of, present
 from editgate.report.run_report import RunReport
 from editgate.report.safety import safety_phrases
 from editgate.report.templates import PAGE, environment
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
 from editgate.verdict.outcome import Cell, Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MANY = 3  # methods: with more, each method's own table is folded
 PHRASES = 3  # about safety, before the rest is folded
@@ -57,10 +53,11 @@ def page(report: RunReport) -> str:
     script = (PAGE / "filter.js").read_text(encoding="utf-8")
     shown, groups = present(report), item_groups(cells)
     anchors = file_names(by_trajectory(cells))
-    items = file_names(f"{cell.trajectory}-{cell.check}-{cell.edits}" for cell in groups)
+    items = file_names(f"{cell.trajectory}-{cell.check}-{cell.edits}" for cell in cells if cell.flips)
     context = {
         "report": report,
         "shown": shown,
+        "regressions": worst_first(shown.regressions),
         "contents": _contents(report, shown, charts=len(curves), along=bool(along or external), items=len(groups)),
         "anchors": anchors,
         "item_anchor": lambda cell: items[f"{cell.trajectory}-{cell.check}-{cell.edits}"],
@@ -112,11 +109,18 @@ def tone(conclusion: Conclusion) -> str:
     return "known" if {Standing.KNOWN, Standing.ALLOWED} & set(conclusion.counts) else "good"
 
 
-def item_groups(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that have items to show, new failures first, safety first among these."""
+def worst_first(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells with new failures first, and safety first among these."""
     order = {each: index for index, each in enumerate(Standing)}
-    found = [cell for cell in cells if cell.flips]
-    return sorted(found, key=lambda cell: (order[standing(cell)], AREAS.index(cell.area), cell.trajectory, cell.edits))
+    return sorted(cells, key=lambda c: (order[standing(c)], AREA_ORDER[c.area], c.trajectory, c.edits))
+
+
+def item_groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells of each method that have items to show, the worst method and cell first."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in worst_first(cell for cell in cells if cell.flips):
+        groups.setdefault(cell.trajectory, []).append(cell)
+    return groups
 
 
 def title_of(cell: Cell) -> str:
