@@ -113,7 +113,7 @@ class Conclusion(BaseModel):
     @property
     def reason(self) -> str:
         """Why the exit code is what it is: `exit code 0: every verdict passes or is on record`."""
-        early = "" if self.ended == COMPLETE else f"; the run ended early: {self.ended}"
+        early = "" if self.ended == COMPLETE else f". The run ended early: {self.ended}"
         return f"exit code {self.exit}: {self._why()}{early}"
 
     def _counted(self) -> str:
@@ -202,6 +202,12 @@ def conclude(
         allowed_by=allowed_by,
         ended=ended,
     )
+
+
+def ended_of(stopped: str, ran: int, collected: int) -> str:
+    """Return "complete", or why a run ended early: what stopped it, and how many tests ended of those collected."""
+    missing = f"{ran} of {collected} tests ended" if ran < collected else ""
+    return "; ".join(why for why in (stopped, missing) if why) or COMPLETE
 
 
 def _subject(cells: Iterable[Cell]) -> str:

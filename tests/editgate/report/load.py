@@ -51,7 +51,7 @@ class LoadedReport:
 
     @cached_property
     def norms(self) -> pd.DataFrame:
-        """One row per trajectory, N and weight among those that moved most: `norm_ratio` is norm after / norm before."""
+        """One row per trajectory, N and weight that moved most: `norm_ratio` is norm after / norm before."""
         found = {
             (cell.trajectory, cell.edits, name): ratio
             for cell in self.report.cells

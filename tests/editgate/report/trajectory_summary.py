@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.measure.edit_quality import KINDS
+from editgate.report.conclusion import Standing, standing
 from editgate.verdict.bisection import budget, describe
 from editgate.verdict.outcome import Cell, OrderBudget, Outcome
 
@@ -33,6 +34,7 @@ class TrajectorySummary(BaseModel):
         headline: the budget in one line, such as `1 (at 5: commonsenseqa)`.
         not_measured: benchmarks and qualities that no verdict of this run is about.
         rules_broken: rules of integrity that the editor breaks.
+        undecided: nothing failed; too few items to decide is all that ends the budget, and the run lets that pass.
         orders: the budget in each order of the edits, if the run searched for that.
     """
 
@@ -46,6 +48,7 @@ class TrajectorySummary(BaseModel):
     headline: str
     not_measured: tuple[str, ...]
     rules_broken: tuple[str, ...]
+    undecided: bool = False
     orders: tuple[OrderBudget, ...] = ()
 
 
@@ -60,6 +63,14 @@ def by_trajectory(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     for cell in cells:
         groups.setdefault(cell.trajectory, []).append(cell)
     return dict(sorted(groups.items()))
+
+
+def short_names(trajectories: Collection[str]) -> dict[str, str]:
+    """Return each trajectory's name, without the model where all have the same: `memit` for `memit-llama-mini`."""
+    models = {name.partition("-")[2] for name in trajectories}
+    return {
+        name: name.partition("-")[0] if len(models) == 1 and len(trajectories) > 1 else name for name in trajectories
+    }
 
 
 def judged_cells(cells: Iterable[Cell]) -> list[Cell]:
@@ -89,6 +100,7 @@ def _summarize(trajectory: str, cells: Sequence[Cell]) -> TrajectorySummary:
         counts = tuple(sorted({count for order in orders for count in order.judged}))
         largest, failed_at, ended_by = worst.budget, worst.failed_at, worst.end
         headline = describe(orders)
+        undecided = False
         not_measured: tuple[str, ...] = ()  # the search asks for every check
     else:
         judged = judged_cells(cells)
@@ -96,8 +108,14 @@ def _summarize(trajectory: str, cells: Sequence[Cell]) -> TrajectorySummary:
         largest = budget_of(judged)
         failed_at = next((count for count in counts if count > largest), None)
         ended_by = "" if failed_at is None else "; ".join(_failures(judged, failed_at))
+        decided = any(cell.outcome not in PASSING and standing(cell) is not Standing.ALLOWED for cell in judged)
+        undecided = failed_at is not None and not decided and NOT_RUN not in ended_by
         if not counts:
             headline = "none (nothing was judged)"
+        elif any(cell.external for cell in judged):
+            headline = f"does not hold: {ended_by}" if ended_by else "holds"
+        elif undecided:
+            headline = f"not decided, nothing failed up to {counts[-1]} (at {failed_at}: {ended_by})"
         elif failed_at is None:
             headline = f"at least {largest} (everything judged at N = {', '.join(map(str, counts))} passes)"
         else:
@@ -112,6 +130,7 @@ def _summarize(trajectory: str, cells: Sequence[Cell]) -> TrajectorySummary:
         ended_by=ended_by,
         headline=headline,
         not_measured=not_measured,
+        undecided=undecided,
         rules_broken=tuple(c.check for c in cells if c.area == "integrity" and c.outcome is not Outcome.PASS),
         orders=orders,
     )

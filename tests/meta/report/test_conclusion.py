@@ -42,7 +42,7 @@ def test_the_word_is_the_worst_that_happened(result: Result) -> None:
 
 
 def test_a_pass_counts_what_it_rests_on() -> None:
-    """The first line of a green run says how much of it is on record, and how much was not decided and who allows that."""
+    """The first line of a green run says how much of it is on record, how much is undecided, and who allows that."""
     found = conclude([PASSED, KNOWN, ALLOWED, replace(PASSED, known_failure="sometimes")], allowed_by="smoke")
     assert found.line == (
         "PASS: 1 method; 0 new failures, 1 known, 1 undecided (allowed by smoke), 1 held although a limit is on record"

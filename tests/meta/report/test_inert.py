@@ -15,9 +15,10 @@ from markdown_it import MarkdownIt
 from editgate import inert
 
 PIECES = [
-    "::error title=pwn::", "##[error]", "::add-mask::", "\n", "\r", "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\u202e", "\u2066",
-    "\u2028", "\x85", "\x00", "\ud800", "|", "`", "```", "<b>", "</pre>", "&lt;", "[a](http://b)", "https://c.de", "www.d.de", "**", "__",
-    "# ", "- ", "1. ", "$x$", "'", '"', "\\", "%0A", ",", ":", " ", "a", "word", "\t", "~~~", "é", "漢", "x" * 300,
+    "::error title=pwn::", "##[error]", "::add-mask::", "\n", "\r", "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m",
+    "\u202e", "\u2066", "\u2028", "\x85", "\x00", "\ud800", "|", "`", "```", "<b>", "</pre>", "&lt;",
+    "[a](http://b)", "https://c.de", "www.d.de", "**", "__", "# ", "- ", "1. ", "$x$", "'", '"', "\\", "%0A", ",",
+    ":", " ", "a", "word", "\t", "~~~", "é", "漢", "x" * 300,
 ]  # fmt: skip
 nasty = st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 MAX = 200  # examples of each property: together they take less than two seconds

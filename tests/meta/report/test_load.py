@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -29,15 +30,25 @@ DOCUMENTATION = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
 
 def with_flips(count: int) -> Cell:
     """Return a cell with so many items that got worse, some of them with texts that want escaping."""
-    flips = tuple(Flip(f"Is it\u2028{number}? {{}} =1+1", "yes", "yes", f"no\n{number}", "t", f"d{number}") for number in range(count))
+    flips = tuple(
+        Flip(f"Is it\u2028{number}? {{}} =1+1", "yes", "yes", f"no\n{number}", "t", f"d{number}")
+        for number in range(count)
+    )
     return replace(cell("mmlu", 10, 0.1 + 0.2 - 0.3, "regression"), flips=flips, flipped=count)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a written report with forty items that got worse."""
-    write(record([with_flips(40), *memit(), *others()]), tmp_path)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("written")
+    write(record([with_flips(40), *memit(), *others()]), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(written, tmp_path / "report"))
 
 
 def test_frames_hold_what_was_written(folder: Path) -> None:
@@ -46,7 +57,7 @@ def test_frames_hold_what_was_written(folder: Path) -> None:
     assert len(loaded.cells) == len(loaded.report.cells) == 12
     assert set(loaded.cells["standing"]) >= {"collapse", "regression", "known", "could not be evaluated", "passed"}
     assert len(loaded.items) == 41
-    assert loaded.items["question"][0] == "Is it\u2028" "0? {} =1+1"
+    assert loaded.items["question"][0] == "Is it\u20280? {} =1+1"
     assert set(loaded.budgets["trajectory"]) == {"memit-llama-mini", "rome-llama-mini", "kn-llama-mini"}
     assert loaded.norms["norm_ratio"].max() == 170_000
     again = load_report(folder / "report.json").report
@@ -133,35 +144,36 @@ def test_the_shipped_schemas_are_those_of_the_models(tmp_path: Path) -> None:
         assert (SHIPPED / name).read_text(encoding="utf-8") == (tmp_path / name).read_text(encoding="utf-8") == text
 
 
+KINDS: dict[str, Any] = {
+    "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
+    "null": type(None),
+}  # fmt: skip
+
+
 def errors(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "") -> list[str]:  # noqa: ANN401 - JSON
     """Return where a value disagrees with a schema; of JSON Schema only what pydantic writes."""
-    if "$ref" in schema:
-        return errors(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root, at)
+    schema = root["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    allowed = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if "anyOf" in schema:
-        found = [errors(value, option, root, at) for option in schema["anyOf"]]
-        return [] if any(not each for each in found) else [f"{at}: {value!r} is none of the alternatives"]
-    if "const" in schema or "enum" in schema:
-        allowed = schema.get("enum", [schema.get("const")])
+        fits = any(not errors(value, option, root, at) for option in schema["anyOf"])
+        return [] if fits else [f"{at}: {value!r} is none of the alternatives"]
+    if allowed is not None:
         return [] if value in allowed else [f"{at}: {value!r} is not one of {allowed}"]
-    kinds: dict[str, Any] = {
-        "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
-        "null": type(None),
-    }  # fmt: skip
-    kind = schema["type"]
-    if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "boolean"):
-        return [f"{at}: {value!r} is no {kind}"]
+    if not isinstance(value, KINDS[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
+        return [f"{at}: {value!r} is no {schema['type']}"]
     if isinstance(value, list):
         return [error for each in value for error in errors(each, schema["items"], root, f"{at}[]")]
-    if not isinstance(value, dict):
-        return []
-    known, others_are = schema.get("properties", {}), schema.get("additionalProperties", True)
+    return errors_of_fields(value, schema, root, at) if isinstance(value, dict) else []
+
+
+def errors_of_fields(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> list[str]:
+    """Return the same for the fields of an object: missing, unknown, or wrong."""
+    known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
     problems = [f"{at}.{name} is missing" for name in schema.get("required", []) if name not in value]
     for name, each in value.items():
-        if name in known:
-            problems += errors(each, known[name], root, f"{at}.{name}")
-        elif isinstance(others_are, dict):
-            problems += errors(each, others_are, root, f"{at}.{name}")
-        elif not others_are:
+        if name in known or isinstance(rest, dict):
+            problems += errors(each, known.get(name, rest), root, f"{at}.{name}")
+        elif not rest:
             problems.append(f"{at}.{name} is unknown")
     return problems
 
@@ -191,7 +203,6 @@ def test_every_field_is_documented(model: Any) -> None:  # noqa: ANN401 - a clas
 
 def test_the_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The Python of docs/report.md runs as it is printed, on a folder called report."""
-    folder.rename(folder.parent / "report")
     monkeypatch.chdir(folder.parent)
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION, flags=re.DOTALL)
     exec(compile(code, "docs/report.md", "exec"), {})  # noqa: S102 - our own page

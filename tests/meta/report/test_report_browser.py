@@ -97,7 +97,14 @@ def open_page(browser: Any, address: str, requests: list[str], **settings: Any) 
 @pytest.mark.parametrize("size", ["address", "small"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_fits(width: int, scheme: str, size: str, browser: Any, request: Any, requests: list[str]) -> None:  # noqa: ANN401
+def test_it_fits(  # noqa: PLR0917 - fixtures
+    width: int,
+    scheme: str,
+    size: str,
+    browser: Any,  # noqa: ANN401 - Playwright's
+    request: pytest.FixtureRequest,
+    requests: list[str],
+) -> None:
     """No sideways scrolling, no text beyond its box or upon another, no network request."""
     address = request.getfixturevalue(size)
     page = open_page(browser, address, requests, viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -182,7 +189,9 @@ def test_the_first_column_stays(browser: Any, address: str, requests: list[str])
     assert page.locator(".hint").is_visible()
     page.evaluate("() => { document.querySelector('#overview ~ .scroll').scrollLeft = 200 }")
     left = "() => document.querySelector('#overview ~ .scroll tbody th').getBoundingClientRect().left"
-    assert page.evaluate(left) == page.evaluate("() => document.querySelector('#overview').getBoundingClientRect().left")
+    assert page.evaluate(left) == page.evaluate(
+        "() => document.querySelector('#overview').getBoundingClientRect().left"
+    )
     page.set_viewport_size({"width": WIDTHS[2], "height": 800})
     assert not page.locator(".hint").is_visible()
     page.close()

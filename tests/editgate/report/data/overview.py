@@ -90,7 +90,7 @@ def overview(report: RunReport) -> Overview:
     checks = [
         (check, area) for area in AREAS for check in checks_in_order(cell for cell in judged if cell.area == area)
     ]
-    names = short_names(tuple(by_trajectory(judged)))
+    names = method_names(tuple(by_trajectory(judged)))
     summaries = {summary.trajectory: summary for summary in report.budgets}
     rows = []
     for trajectory, cells in by_trajectory(judged).items():
@@ -100,19 +100,23 @@ def overview(report: RunReport) -> Overview:
         fields = tuple(field_of(at_largest.get(check)) for check, _ in checks)
         broken = summary.rules_broken if summary else ()
         rows.append(OverviewRow(trajectory, names[trajectory], edits, _budget(summary), broken, fields))
-    order = {name: (-each.budget, each.failed_at is not None) for name, each in summaries.items()}
+    order = {
+        name: (-each.budget, each.failed_at is not None and not each.undecided) for name, each in summaries.items()
+    }
     rows.sort(key=lambda row: (*order.get(row.trajectory, (0, True)), row.trajectory))
     return Overview(tuple(check for check, _ in checks), tuple(area for _, area in checks), tuple(rows))
 
 
 def _budget(summary: TrajectorySummary | None) -> str:
-    """Return the edit budget in short: `5`, or `≥ 10` where nothing ended it."""
+    """Return the edit budget in short: `5`, `≥ 10` where nothing ended it, or that it is undecided."""
     if summary is None or not summary.counts:
         return NOTHING
+    if summary.undecided:
+        return "undecided"
     return f"≥ {summary.budget}" if summary.failed_at is None else f"{summary.budget}"
 
 
-def short_names(trajectories: Sequence[str]) -> dict[str, str]:
+def method_names(trajectories: Sequence[str]) -> dict[str, str]:
     """Return each trajectory's name without the model where all have the same: `memit` for `memit-llama-mini`."""
     ends = {name.partition("-")[2] for name in trajectories}
     if len(ends) != 1 or ends == {""}:

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from editgate import inert
 from editgate.report.conclusion import standing
 from editgate.report.data.overview import Field, field_of, overview
-from editgate.report.presentation import AREAS
+from editgate.report.presentation import AREAS, NOTHING
 from editgate.report.run_report import RunReport
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
 from editgate.verdict.outcome import Cell
@@ -20,8 +21,8 @@ DIGITS = 6  # of a number in a CSV, significant ones
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet's program begins
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "✗": r"$\times$", "≥": r"$\geq$", "–": "--", "|": r"\textbar{}",
-    "<": r"\textless{}", ">": r"\textgreater{}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "✗": r"$\times$", "≥": r"$\geq$", "–": "--",
+    "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
 VERDICT_COLUMNS = (
     "method and model", "benchmark", "area", "N", "value", "low", "high", "floor", "standing", "before", "after",
@@ -104,7 +105,8 @@ def _overview(report: RunReport, *, external: bool) -> DataTable:
     columns = [*first, *(name for check in table.checks for name in (check, f"{check}: standing"))]
     rows, shown = [], [(*first, *table.checks)]
     for row in table.rows:
-        known = (row.trajectory,) if external else (row.trajectory, row.edits, row.budget.removeprefix("≥ "))
+        budget = row.budget.removeprefix("≥ ").replace(NOTHING, "")
+        known = (row.trajectory,) if external else (row.trajectory, row.edits, budget)
         rows.append((*known, *(value for field in row.fields for value in _value_and_standing(field))))
         named = (row.name,) if external else (row.name, str(row.edits), row.budget)
         shown.append((*named, *(_marked(field) for field in row.fields)))
@@ -174,11 +176,12 @@ def _csv_field(value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) else value
+        text = inert.html(value)
+        return f"'{text}" if text.startswith(FORMULA) else text
     return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
 
 
 def _latex_number(value: Value) -> str:
     if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) < 100 else f"{value:.4g}"  # noqa: PLR2004 - three digits before the point
+        return f"{value:.2f}" if abs(value) < 100 else f"{value:.4g}"
     return "" if value is None else str(value)

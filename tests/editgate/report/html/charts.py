@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from editgate.inputs.benchmarks import ALL
 from editgate.report.conclusion import standing
-from editgate.report.data.overview import short_names
+from editgate.report.data.overview import method_names
 from editgate.report.data.tables import DataTable, Value
 from editgate.report.presentation import band_of
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
@@ -213,7 +213,7 @@ def _efficacy_by_age(cells: Sequence[Cell]) -> Chart | None:
     }
     classes = sorted({(age.first, age.last) for known in ages.values() for age in known})
     names = {(first, last): str(first) if first == last else f"{first}–{last}" for first, last in classes}
-    style, labels = styles(cells), short_names(tuple(by_trajectory(cells)))
+    style, labels = styles(cells), method_names(tuple(by_trajectory(cells)))
     series = []
     for trajectory, known in ages.items():
         points = tuple(_age_point(age, classes.index((age.first, age.last)), names) for age in known)
@@ -249,7 +249,7 @@ def _series(
     cells: Sequence[Cell], found: Iterable[Cell], number: Callable[[Cell], float | None], *, verdicts: bool = False
 ) -> tuple[Series, ...]:
     """Return one curve per trajectory over N, with bands and outcomes if the numbers have verdicts."""
-    style, labels = styles(cells), short_names(tuple(by_trajectory(cells)))
+    style, labels = styles(cells), method_names(tuple(by_trajectory(cells)))
     series = []
     for trajectory, of_it in by_trajectory(found).items():
         points = []

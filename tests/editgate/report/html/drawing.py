@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from editgate import inert
 from editgate.report.html.charts import Chart, Point, Series
 from editgate.report.html.looks import Look, Palette, look_of
 
@@ -34,6 +35,7 @@ OVERHANG = 8  # of a label across, beyond its panel
 NARROW = 6.0  # below this ratio a logarithmic axis has evenly spaced ticks
 WIDE = 1e3  # above it only powers of ten
 MARGIN = 0.03  # of the axis, beyond the outermost numbers
+NO_XML = re.compile("[\ufffe\uffff]")
 EXPONENT = re.compile(r"e\+?(-?)0*")
 FONTS = ["DejaVu Sans", "sans-serif"]
 
@@ -102,8 +104,8 @@ class _Canvas:
     ) -> None:  # fmt: skip
         """Write a text whose base line, or middle, is at this height."""
         self.figure.text(
-            x / self.width, (y + self.below) / self.height, text, color=color, ha=align, size=size, weight=weight,
-            va="center_baseline" if middle else "baseline",
+            x / self.width, (y + self.below) / self.height, drawable(text), color=color, ha=align, size=size,
+            weight=weight, va="center_baseline" if middle else "baseline",
         )  # fmt: skip
 
     def sample(self, x: float, y: float, look: Look) -> None:
@@ -239,7 +241,7 @@ def _apart(axes: Axes, ticks: Sequence[tuple[float, str]], width: float) -> list
         position, text = ticks[index]
         across = float(to_axes.transform((position, axes.get_ylim()[0]))[0]) * width
         half = (max(map(len, text.split("\n"))) * LETTER + 6) / 2
-        inside = -OVERHANG <= across - half and across + half <= width + OVERHANG
+        inside = across - half >= -OVERHANG and across + half <= width + OVERHANG
         if inside and all(across - half >= end or across + half <= start for start, end in taken):
             labels[index] = text
             taken.append((across - half, across + half))
@@ -315,6 +317,11 @@ def _meaning(chart: Chart) -> str:
     parts += ["band: between two one-sided 95 % bounds"] if any(_band(point) for point in points) else []
     parts += [f"dotted: {chart.line[1]}"] if chart.line and len(chart.series) > FEW else []
     return "; ".join(parts)
+
+
+def drawable(text: str) -> str:
+    """Return a text without signs that act, or that an SVG cannot hold."""
+    return NO_XML.sub("\ufffd", inert.html(text))
 
 
 def texts_of(chart: Chart) -> Iterable[str]:

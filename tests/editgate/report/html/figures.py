@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from editgate.report.html.charts import Chart
-from editgate.report.html.drawing import build, texts_of
+from editgate.report.html.drawing import build, drawable, texts_of
 from editgate.report.html.looks import STAND_INS, VARIABLES, palette
 
 RESOLUTION = 200  # of a PNG, dots an inch
@@ -37,7 +38,9 @@ def as_files(chart: Chart) -> dict[str, bytes]:
     """Return the chart as SVG and PNG, by their endings, with its title and legend inside."""
     figure = build(chart, palette("light"), alone=True)
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=RESOLUTION)
+    with warnings.catch_warnings():  # a font without a sign of some name draws a box; that is no failure of a run
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(png, format="png", dpi=RESOLUTION)
     return {"svg": _as_svg(figure, chart.name), "png": png.getvalue()}
 
 
@@ -70,5 +73,5 @@ def _page_svg(figure: Figure, seed: str) -> ElementTree.Element:
 
 def _add_text(element: ElementTree.Element, tag: str, text: str, identifier: str = "") -> None:
     child = ElementTree.Element(tag, {"id": identifier} if identifier else {})
-    child.text = text
+    child.text = drawable(text)
     element.insert(0, child)

@@ -86,7 +86,7 @@ def page(report: RunReport) -> str:
 
 
 def figure_files(report: RunReport) -> dict[str, str | bytes]:
-    """Return each chart as SVG and PNG and its numbers as CSV and LaTeX, by the files' names; charts need matplotlib."""
+    """Return each chart as SVG and PNG, and its numbers as CSV and LaTeX, by the files' names."""
     cells = [cell for cell in report.cells if cell.area in AREAS]
     if any(cell.external for cell in cells):
         return {}
