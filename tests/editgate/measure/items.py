@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,25 +19,6 @@ def shorten(text: str, limit: int = TEXT_LIMIT) -> str:
     """Return one line of at most `limit` characters; a shortened text ends in an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
-
-
-def shorten_apart(texts: Sequence[str], limit: int = TEXT_LIMIT) -> list[str]:
-    """Shorten each text so that those that differ look different: what they begin with in common gives way."""
-    lines = [" ".join(text.split()) for text in texts]
-    short = [shorten(line, limit) for line in lines]
-    for i, line in enumerate(lines):
-        alike = [other for other in lines if other != line and shorten(other, limit) == shorten(line, limit)]
-        if alike:
-            common = max(_in_common(line, other) for other in alike)
-            start = max(line.rfind(" ", 0, common) + 1, common - limit // 2)
-            short[i] = shorten(f"…{line[start:]}", limit)
-    return short
-
-
-def _in_common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with in common."""
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +129,6 @@ def pair(baseline: Evaluation, edited: Evaluation) -> list[tuple[Item, Item]]:
     if not len(pairs) == baseline.n == edited.n:
         raise ItemsMismatch(_mismatch(baseline, edited, len(pairs)))
     return pairs
-
-
-def got_worse(before: Item, after: Item) -> bool:
-    """Return whether an item flipped for the worse: another answer, and a lower score.
-
-    A score that is a probability moves a little with every rounding; the same answer as before is no flip.
-    """
-    return after.score < before.score and after.answer != before.answer
 
 
 def _check_scores(side: str, evaluation: Evaluation) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from editgate.errors import BaselineAtChance, TestCannotFail
-from editgate.measure.items import Evaluation, Item, got_worse, pair
+from editgate.measure.items import Evaluation, Item, pair
 from editgate.verdict import statistics
 from editgate.verdict.outcome import Outcome
 
@@ -197,7 +197,7 @@ def _unparsed(evaluation: Evaluation) -> float:
 
 def _flips(pairs: list[tuple[Item, Item]]) -> tuple[tuple[Item, Item], ...]:
     """The lost items: first those with the largest loss, each from another task where there are several."""
-    lost = sorted((p for p in pairs if got_worse(*p)), key=lambda p: p[1].score - p[0].score)
+    lost = sorted((p for p in pairs if p[0].score > p[1].score), key=lambda p: p[1].score - p[0].score)
     first_of_task = {before.task: (before, after) for before, after in reversed(lost)}
     chosen = [p for p in lost if first_of_task[p[0].task] is p]
     chosen += [p for p in lost if p not in chosen]

@@ -6,8 +6,10 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from itertools import combinations, pairwise
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -24,11 +26,11 @@ NUMBER = r"(-?[\d.]+(?:e-?\d+)?)"
 HALF_A_PIXEL = 0.5
 
 
-def chart_of(numbers: list[float], *, y_log: bool = False) -> Chart:
+def chart_of(numbers: list[float], *, y_log: bool = False, name: str = "x") -> Chart:
     """Return a chart of one method, a number per N."""
     points = tuple(Point(n + 1.0, y, None, None, passed=True, note="") for n, y in enumerate(numbers))
     ticks = tuple((point.x, str(int(point.x))) for point in points)
-    return Chart("title", "across", ticks, "up", (Series("x", 0, points),), y_log=y_log)
+    return Chart("title", "across", ticks, "up", (Series(name, 0, points),), y_log=y_log)
 
 
 def marks(svg: str) -> list[tuple[float, float]]:
@@ -165,6 +167,22 @@ def test_a_figure_in_a_file_explains_itself() -> None:
     for text in (chart.title, "memit", "rome", "floor 0.9", "hollow: does not pass"):
         assert f">{text}" in svg
     assert files["png"].startswith(b"\x89PNG")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.text(min_size=1, max_size=20))
+def test_any_name_can_be_drawn(name: str) -> None:
+    """Whatever a method is called, the picture is whole XML, and nothing in the name acts."""
+    svg = draw(chart_of([0.5, 0.7], name=name), "chart")
+    ElementTree.fromstring(svg)  # noqa: S314 - our own
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\u202a-\u202e\ufffe\uffff]", svg)
+
+
+def test_a_sign_that_no_font_has_is_no_warning() -> None:
+    """A name in signs that the font lacks is drawn with boxes; under `-W error` the report is written all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_files(chart_of([0.5], name="編集 $x$ 🧪"))["png"]
 
 
 def test_ages_of_one_edit_are_left_out() -> None:

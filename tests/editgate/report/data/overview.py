@@ -19,7 +19,6 @@ MARKS = {
     Standing.UNDECIDED: "?",
     Standing.ALLOWED: "?",
     Standing.UNEXPECTED_PASS: "passes, on record as failing",
-    Standing.HELD: "passes",
 }
 KINDS = {
     Standing.COLLAPSE: "bad",
@@ -74,7 +73,7 @@ class Overview:
 
 
 def field_of(cell: Cell | None) -> Field:
-    """Return what a table shows of a cell: a pass has no mark, and a known failure says that it is known."""
+    """Return what a table shows of a cell: a known failure says that it is known, and a pass says nothing of it."""
     if cell is None or cell.outcome is Outcome.SKIPPED:
         return Field(NOTHING, cell=cell)
     what, entry = standing(cell), entry_of(cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
@@ -37,18 +38,22 @@ def draw(chart: Chart, identifier: str) -> str:
 def as_files(chart: Chart) -> dict[str, bytes]:
     """Return the chart as SVG and PNG, by their endings, with its title and legend inside."""
     figure = build(chart, palette("light"), alone=True)
-    png = io.BytesIO()
-    with warnings.catch_warnings():  # a font without a sign of some name draws a box; that is no failure of a run
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(png, format="png", dpi=RESOLUTION)
-    return {"svg": _as_svg(figure, chart.name), "png": png.getvalue()}
+    png = _saved(figure, "png", dpi=RESOLUTION)
+    return {"svg": _as_svg(figure, chart.name), "png": png}
 
 
 def _as_svg(figure: Figure, seed: str) -> bytes:
     """Return the figure as SVG in which text stays text; the seed decides its ids."""
-    written = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": seed, "path.simplify": False}):
-        figure.savefig(written, format="svg", metadata={"Date": None})
+        return _saved(figure, "svg", metadata={"Date": None})
+
+
+def _saved(figure: Figure, form: str, **settings: Any) -> bytes:  # noqa: ANN401 - matplotlib's own
+    """Return the file; where the font lacks a sign of some name there is a box, and no warning that ends a run."""
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(written, format=form, **settings)
     return written.getvalue()
 
 
