@@ -92,7 +92,7 @@ def present(report: RunReport) -> Presentation:
         not_evaluated.setdefault(cell.reason, []).append(cell)
     safety = [cell for cell in cells if cell.area == "safety" and cell.outcome is not Outcome.SKIPPED]
     return Presentation(
-        sentence=f"{report.conclusion.line}; {report.conclusion.reason}.",
+        sentence=f"{report.conclusion.line}; {report.conclusion.reason}",
         safety=tuple(safety_phrases(report.cells)),
         safe=bool(safety) and all(cell.outcome is Outcome.PASS for cell in safety),
         tables=tuple(tables(report.cells)),

@@ -11,7 +11,7 @@ from pathlib import Path
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
 from editgate.report.commit import commit_of
-from editgate.report.conclusion import conclude
+from editgate.report.conclusion import conclude, ended_of
 from editgate.report.data import items
 from editgate.report.data.tables import report_tables
 from editgate.report.markdown import markdown
@@ -43,19 +43,23 @@ def build_report(
         collector: its results.
         collected: number of tests that were to run.
         stopped: why the run ended early; empty if it did not.
-        allowed_by: what lets undecided verdicts pass, for the words.
-        exit_code: pytest's; None: what pytest gives for these cells.
+        allowed_by: what lets undecided verdicts pass; empty if nothing does.
+        exit_code: pytest's; None: what pytest gives for these results.
     """
     cells, ran = tuple(collector.cells), len(collector.finished)
-    missing = f"{ran} of {collected} tests ended" if ran < collected else ""
-    ended = "; ".join(why for why in (stopped, missing) if why) or "complete"
-    others = len(collector.problems)
+    ended = ended_of(stopped, ran, collected)
     return RunReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         ended=ended,
         ran=ran,
         collected=collected,
-        conclusion=conclude(cells, other_failures=others, ended=ended, allowed_by=allowed_by, exit_code=exit_code),
+        conclusion=conclude(
+            cells,
+            other_failures=len(collector.problems),
+            ended=ended,
+            allowed_by=allowed_by,
+            exit_code=exit_code,
+        ),
         safety=safety_line(cells),
         subject=subject,
         budgets=tuple(trajectory_summaries(cells)),
