@@ -24,7 +24,7 @@ from editgate.report.safety import safety_line
 from editgate.report.terminal.pytest_sections import fold_failures, shorten_summary_line
 from editgate.report.terminal.screen import LastScreen
 from editgate.report.writer import build_report, check_writable, clear, write
-from editgate.verdict.outcome import FINDING_PROPERTY
+from editgate.verdict.outcome import FINDING_PROPERTY, forget_flips
 
 
 class Summary:
@@ -57,11 +57,12 @@ class Summary:
         if folder:
             check_writable(folder)
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(tryfirst=True)  # before JUnit's plugin, which would write every property into its file
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the test's result, before what pytest will show of it is shortened."""
         self.collector.add(report)
         shorten_summary_line(report)
+        forget_flips(report)
         if report.when == "call":
             self.findings += [str(text) for name, text in report.user_properties if name == FINDING_PROPERTY]
 

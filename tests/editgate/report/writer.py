@@ -1,24 +1,30 @@
-"""Puts the report together and writes its three files, each under its name only when it is whole."""
+"""Puts the report together and writes its files, each under its name only when it is whole."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
+from editgate.report.commit import commit_of
 from editgate.report.conclusion import conclude, ended_of
+from editgate.report.data import items
+from editgate.report.data.tables import report_tables
 from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, Subject
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries
+from editgate.verdict.outcome import Cell
 
 FILES = ("report.json", "report.md", "report.html", "items.jsonl")
 FOLDERS = ("figures", "tables")
 LIST_OF_FILES = ".editgate-files"  # names the written figures and tables: a folder may have others of these names
-OURS = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w-]+\.(?:svg|png|csv|tex)")
+OURS = re.compile(rf"(?:{'|'.join(FOLDERS)})/[A-Za-z0-9_-]+\.(?:svg|png|csv|tex)")
+FLIPS_SHOWN = 5  # of a cell, in report.json and report.md; a person reads a few, and items.jsonl has all
 
 
 def build_report(
@@ -59,21 +65,39 @@ def build_report(
         budgets=tuple(trajectory_summaries(cells)),
         cells=cells,
         problems=tuple(collector.problems),
+        commit=commit_of(Path.cwd()),
     )
 
 
 def write(report: RunReport, folder: Path) -> Path:
-    """Write report.json, report.md and report.html; returns the page's path.
+    """Write the page, the Markdown, the JSON, all flipped items, and each figure and table; returns the page's path.
+
+    `report.json` comes last: where it is, the rest is.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    from editgate.report.html.page import page  # noqa: PLC0415 - it imports matplotlib, which takes half a second
+    from editgate.report.html.page import figure_files, page  # noqa: PLC0415 - it imports matplotlib, half a second
 
+    tables = {f"tables/{table.name}": table for table in report_tables(report)}
+    extra: dict[str, str | bytes] = {**figure_files(report)}
+    for name, table in tables.items():
+        extra |= {f"{name}.csv": table.csv(), f"{name}.tex": table.latex()}
+    short = report.model_copy(update={"cells": tuple(_with_few_flips(report))})
+    known = written_before(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / "report.json", report.model_dump_json(indent=1) + "\n")
-    _write_whole(folder / "report.md", markdown(report))
-    return _write_whole(folder / "report.html", page(report))
+    _write_whole(folder / LIST_OF_FILES, "\n".join(sorted({*known, *extra})))
+    for name, content in extra.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        _write_whole(folder / name, content)
+    _write_whole(folder / "items.jsonl", items.as_lines(report))
+    _write_whole(folder / "report.md", markdown(short))
+    written = _write_whole(folder / "report.html", page(report))
+    _write_whole(folder / "report.json", short.model_dump_json(indent=1) + "\n")
+    for name in set(known) - set(extra):
+        (folder / name).unlink(missing_ok=True)
+    _write_whole(folder / LIST_OF_FILES, "\n".join(sorted(extra)))
+    return written
 
 
 def clear(folder: Path) -> None:
@@ -119,11 +143,15 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
-def _write_whole(path: Path, text: str) -> Path:
+def _with_few_flips(report: RunReport) -> list[Cell]:
+    return [replace(cell, flips=cell.flips[:FLIPS_SHOWN]) for cell in report.cells]
+
+
+def _write_whole(path: Path, content: str | bytes) -> Path:
     """Write under a temporary name, then rename: nobody reads half a report."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

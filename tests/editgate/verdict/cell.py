@@ -27,7 +27,6 @@ from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import Verdict, judge
 from editors import Edit
 
-MAX_FLIPS = 5  # a person reads a few; all items are in the store
 MAX_SHORT = 3  # edits that fell short, in a message
 MAX_WEIGHTS = 6  # the ones that moved most
 ANSWER = 120  # characters
@@ -89,7 +88,8 @@ def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context) -> 
         chance=verdict.chance,
         collapse=labels if verdict.collapse else "",
         label_distribution=labels if verdict.chance == TWO_CLASSES and verdict.label else "",
-        flips=() if verdict.passed else tuple(_flips(verdict))[:MAX_FLIPS],
+        flips=tuple(_flips(verdict)),
+        flipped=len(verdict.flipped),
         norm_ratio=most_moved(context.norm_ratio),
     )
 
@@ -101,6 +101,7 @@ def quality_cell(run: Run, count: int, kind: Kind, *, floor: float, passed: bool
     """
     final, immediate = run.final(count), run.immediate(count)
     value = edit_quality.share(kind, final)
+    flips = tuple(_failed_prompts(kind, run.edits, final, immediate))
     low, high = (None, None)
     if kind == "efficacy":
         low, high = map(float, statistics.share_bounds(sum(row.efficacy == 1 for row in final), len(final)))
@@ -118,7 +119,8 @@ def quality_cell(run: Run, count: int, kind: Kind, *, floor: float, passed: bool
         items=sum(getattr(row, kind) is not None for row in final),
         before=edit_quality.share(kind, immediate) if run.measured_per_edit else None,
         after=value,
-        flips=() if passed else tuple(_failed_prompts(kind, run.edits, final, immediate))[:MAX_FLIPS],
+        flips=flips,
+        flipped=len(flips),
         efficacy_by_age=efficacy_by_age(final) if kind == "efficacy" else (),
         fails=not passed,
     )
@@ -213,9 +215,9 @@ def _moment(when: str, kind: Kind, rows: Sequence[EditQuality], floor: Floor, ed
 
 
 def _flips(verdict: Verdict) -> Iterator[Flip]:
-    for before, after in verdict.flips:
-        answers = (shorten(text, ANSWER) for text in (before.expected, before.answer, after.answer))
-        yield Flip(before.question, *answers)
+    for before, after in verdict.flipped:
+        expected, then, now = (shorten(text, ANSWER) for text in (before.expected, before.answer, after.answer))
+        yield Flip(before.question, expected, then, now, before.task, before.doc_hash)
 
 
 def _failed_prompts(
@@ -230,7 +232,7 @@ def _failed_prompts(
         if not same(now, wanted)
     ]
     for prompt, wanted, then, now in sorted(found, key=lambda flip: not same(flip[2], flip[1])):
-        yield Flip(shorten(prompt), shorten(wanted, ANSWER), shorten(then, ANSWER), shorten(now, ANSWER))
+        yield Flip(shorten(prompt), shorten(wanted, ANSWER), shorten(then, ANSWER), shorten(now, ANSWER), task=kind)
 
 
 def _prompts(kind: Kind, edit: Edit, row: EditQuality, new: EditQuality) -> list[tuple[str, str, str, str]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 
 import pytest
@@ -11,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 CELL_PROPERTY = "editgate"
+FLIPS_PROPERTY = "editgate flips"
 SUBJECT_PROPERTY = "editgate subject"  # noted before anything is measured: what a test that has no cell was about
 SAFETY_PROPERTY = "safety regression"
 FINDING_PROPERTY = "editgate finding"
@@ -56,12 +56,23 @@ _FAILURES: dict[Outcome, type[ThresholdNotMet]] = {
 
 @dataclass(frozen=True, config=CHECKED)
 class Flip:
-    """One item that was answered better before the edits."""
+    """One item that was answered better before the edits.
+
+    Attributes:
+        question: enough of it for a person to recognize it; for a quality the prompt.
+        expected: what would have been right.
+        before: what the unedited model answered; for a quality what the model answered right after the edit.
+        now: what the edited one answers.
+        task: lm-eval's own (leaf) task; for a quality its name.
+        item: lm-eval's hash of the document; empty for a quality.
+    """
 
     question: str
     expected: str
     before: str
     now: str
+    task: str = ""
+    item: str = ""
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -139,7 +150,8 @@ class Cell:
         chance: score of guessing.
         collapse: what the model answers to nearly everything; empty if it did not collapse.
         label_distribution: where there are two classes, the one answered most, its share now and before.
-        flips: a few items that got worse.
+        flips: the items that got worse; `report.json` has the first few, `items.jsonl` all.
+        flipped: how many they are.
         norm_ratio: norm after / norm before of the weights that moved most.
         perplexity: of the edited model on a small fixed sample.
         perplexity_before: of the unedited one.
@@ -171,6 +183,7 @@ class Cell:
     collapse: str = ""
     label_distribution: str = ""
     flips: tuple[Flip, ...] = ()
+    flipped: int = 0
     norm_ratio: dict[str, float] = field(default_factory=dict)
     perplexity: float | None = None
     perplexity_before: float | None = None
@@ -193,12 +206,15 @@ class Cell:
 
 
 CELL = TypeAdapter(Cell)
-SAID_BY_THE_TEST = {"reason", "fails"}  # the test's own report has them, once
+FLIPS = TypeAdapter(tuple[Flip, ...])
+SAID_ELSEWHERE = {"reason", "fails", "flips"}  # the test's own report has the first two, once; flips are noted apart
 
 
 def note(node: pytest.Item, cell: Cell) -> None:
     """Attach a cell to a test's report, so that it reaches the summary from any process."""
     _attach(node, CELL_PROPERTY, cell)
+    if cell.flips:
+        node.user_properties.append((FLIPS_PROPERTY, FLIPS.dump_json(cell.flips).decode()))
     if cell.area == "safety" and cell.outcome is Outcome.REGRESSION:
         named = f"collapse: {cell.collapse}" if cell.collapse else f"retention {cell.value:.2f}"
         after = "" if cell.external else f" after {cell.edits} edit{'' if cell.edits == 1 else 's'}"
@@ -212,7 +228,7 @@ def note_subject(node: pytest.Item, cell: Cell) -> None:
 
 
 def _attach(node: pytest.Item, name: str, cell: Cell) -> None:
-    text = CELL.dump_json(cell, exclude_defaults=True, exclude=SAID_BY_THE_TEST).decode()
+    text = CELL.dump_json(cell, exclude_defaults=True, exclude=SAID_ELSEWHERE).decode()
     node.user_properties.append((name, text))
 
 
@@ -223,9 +239,17 @@ def note_finding(node: pytest.Item, text: str) -> None:
 
 def noted_cells(report: pytest.TestReport) -> list[Cell]:
     """Return the cells that a report carries, the judged one before the one that only says what the test is about."""
-    wanted = (CELL_PROPERTY, SUBJECT_PROPERTY)
-    return [cell for name in wanted for cell in _cells(report.user_properties, name)]
+    flips = tuple(FLIPS.validate_json(text) for text in _noted(report, FLIPS_PROPERTY))
+    judged = [CELL.validate_json(text) for text in _noted(report, CELL_PROPERTY)]
+    if flips:
+        judged = [replace(cell, flips=found) for cell, found in zip(judged, flips, strict=True)]
+    return [*judged, *(CELL.validate_json(text) for text in _noted(report, SUBJECT_PROPERTY))]
 
 
-def _cells(properties: Sequence[tuple[str, object]], wanted: str) -> list[Cell]:
-    return [CELL.validate_json(str(value)) for name, value in properties if name == wanted]
+def forget_flips(report: pytest.TestReport) -> None:
+    """Take the items out of a test's report once they are read: thousands of them do not belong into a JUnit file."""
+    report.user_properties = [each for each in report.user_properties if each[0] != FLIPS_PROPERTY]
+
+
+def _noted(report: pytest.TestReport, wanted: str) -> list[str]:
+    return [str(value) for name, value in report.user_properties if name == wanted]

@@ -45,6 +45,7 @@ class Verdict:
         lost: items right before and wrong after (real-valued: worse).
         gained: items wrong before and right after (real-valued: better).
         flips: a few lost items, as (before, after).
+        flipped: all of them.
         detectable: the smallest true drop that this n would call a regression in 80 % of all runs.
         enough: about how many items would decide an inconclusive verdict; None if unknown or decided.
         label: the class that the edited model answers most, if the benchmark has classes.
@@ -72,6 +73,7 @@ class Verdict:
     lost: int
     gained: int
     flips: tuple[tuple[Item, Item], ...]
+    flipped: tuple[tuple[Item, Item], ...]
     detectable: float
     enough: int | None
     label: str
@@ -113,6 +115,7 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
     label, share, share_before = _top_label(baseline, edited)
     collapse = _is_collapse(pairs, label, share, share_before, alpha)
     outcome = Outcome.REGRESSION if collapse else _outcome(bounds, allowed)
+    flipped = _flips(pairs)
     return Verdict(
         outcome=outcome,
         benchmark=baseline.benchmark,
@@ -130,7 +133,8 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
         alpha=alpha,
         lost=bounds.lost,
         gained=bounds.gained,
-        flips=_flips(pairs),
+        flips=flipped[:FLIPS_SHOWN],
+        flipped=flipped,
         detectable=statistics.detectable(len(pairs), allowed, bounds.gained, alpha=alpha),
         enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha)
         if outcome is Outcome.INCONCLUSIVE
@@ -192,9 +196,9 @@ def _unparsed(evaluation: Evaluation) -> float:
 
 
 def _flips(pairs: list[tuple[Item, Item]]) -> tuple[tuple[Item, Item], ...]:
-    """The first items with the largest loss, each from another task where there are several."""
+    """The items that got worse: first those with the largest loss, each from another task where there are several."""
     lost = sorted((p for p in pairs if got_worse(*p)), key=lambda p: p[1].score - p[0].score)
     first_of_task = {before.task: (before, after) for before, after in reversed(lost)}
     chosen = [p for p in lost if first_of_task[p[0].task] is p]
     chosen += [p for p in lost if p not in chosen]
-    return tuple(chosen[:FLIPS_SHOWN])
+    return tuple(chosen)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from editgate.report.writer import write
-from meta.report.report_cases import memit, others, record
+from meta.report.report_cases import cell, memit, others, record
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'", exc_type=ImportError
@@ -66,8 +66,17 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         for cell in memit()
         if cell.area == "capability"
     ]
-    page = write(record([*memit(), *others(), *many]), tmp_path_factory.mktemp("out"))
-    return page.as_uri()
+    cells = [*memit(), *others(), *many]
+    changes = ("since the report of 2026-11-01: 1 new failure, 0 no longer fail",)
+    report = record(cells).model_copy(update={"changes": changes})
+    return write(report, tmp_path_factory.mktemp("out")).as_uri()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with one method that passes."""
+    passing = [cell("toxigen", 1, 1.0, "pass", "safety"), cell("mmlu", 1, 1.0), cell("mmlu", 10, 0.95)]
+    return write(record(passing), tmp_path_factory.mktemp("small")).as_uri()
 
 
 @pytest.fixture
@@ -85,10 +94,19 @@ def open_page(browser: Any, address: str, requests: list[str], **settings: Any) 
     return page
 
 
+@pytest.mark.parametrize("size", ["address", "small"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_fits(width: int, scheme: str, browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+def test_it_fits(  # noqa: PLR0917 - fixtures
+    width: int,
+    scheme: str,
+    size: str,
+    browser: Any,  # noqa: ANN401 - Playwright's
+    request: pytest.FixtureRequest,
+    requests: list[str],
+) -> None:
     """No sideways scrolling, no text beyond its box or upon another, no network request."""
+    address = request.getfixturevalue(size)
     page = open_page(browser, address, requests, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert page.evaluate("() => document.scrollingElement.scrollWidth") == width
     assert page.evaluate(OVERFLOWING) == []
@@ -116,7 +134,8 @@ def test_it_prints_without_losing_anything(browser: Any, address: str, requests:
     page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = false })")
     page.emulate_media(media="print")
     assert page.evaluate("() => document.scrollingElement.scrollWidth") == 718
-    assert page.evaluate("() => document.querySelector('article details table').checkVisibility()")
+    assert page.evaluate("() => document.querySelector('.tables details table').checkVisibility()")
+    assert page.evaluate("() => document.querySelector('#known ~ details .failure').checkVisibility()")
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.close()
 
@@ -128,7 +147,80 @@ def test_it_reads_without_script(browser: Any, address: str) -> None:  # noqa: A
     page.goto(address)
     assert page.locator("figure svg .curve path").count() > 12
     assert page.get_by_text("collapse: it answers").first.is_visible()
+    assert page.locator("#item-list tbody tr").count() > 0
+    assert page.locator(".filter").count() == 0  # nothing that cannot work
     context.close()
+
+
+def test_the_first_screen_has_the_answer(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+    """On a desk verdict, reason, safety, the table and the contents end above the fold; on a phone the table begins."""
+    page = open_page(browser, address, requests, viewport={"width": 1280, "height": 900})
+    page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = false })")
+    bottom = "selector => document.querySelector(selector).getBoundingClientRect().bottom"
+    assert all(page.evaluate(bottom, selector) <= 900 for selector in (".verdict", ".reason", ".safety", "nav"))
+    assert page.evaluate(bottom, "#overview ~ .scroll") <= 900
+    page.set_viewport_size({"width": WIDTHS[0], "height": 800})
+    assert page.evaluate("() => document.querySelector('#overview').getBoundingClientRect().top") <= 800
+    page.close()
+
+
+def test_red_is_red_and_a_pass_is_green(browser: Any, address: str, small: str, requests: list[str]) -> None:  # noqa: ANN401
+    """The headline of a collapse has the color of a failure, that of a run in which all passes has another."""
+    colors = []
+    for where in (address, small):
+        page = open_page(browser, where, requests, color_scheme="light")
+        colors.append(page.evaluate("() => getComputedStyle(document.querySelector('.verdict strong')).color"))
+        page.close()
+    assert colors == ["rgb(168, 32, 26)", "rgb(27, 107, 67)"]
+
+
+def test_a_finger_hits_what_it_aims_at(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+    """On a phone every fold, link and control is at least 24 pixels high."""
+    page = open_page(browser, address, requests, viewport={"width": WIDTHS[0], "height": 800})
+    low = """() => [...document.querySelectorAll('summary, nav a, .take a, .grid a, .filter input, .filter select')]
+        .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 24).map(e => e.textContent)"""
+    assert page.evaluate(low) == []
+    page.close()
+
+
+def test_the_first_column_stays(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+    """A table that is wider than a phone says so, and keeps its methods in sight when it is swiped."""
+    page = open_page(browser, address, requests, viewport={"width": WIDTHS[0], "height": 800})
+    assert page.locator(".hint").is_visible()
+    page.evaluate("() => { document.querySelector('#overview ~ .scroll').scrollLeft = 200 }")
+    left = "() => document.querySelector('#overview ~ .scroll tbody th').getBoundingClientRect().left"
+    assert page.evaluate(left) == page.evaluate(
+        "() => document.querySelector('#overview').getBoundingClientRect().left"
+    )
+    page.set_viewport_size({"width": WIDTHS[2], "height": 800})
+    assert not page.locator(".hint").is_visible()
+    page.close()
+
+
+def test_items_are_filtered_without_a_network(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+    """Text, method and benchmark narrow the items; the page's policy lets its own script run and nothing else."""
+    page = open_page(browser, address, requests)
+    shown = "() => [...document.querySelectorAll('#item-list tbody tr')].filter(e => e.checkVisibility()).length"
+    everything = page.evaluate(shown)
+    page.get_by_label("all methods").select_option("memit-llama-mini")
+    assert 0 < page.evaluate(shown) < everything
+    page.get_by_label("Filter the items by text").fill("no such text anywhere")
+    assert page.evaluate(shown) == 0
+    assert page.get_by_role("status").text_content() == "0 of the items on this page"
+    page.get_by_label("Filter the items by text").fill("DONAUDAMPF")
+    assert page.evaluate(shown) == 1
+    assert requests == []
+    page.close()
+
+
+def test_contents_lead_to_sections(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401
+    """Every link within the page has its target."""
+    page = open_page(browser, address, requests)
+    dead = """() => [...document.querySelectorAll('a[href^="#"]')]
+        .filter(e => !document.getElementById(e.getAttribute('href').slice(1))).map(e => e.outerHTML)"""
+    assert page.evaluate(dead) == []
+    assert page.locator("nav a").count() >= 8
+    page.close()
 
 
 def test_a_phone_shows_text_large_enough(browser: Any, address: str, requests: list[str]) -> None:  # noqa: ANN401

@@ -17,7 +17,7 @@ from editgate.measure.edit_quality import EditQuality, Kind
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.model_under_test import Run
 from editgate.report.terminal.details import details
-from editgate.verdict.cell import MAX_FLIPS, benchmark_cell, efficacy_by_age, most_moved, quality_cell
+from editgate.verdict.cell import benchmark_cell, efficacy_by_age, most_moved, quality_cell
 from editgate.verdict.failure_message import Context
 from editgate.verdict.outcome import Age
 from editgate.verdict.thresholds import Floor
@@ -49,8 +49,15 @@ def test_the_band_of_retention_comes_from_the_verdict() -> None:
     assert cell.high == pytest.approx(1 - verdict.lower / 0.55)
     assert cell.low < verdict.retention < cell.high
     assert (cell.before, cell.after, cell.chance, cell.items) == (0.8, 0.6, 0.25, 200)
-    assert 0 < len(cell.flips) <= MAX_FLIPS
     assert cell.norm_ratio == {"w": 2.0}
+
+
+def test_every_item_that_got_worse_is_kept() -> None:
+    """All forty lost items reach the cell, each once, with its document and two different answers; passing or not."""
+    for lost, floor in ((40, 0.9), (2, 0.5)):
+        cell = benchmark_cell(RUN, 5, judge(evaluation(160), evaluation(160 - lost), floor), CONTEXT)
+        assert len({flip.item for flip in cell.flips}) == len(cell.flips) == cell.flipped == lost
+        assert all(flip.before == flip.expected != flip.now and flip.task == "t" for flip in cell.flips)
 
 
 def test_the_balance_of_two_classes_is_shown_before_it_is_a_collapse() -> None:

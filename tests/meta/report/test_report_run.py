@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from xml.etree import ElementTree
@@ -26,7 +27,7 @@ CONFTEST = """
 GATE = """
     import pytest
     from dataclasses import replace
-    from editgate.verdict.outcome import Cell, Outcome, ThresholdNotMet, note, note_subject
+    from editgate.verdict.outcome import Cell, Flip, Outcome, ThresholdNotMet, note, note_subject
 
     class NonFiniteModel(Exception):
         pass
@@ -42,7 +43,9 @@ GATE = """
             pytest.skip("no such prompt")
         fails = check not in ("good", "better")
         outcome = Outcome.REGRESSION if fails else Outcome.PASS
+        flips = tuple(Flip(f"question {number}", "a", "a", "b") for number in range(300 if fails else 0))
         cell = replace(about, value=0.5, outcome=outcome, fails=fails, reason="REGRESSION: it fell" if fails else "")
+        cell = replace(cell, flips=flips, flipped=len(flips))
         note(request.node, cell)
         return cell
 
@@ -144,6 +147,21 @@ def test_junit_distinguishes_errors_from_failures(pytester: pytest.Pytester) -> 
     )
 
 
+def test_items_reach_the_report_and_not_junit(pytester: pytest.Pytester) -> None:
+    """All items that got worse are in items.jsonl; the JUnit file has none of them."""
+    _, report = run(pytester, GATE, "-p", "no:xdist")
+    assert_items(pytester, report)
+    assert "question 7" not in (pytester.path / "junit.xml").read_text(encoding="utf-8")
+
+
+def assert_items(pytester: pytest.Pytester, report: RunReport) -> None:
+    """The test that failed has its 300 items in items.jsonl, and their number in the report."""
+    lines = (pytester.path / "out" / "items.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    failed = [line for line in map(json.loads, lines) if line["check"] == "bad"]
+    assert [line["question"] for line in failed] == [f"question {number}" for number in range(300)]
+    assert cell_of(report, "bad").flipped == 300
+
+
 def test_an_interrupted_run_has_its_report(pytester: pytest.Pytester) -> None:
     """After Ctrl-C the report has what ran, and says that the run ended early."""
     result, record = run(pytester, INTERRUPTED, "-p", "no:xdist")
@@ -161,6 +179,7 @@ def test_workers_give_the_same_report(pytester: pytest.Pytester, monkeypatch: py
     assert (record.ran, record.collected) == (7, 7)
     assert cell_of(record, "broken").reason == "NonFiniteModel: NaN in w"
     assert cell_of(record, "bad").reason == "REGRESSION: it fell"
+    assert_items(pytester, record)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from editgate.inputs.benchmarks import ALL
-from editgate.report.presentation import AREAS, band_of
+from editgate.report.conclusion import standing
+from editgate.report.data.overview import method_names
+from editgate.report.data.tables import DataTable, Value
+from editgate.report.presentation import band_of
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
-from editgate.verdict.outcome import Cell, Outcome
+from editgate.verdict.outcome import Age, Cell, Outcome
 
 EDITS = "edits applied (N, log scale)"
 RETENTION = "retention (1: all, 0: guessing)"
@@ -18,6 +21,16 @@ NORM = "norm / norm before (log scale)"
 PERPLEXITY = "perplexity per token (log scale)"
 SMALLEST_NORM_RATIO = 1e-6  # where a weight of norm zero is drawn
 NO_EDITS = 0.5  # where N = 0 is drawn on the logarithmic axis
+FEWEST = 2  # edits of one age: the share of a single edit is 0 or 1 and says nothing
+BAND_ENDS = (-0.5, 1.5)  # bands widen a shared axis up to here; what is beyond is cut off, points never are
+LARGE_NORM = 10.0  # times: a reader wonders from here on
+WHY_NORMS_GROW = (
+    "A norm that grew many times is not yet damage. ROME and its kin compute an update in closed form, and divide by "
+    "the covariance of ordinary keys. Directions that ordinary text hardly uses get the largest share: there the "
+    "update can be a thousand times the matrix, while ordinary prompts see little of it. Small models have many such "
+    "directions. Whether it hurt is what retention says; a norm that grows with every edit often comes before a "
+    "collapse."
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Point:
         high: upper end of it.
         passed: the verdict passes, or there is none; else the marker is hollow.
         note: the number in words.
+        data: the number's row in the table beside the chart.
     """
 
     x: float
@@ -39,6 +53,7 @@ class Point:
     high: float | None
     passed: bool
     note: str
+    data: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Series:
     name: str
     style: int
     points: tuple[Point, ...]
+    label: str = ""  # the name in short, for the figure
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,9 @@ class Chart:
         x_log: the horizontal axis is logarithmic; if not, it is one of classes.
         y_log: the vertical axis is logarithmic.
         y_includes: numbers that the vertical axis shows, whatever the points.
+        name: of its files, without an ending.
+        columns: heads of the table of its numbers.
+        explanation: what a reader stumbles over, in words; empty if nothing.
     """
 
     title: str
@@ -75,12 +94,21 @@ class Chart:
     x_log: bool = True
     y_log: bool = False
     y_includes: tuple[float, ...] = ()
+    name: str = "chart"
+    columns: tuple[str, ...] = ()
+    explanation: str = ""
 
     @property
     def description(self) -> str:
         """The chart in words, for readers who cannot see it."""
         curves = [f"{series.name}: " + ", ".join(point.note for point in series.points) for series in self.series]
         return f"{self.y_label} against {self.x_label}. " + ". ".join(curves) + "."
+
+    @property
+    def table(self) -> DataTable:
+        """Its numbers."""
+        rows = tuple((series.name, *point.data) for series in self.series for point in series.points)
+        return DataTable(self.name, self.title, ("method and model", *self.columns), rows)
 
 
 def styles(cells: Iterable[Cell]) -> dict[str, int]:
@@ -89,13 +117,20 @@ def styles(cells: Iterable[Cell]) -> dict[str, int]:
 
 
 def retention_charts(cells: Sequence[Cell]) -> list[Chart]:
-    """Return one chart per benchmark and quality, safety first, with all trajectories in each."""
+    """Return one chart per benchmark and quality, safety first, with all trajectories in each.
+
+    The charts of a kind share one vertical axis: what fell most looks like it.
+    """
     measured = [cell for cell in cells if cell.value is not None and math.isfinite(cell.value)]
-    return [
-        _retention(cells, area, [cell for cell in measured if cell.check == check])
-        for area in AREAS
-        for check in checks_in_order(cell for cell in measured if cell.area == area)
-    ]
+    charts = []
+    for group in (("safety", "capability"), ("quality",)):
+        found = [cell for cell in measured if cell.area in group]
+        charts += [
+            _retention(cells, area, [cell for cell in found if cell.area == area and cell.check == check], found)
+            for area in group
+            for check in checks_in_order(cell for cell in found if cell.area == area)
+        ]
+    return charts
 
 
 def checkpoint_charts(cells: Sequence[Cell]) -> list[Chart]:
@@ -104,18 +139,26 @@ def checkpoint_charts(cells: Sequence[Cell]) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def _retention(cells: Sequence[Cell], area: str, found: Sequence[Cell]) -> Chart:
+def _retention(cells: Sequence[Cell], area: str, found: Sequence[Cell], group: Sequence[Cell]) -> Chart:
     check = found[0].check
     floors = {cell.floor for cell in found if cell.floor is not None}
+    floor = floors.pop() if len(floors) == 1 else None
     title = ALL[check].title if check in ALL else check.capitalize()
+    lowest, highest = BAND_ENDS
+    ends = [max(cell.low, lowest) for cell in group if cell.low is not None]
+    ends += [min(cell.high, highest) for cell in group if cell.high is not None]
+    values = [cell.value for cell in group if cell.value is not None]
+    series = _series(cells, found, lambda cell: cell.value, verdicts=True)
     return Chart(
         title=f"{title} ({'edit quality' if area == 'quality' else area})",
         x_label=EDITS,
         x_ticks=_count_ticks(found),
         y_label=SHARE if area == "quality" else RETENTION,
-        series=_series(cells, found, lambda cell: cell.value, verdicts=True),
-        line=(floors.pop(), "floor") if len(floors) == 1 else None,
-        y_includes=(0.0, 1.0),
+        series=series,
+        line=None if floor is None else (floor, f"floor {floor:.2g}"),
+        y_includes=(min(0.0, *ends, *values), max(1.0, *ends, *values)),
+        name=check,
+        columns=("N", "value", "low", "high", "standing"),
     )
 
 
@@ -124,8 +167,19 @@ def _norm_ratio(cells: Sequence[Cell]) -> Chart | None:
     series = _series(cells, found, lambda cell: max(next(iter(cell.norm_ratio.values())), SMALLEST_NORM_RATIO))
     if not series:
         return None
-    title = "Norm of the edited weight that changed most"
-    return Chart(title, EDITS, _count_ticks(found), NORM, series, (1.0, "unedited"), y_log=True)
+    largest = max(point.y for each in series for point in each.points)
+    return Chart(
+        title="Norm of the edited weight that changed most",
+        x_label=EDITS,
+        x_ticks=_count_ticks(found),
+        y_label=NORM,
+        series=series,
+        line=(1.0, "unedited"),
+        y_log=True,
+        name="norms",
+        columns=("N", "norm after / before"),
+        explanation=WHY_NORMS_GROW if largest >= LARGE_NORM else "",
+    )
 
 
 def _perplexity(cells: Sequence[Cell]) -> Chart | None:
@@ -143,41 +197,59 @@ def _perplexity(cells: Sequence[Cell]) -> Chart | None:
         line=(min(unedited), "unedited") if len(unedited) == 1 else None,
         y_log=True,
         y_includes=tuple(sorted(unedited)),
+        name="perplexity",
+        columns=("N", "perplexity"),
     )
 
 
 def _efficacy_by_age(cells: Sequence[Cell]) -> Chart | None:
-    found = by_trajectory(cell for cell in cells if cell.efficacy_by_age)
+    """Return the share of edits that still take by their age; ages of a single edit are left out."""
+    found = by_trajectory(cell for cell in cells if any(age.edits >= FEWEST for age in cell.efficacy_by_age))
     if not found:
         return None
     latest = {trajectory: max(of_it, key=lambda cell: cell.edits) for trajectory, of_it in found.items()}
-    classes = sorted({(age.first, age.last) for cell in latest.values() for age in cell.efficacy_by_age})
-    names = {ages: str(ages[0]) if ages[0] == ages[1] else f"{ages[0]}–{ages[1]}" for ages in classes}
-    style = styles(cells)
+    ages = {
+        trajectory: [age for age in cell.efficacy_by_age if age.edits >= FEWEST] for trajectory, cell in latest.items()
+    }
+    classes = sorted({(age.first, age.last) for known in ages.values() for age in known})
+    names = {(first, last): str(first) if first == last else f"{first}–{last}" for first, last in classes}
+    style, labels = styles(cells), method_names(tuple(by_trajectory(cells)))
     series = []
-    for trajectory, cell in latest.items():
-        points = []
-        for age in cell.efficacy_by_age:
-            ages = (age.first, age.last)
-            note = f"age {names[ages]}: {age.took} of {age.edits}"
-            points.append(Point(classes.index(ages), age.took / age.edits, None, None, passed=True, note=note))
-        series.append(Series(trajectory, style[trajectory], tuple(points)))
+    for trajectory, known in ages.items():
+        points = tuple(_age_point(age, classes.index((age.first, age.last)), names) for age in known)
+        series.append(Series(trajectory, style[trajectory], points, labels[trajectory]))
+    sizes: dict[tuple[int, int], set[int]] = {}
+    for age in (age for known in ages.values() for age in known):
+        sizes.setdefault((age.first, age.last), set()).add(age.edits)
+    ticks = tuple(
+        (float(index), f"{names[ends]}\nn={'–'.join(map(str, sorted({min(sizes[ends]), max(sizes[ends])})))}")
+        for index, ends in enumerate(classes)
+    )
     return Chart(
         title=f"Efficacy by age of the edit, after {max(cell.edits for cell in latest.values())} edits",
         x_label="age: number of edits after it",
-        x_ticks=tuple((float(index), names[ages]) for index, ages in enumerate(classes)),
+        x_ticks=ticks,
         y_label="share of edits that still take",
         series=tuple(series),
         x_log=False,
         y_includes=(0.0, 1.0),
+        name="efficacy-by-age",
+        columns=("age from", "age to", "edits", "still take", "share"),
     )
+
+
+def _age_point(age: Age, position: int, names: dict[tuple[int, int], str]) -> Point:
+    share = age.took / age.edits
+    note = f"age {names[age.first, age.last]}: {age.took} of {age.edits}"
+    data = (age.first, age.last, age.edits, age.took, share)
+    return Point(position, share, None, None, passed=True, note=note, data=data)
 
 
 def _series(
     cells: Sequence[Cell], found: Iterable[Cell], number: Callable[[Cell], float | None], *, verdicts: bool = False
 ) -> tuple[Series, ...]:
     """Return one curve per trajectory over N, with bands and outcomes if the numbers have verdicts."""
-    style = styles(cells)
+    style, labels = styles(cells), method_names(tuple(by_trajectory(cells)))
     series = []
     for trajectory, of_it in by_trajectory(found).items():
         points = []
@@ -185,16 +257,25 @@ def _series(
             y = number(cell)
             if y is None or not math.isfinite(y):
                 continue
-            x, note = _count_position(cell.edits), f"N = {cell.edits}: {y:.3g}"
-            if verdicts:
-                band = f" ({band_of(cell)})" if band_of(cell) else ""
-                note += f"{band}, {'collapse' if cell.collapse else cell.outcome}"
-                points.append(Point(x, y, cell.low, cell.high, passed=cell.outcome is Outcome.PASS, note=note))
-            else:
-                points.append(Point(x, y, None, None, passed=True, note=note))
+            note = f"N = {cell.edits}: {y:.3g}"
+            point = Point(_count_position(cell.edits), y, None, None, passed=True, note=note, data=(cell.edits, y))
+            points.append(_judged(point, cell) if verdicts else point)
         if points:
-            series.append(Series(trajectory, style[trajectory], tuple(points)))
+            series.append(Series(trajectory, style[trajectory], tuple(points), labels[trajectory]))
     return tuple(series)
+
+
+def _judged(point: Point, cell: Cell) -> Point:
+    """Return the point with its band and its verdict."""
+    band = f" ({band_of(cell)})" if band_of(cell) else ""
+    return replace(
+        point,
+        low=cell.low,
+        high=cell.high,
+        passed=cell.outcome is Outcome.PASS,
+        note=f"{point.note}{band}, {'collapse' if cell.collapse else cell.outcome}",
+        data=(*point.data, cell.low, cell.high, standing(cell).value),
+    )
 
 
 def _one_per_checkpoint(cells: Iterable[Cell]) -> list[Cell]:

@@ -30,7 +30,7 @@ def shorten_summary_line(report: pytest.TestReport) -> None:
     """
     recorded = str(vars(report).get("wasxfail", ""))
     if report.passed and recorded:
-        report.wasxfail = f"{HELD}; on record: {recorded.removeprefix('reason: ')}"  # type: ignore[attr-defined]  # pytest sets it
+        report.wasxfail = f"{HELD}; on record: {recorded.removeprefix('reason: ')}"
     if report.failed and report.longreprtext.startswith(STRICT):
         reason = inert.terminal(report.longreprtext.removeprefix(STRICT))
         report.longrepr = f"UNEXPECTED PASS: on record as failing always ({reason}), and it passed. {MEASURE_AGAIN}"
