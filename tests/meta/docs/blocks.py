@@ -10,8 +10,8 @@ Of commands and Python:
 
 Of what they print:
 
-    <!-- printed from "A" to "B" -->            the lines from the first that begins with A to the next that begins with B
-    <!-- printed from "A" to "B", as a curve --> numbers may drift as those of a recorded curve
+    <!-- printed from "A" to "B" --> the lines from the first that begins with A to the next that begins with B
+    <!-- printed from "A" to "B", as a curve --> the same; numbers may drift as those of a recorded curve
 
 A block that has a file's name above it is real code (`markdown.file_blocks`), and needs no comment.
 """

@@ -103,7 +103,9 @@ def test_an_unknown_comment_is_refused() -> None:
 )
 def test_a_block_is_compared_with_what_came_out(shown: str, as_curve: bool, same: bool) -> None:  # noqa: FBT001
     """To the digit, but for seconds and deselected tests; where it says so, as loosely as a recorded curve."""
-    came = [line.replace("1.74", "2.5") for line in outputs.stretch(f"before\n{TABLE}\nafter", Printed("SAFETY", " ==="))]
+    came = [
+        line.replace("1.74", "2.5") for line in outputs.stretch(f"before\n{TABLE}\nafter", Printed("SAFETY", " ==="))
+    ]
     assert (outputs.differences(f"{shown}\n", came, as_curve=as_curve) == []) is same
 
 
@@ -127,10 +129,13 @@ def test_a_shell_goes_on_where_it_was_and_stops_at_the_first_failure(tmp_path: P
     """Directories and exported variables last from block to block; Python finds what lies where it runs."""
     (tmp_path / "state").mkdir()
     shell = Shell(tmp_path, {"PATH": "/usr/local/bin:/usr/bin:/bin"}, tmp_path / "state")
-    page = "\n".join(f"```{kind}\n{text}\n```" for kind, text in (
-        ("bash", "mkdir 'a b'\ncd 'a b'\nexport WORD='two words'\necho 'x = 3' >own.py\nfalse | true\necho never"),
-        ("bash", "pwd\necho $WORD >&2"),
-    ))
+    page = "\n".join(
+        f"```{kind}\n{text}\n```"
+        for kind, text in (
+            ("bash", "mkdir 'a b'\ncd 'a b'\nexport WORD='two words'\necho 'x = 3' >own.py\nfalse | true\necho never"),
+            ("bash", "pwd\necho $WORD >&2"),
+        )
+    )
     first, second = (shell.run(block) for block in blocks("page", page))
     assert (first.code, first.printed) == (1, "")
     assert (second.code, second.printed) == (0, f"{tmp_path / 'a b'}\ntwo words\n")

@@ -1,8 +1,8 @@
 """The pages' commands run as they are printed, one after another, and print what the pages show.
 
-Cheap ones run in this checkout in every run. Under `--profile=nightly` all of them run, beginning in an empty directory:
-what a page clones and installs comes from a committed copy of this checkout. `--snapshot-update` writes what came out
-into the pages.
+Cheap ones run in this checkout in every run. Under `--profile=nightly` all of them run, beginning in an empty
+directory: what a page clones and installs comes from a committed copy of this checkout. `--snapshot-update` writes what
+came out into the pages.
 """
 
 from __future__ import annotations
@@ -62,4 +62,6 @@ def test_a_block_runs_and_prints_what_the_page_shows(
             path.write_text(outputs.renewed(path.read_text(encoding="utf-8"), after, came), encoding="utf-8")
         else:
             different = outputs.differences(after.text, came, as_curve=printed.as_curve)
-            assert not different, "\n".join([f"{after} is not what came out (--snapshot-update writes it):", *different])
+            assert not different, "\n".join(
+                [f"{after} is not what came out (--snapshot-update writes it):", *different]
+            )
