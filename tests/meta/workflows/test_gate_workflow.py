@@ -53,7 +53,11 @@ def machine(tmp_path: Path, store: Path) -> Machine:
         repositories={"OWNER/editgate": ROOT},
         python=tmp_path / "python",
         services=tmp_path / "services",
-        variables={"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join((str(ROOT / "tests"), str(ROOT)))},
+        variables={
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "tests"), str(ROOT))),
+        },
     )
     found.python.mkdir()
     program = found.python / "python"
@@ -144,8 +148,8 @@ def test_two_gates_of_a_run_keep_both_reports(machine: Machine) -> None:
 
 
 def test_a_regression_is_red_and_told(machine: Machine) -> None:
-    """A method that does harm ends the job red, with a report, a summary, annotations, safety first, and a store."""
-    arguments = "--edit-counts=2\n-n\n0\n-p\nno:cacheprovider\n-k\nvandal and (gsm8k or toxigen)"
+    """A method that does harm ends the job red, with a report, a summary, annotations and a store for the next."""
+    arguments = "--edit-counts=2\n-n\n0\n-p\nno:cacheprovider\n-k\nvandal and gsm8k"
     run_workflow(machine, GATE, STAND_INS, {"editor": "editgate.controls:Vandal", "arguments": arguments})
     outcomes = {step.name: step.outcome for step in machine.steps}
     assert machine.failed
@@ -155,7 +159,6 @@ def test_a_regression_is_red_and_told(machine: Machine) -> None:
     assert (kept / "junit.xml").is_file()
     first = machine.annotations[0]
     assert first.level == "error"
-    assert "SAFETY" in first.title
     assert "vandal-llama-mini" in first.title
     assert "vandal-llama-mini" in machine.summary.read_text(encoding="utf-8")
     assert [*(machine.services / "caches").iterdir()], "a red run's store is what the next one continues with"
