@@ -12,6 +12,7 @@ Of what they print:
 
     <!-- printed from "A" to "B" --> the lines from the first that begins with A to the next that begins with B
     <!-- printed from "A" to "B", as a curve --> the same; numbers may drift as those of a recorded curve
+    <!-- printed last --> the last line
 
 A block that has a file's name above it is real code (`markdown.file_blocks`), and needs no comment.
 """
@@ -30,7 +31,7 @@ BLOCK = re.compile(
 RUN = re.compile(r"run in (\w+)((?:, (?:nightly|each|exit \d+(?: or \d+)*))*)")
 WRITE = re.compile(r"write to ([\w./-]+) in (\w+)")
 NOT_RUN = re.compile(r"not run: (\S.*)", re.DOTALL)
-PRINTED = re.compile(r'printed from "([^"]+)" to "([^"]+)"(, as a curve)?')
+PRINTED = re.compile(r'printed (?:last|from "([^"]+)" to "([^"]+)"(, as a curve)?)')
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class NotRun:
 
 @dataclass(frozen=True)
 class Printed:
-    """The block is what the last command block printed, between two lines that begin so."""
+    """The block is what the last command block printed, between two lines that begin so; without them the last line."""
 
     first: str
     last: str
@@ -121,7 +122,7 @@ class Block:
         if found := NOT_RUN.fullmatch(said):
             return NotRun(found[1])
         if found := PRINTED.fullmatch(said):
-            return Printed(found[1], found[2], as_curve=bool(found[3]))
+            return Printed(found[1] or "", found[2] or "", as_curve=bool(found[3]))
         raise ValueError(f"{self}: '{said}' is no comment that a block can have: see tests/meta/docs/blocks.py")
 
 

@@ -24,10 +24,14 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 def stretch(printed: str, wanted: Printed) -> list[str]:
     """Return the masked lines from the first that begins with `wanted.first` to the next that begins with `last`.
 
+    Without either, the last line.
+
     Raises:
         ValueError: There is no such line.
     """
     lines = [_masked(line) for line in printed.splitlines()]
+    if not wanted.first:
+        return [line for line in lines if line][-1:]
     start = next((at for at, line in enumerate(lines) if line.startswith(wanted.first)), None)
     if start is None:
         raise ValueError(f"no line begins with {wanted.first!r} in:\n{printed}")

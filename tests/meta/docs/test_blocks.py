@@ -118,6 +118,19 @@ def test_a_renewed_page_differs_in_that_block_only() -> None:
     assert outputs.differences(blocks("page", page)[1].text, came, as_curve=False) == []
 
 
+def test_the_last_line_is_that_of_the_whole_run() -> None:
+    """`printed last` is the last line that is not empty."""
+    (block,) = blocks("page", "<!-- printed last -->\n```text\n=== 1 passed in N s ===\n```\n")
+    said = block.directive
+    assert isinstance(said, Printed)
+    came = outputs.stretch("=== start ===\n== 1 passed in 61.0s (0:01:01) ==\n\n", said)
+    assert came == ["== 1 passed in N s =="]
+    assert (
+        outputs.differences(block.text, outputs.stretch(f"{'=' * 9} 1 passed in 2s {'=' * 9}", said), as_curve=False)
+        == []
+    )
+
+
 def test_a_stretch_that_did_not_come_out_is_told() -> None:
     """A missing first or last line is an error with all that was printed."""
     for first, last in (("PASS", "==="), ("SAFETY", "PASS")):

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from meta.support.gate import ROOT
-from meta.support.installed import OWN
 
 FILE = ROOT / ".github" / "Containerfile"
 KNOWN = {"FROM", "COPY", "ARG", "RUN", "ENV", "WORKDIR", "ENTRYPOINT"}
@@ -85,14 +84,26 @@ def test_it_names_what_there_is() -> None:
     assert sum(instruction == "FROM" for instruction, _ in instructions()) == 1
 
 
-def test_its_steps_make_a_gate_that_runs(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """By night: with pip really asked, the entry point judges a method from an empty folder."""
+@pytest.fixture
+def index(request: pytest.FixtureRequest) -> str:
+    """By night, the index of torch's builds for CPUs: what `EDITGATE_TORCH_INDEX` names, or "" if pip's own have one."""
     if request.config.option.profile != "nightly":
-        pytest.skip("a fresh environment takes minutes: under --profile=nightly")
+        pytest.skip("it takes minutes: under --profile=nightly")
+    index = os.environ.get("EDITGATE_TORCH_INDEX", "")
+    (locked,) = re.findall(r"^torch==.*$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    asked = [sys.executable, *PIP, "--no-deps", "--dry-run", "--ignore-installed", f"{locked}+cpu"]
+    found = subprocess.run([*asked, *(["--index-url", index] if index else [])], capture_output=True, check=False)  # noqa: S603
+    if found.returncode != 0:
+        pytest.skip(f"pip finds no {locked}+cpu: name its index in EDITGATE_TORCH_INDEX")
+    return index
+
+
+def test_its_steps_make_a_gate_that_runs(tmp_path: Path, index: str) -> None:
+    """With pip really asked, the entry point judges a method from an empty folder."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "fresh")], check=True)  # noqa: S603 - our own command
     python = tmp_path / "fresh" / "bin"
-    given = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name not in OWN}
-    environment = build(tmp_path, python, given)
+    given = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    environment = build(tmp_path, python, given | ({"TORCH_INDEX": index} if index else {}))
     (tmp_path / "work").mkdir()
     entry = json.loads(dict(instructions())["ENTRYPOINT"])
     arguments = ("-m", "rome", "-k", "gsm8k", "--edit-counts=1")
@@ -103,17 +114,11 @@ def test_its_steps_make_a_gate_that_runs(tmp_path: Path, request: pytest.Fixture
     assert "1 passed" in done.stdout
 
 
-def test_an_engine_builds_it(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """By night, where an engine answers: the image is built, and its gate says which options it has.
-
-    `EDITGATE_TORCH_INDEX` names the index of torch's builds for CPUs, if pip's own has none.
-    """
-    if request.config.option.profile != "nightly":
-        pytest.skip("an image takes minutes: under --profile=nightly")
+def test_an_engine_builds_it(tmp_path: Path, index: str) -> None:
+    """Where an engine answers, the image is built, and its gate says which options it has to whoever runs it."""
     engine = next((name for name in ("podman", "docker") if _answers(name)), None)
     if engine is None:
         pytest.skip("neither podman nor docker answers here")
-    index = os.environ.get("EDITGATE_TORCH_INDEX", "")
     image = f"editgate-test-{os.getpid()}"
     command = [engine, "build", "--file", str(FILE), "--build-arg", f"TORCH_INDEX={index}", "--tag", image, str(ROOT)]
     subprocess.run(command, check=True)  # noqa: S603 - our own command
