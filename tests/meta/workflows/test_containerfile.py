@@ -86,7 +86,7 @@ def test_it_names_what_there_is() -> None:
 
 @pytest.fixture
 def index(request: pytest.FixtureRequest) -> str:
-    """By night, the index of torch's builds for CPUs: what `EDITGATE_TORCH_INDEX` names, or "" if pip's own have one."""
+    """By night, the index of torch's builds for CPUs: `EDITGATE_TORCH_INDEX`, or "" if pip's own has them."""
     if request.config.option.profile != "nightly":
         pytest.skip("it takes minutes: under --profile=nightly")
     index = os.environ.get("EDITGATE_TORCH_INDEX", "")
