@@ -8,7 +8,7 @@ from pathlib import Path
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^`([\w./-]+)`(?:, in `(\w+)`)?\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OTHER_PROGRAMS = re.compile(r"^(git|pip|ruff|docker|cp|cd|\.|python -m (?:venv|pytest))\b")
+OTHER_PROGRAMS = re.compile(r"^(git|pip|ruff|docker|cp|cd|\.|python -m (?:venv|pytest test_gate\.py))\b")
 
 
 @dataclass(frozen=True)
