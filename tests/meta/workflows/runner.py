@@ -25,6 +25,7 @@ from meta.workflows.printed import Annotation, WorkflowError, read_annotations, 
 Steps: TypeAlias = list[dict[str, Any]]
 
 STEP_KEYS = {"name", "id", "if", "uses", "with", "run", "shell", "env", "working-directory"}
+ACTION_KEYS = {"name", "description", "inputs", "runs"}
 JOB_KEYS = {"runs-on", "timeout-minutes", "steps", "uses", "with"}
 WORKFLOW_KEYS = {"name", True, "permissions", "concurrency", "jobs"}  # YAML reads `on` as true
 SHELLS = {  # as the documentation of `jobs.<job_id>.steps[*].shell` lists them
@@ -148,6 +149,7 @@ def run_action(
         WorkflowError: The action is not one that GitHub accepts, or has something that is not known here.
     """
     action = yaml.safe_load((folder / "action.yml").read_text(encoding="utf-8"))
+    _allow(action, ACTION_KEYS, folder.name)
     if action["runs"]["using"] != "composite":
         raise WorkflowError(f"{folder.name}: only composite actions are known here")
     for step in action["runs"]["steps"]:
@@ -164,14 +166,16 @@ def run_steps(
     machine: Machine, steps: Steps, contexts: dict[str, Value], stand_ins: Mapping[str, StandIn], repository: Path
 ) -> None:
     """Run steps one after another; after a failure only those whose `if:` says so."""
+    finished: dict[str, Value] = {}
     for step in steps:
         _allow(step, STEP_KEYS, f"step {step.get('name', step.get('uses'))}")
         name = str(step.get("name", step.get("uses", step.get("run"))))
-        known = contexts | {"env": machine.exported}
+        known = contexts | {"env": machine.exported, "steps": finished}
         if not holds(step.get("if"), known, failed=machine.failed):
             machine.steps.append(StepResult(name, "skipped"))
         elif "run" in step:
-            _shell(machine, name, step, known)
+            outputs = _shell(machine, name, step, known)
+            finished[step.get("id", "")] = {"outputs": outputs, "outcome": machine.steps[-1].outcome}
         else:
             given = {key: _filled(value, known) for key, value in step.get("with", {}).items()}
             folder = _resolve(step["uses"], machine, repository)
@@ -184,8 +188,8 @@ def run_steps(
                 raise WorkflowError(f"no stand-in is known for {step['uses']}")
 
 
-def _shell(machine: Machine, name: str, step: Mapping[str, Any], contexts: Mapping[str, Value]) -> None:
-    """Run one `run:` step, and take up what it wrote into its environment files."""
+def _shell(machine: Machine, name: str, step: Mapping[str, Any], contexts: Mapping[str, Value]) -> dict[str, str]:
+    """Run one `run:` step, take up what it wrote into its environment files, and return its outputs."""
     if step.get("shell", "") not in SHELLS:
         raise WorkflowError(f"{name}: the shell {step['shell']} is not known here")
     number = len(machine.steps)
@@ -215,6 +219,7 @@ def _shell(machine: Machine, name: str, step: Mapping[str, Any], contexts: Mappi
         summary.write(files["STEP_SUMMARY"].read_text(encoding="utf-8"))
     machine.failed |= done.returncode != 0
     machine.steps.append(StepResult(name, "failure" if done.returncode else "success", done.stdout))
+    return read_variables(files["OUTPUT"].read_text(encoding="utf-8"))
 
 
 def _resolve(used: str, machine: Machine, repository: Path) -> Path | None:
