@@ -8,7 +8,7 @@ from pathlib import Path
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^`([\w./-]+)`(?:, in `(\w+)`)?\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OTHER_PROGRAMS = re.compile(r"^(git|pip|ruff|cp|cd|python -m venv)\b")
+OTHER_PROGRAMS = re.compile(r"^(git|pip|ruff|docker|cp|cd|\.|python -m (?:venv|pytest test_gate\.py))\b")
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ def file_blocks(page: str) -> list[FileBlock]:
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Return the code blocks of a language; "" for those without one."""
+    """Return the code blocks of a language."""
     return [text for given, text in FENCE.findall(page) if given == language]
 
 
 def code(page: str) -> list[str]:
-    """Return what stands between single backticks and the lines of blocks without a language, without comments.
+    """Return what stands between single backticks and the lines of commands, without comments.
 
     Commands of other programs are left out.
     """
-    lines = [line.strip().partition("  #")[0] for block in blocks(page, "") for line in block.splitlines()]
+    lines = [line.strip().partition("  #")[0] for block in blocks(page, "bash") for line in block.splitlines()]
     inline = re.findall(r"`([^`]+)`", FENCE.sub("", page))
     return [line for line in [*lines, *(text.replace("\n", " ") for text in inline)] if not OTHER_PROGRAMS.match(line)]
 

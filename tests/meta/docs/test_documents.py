@@ -13,14 +13,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from editgate import errors
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.editor_specs import RESERVED, find
 from editgate.inputs.models import miniatures
-from editgate.miniature.recipes import WEIGHTS
+from editgate.miniature.recipes import FAMILY, WEIGHTS
+from editgate.miniature.world.facts import facts
 from editors import names
 from editors.core import errors as editor_errors
+from editors.models.architectures import ARCHITECTURES
 from meta.docs import markdown
 from meta.support.gate import ROOT
 
@@ -117,3 +120,26 @@ def test_where_a_method_fails_is_what_is_on_record(name: str) -> None:
         min((n for n, failed in measured if failed >= least), default=None) for least in (1, found.get("orders", 1))
     ]
     assert markdown.row(PAGES["README.md"], name)[-1] == ("–" if ends[0] is None else " / ".join(map(str, ends)))
+
+
+def test_the_readme_describes_the_miniature_that_is_shipped() -> None:
+    """Its layers, parameters, size, training, facts and scores, and the number of architectures, are counted here."""
+    readme = " ".join(PAGES["README.md"].split())
+    folder = WEIGHTS / "llama-mini"
+    recipe = FAMILY["llama-mini"]
+    parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    size = (folder / "model.safetensors").stat().st_size
+    tokens = recipe.steps * recipe.rows_per_step * recipe.row_tokens
+    layers = ("none", "one", "two", "three", "four", "five", "six")[recipe.num_hidden_layers]
+    assert (
+        f"a small Llama of {layers} layers and {parameters / 1e6:.1f} million parameters ({size / 1e6:.1f} MB)"
+        in readme
+    )
+    assert (
+        f"trains it from scratch on {tokens / 1e6:.1f} million tokens. They describe a world of {len(facts()):,}"
+        in readme
+    )
+    assert f"{len(ARCHITECTURES)} architectures are built in" in readme
+    scores = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["scores"]
+    (row,) = re.findall(r"^\| score \| (.*) \|$", PAGES["README.md"], re.MULTILINE)
+    assert row.split(" | ") == [f"{scores[name]:.2f}" for name in BENCHMARKS if name != "truthfulqa_mc2"]

@@ -19,7 +19,12 @@ from editgate.controls import NoOp
 from editgate.verdict.outcome import Outcome
 from editors.core.weights import same_bits
 from meta.docs import markdown
+from meta.docs.blocks import Block
+from meta.docs.pages import BLOCKS, TEXTS
+from meta.docs.places import EXAMPLE
 from meta.support.gate import ROOT
+from meta.workflows.actions import STAND_INS
+from meta.workflows.runner import Machine, run_workflow
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = markdown.file_blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
@@ -101,9 +106,10 @@ def test_the_readmes_checks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return checks.Result(check.name, Outcome.PASS)
 
     monkeypatch.setattr(checks.Check, "result", result)
-    (block,) = (text for text in markdown.blocks(README, "python") if "check_editor" in text)
     said: dict[str, Any] = {}
-    exec(block, said)  # noqa: S102 - our own page
+    for block in markdown.blocks(README, "python"):
+        if "MyEditor" in block:
+            exec(block, said)  # noqa: S102 - our own page
     (mark,) = said["test_my_editor"].pytestmark
     said["test_my_editor"](mark.args[1][0].values[0])
     assert "mmlu-n5" in made
@@ -117,15 +123,34 @@ def test_the_readmes_python_makes_a_checkpoint(tmp_path: Path, monkeypatch: pyte
     said: dict[str, Any] = {}
     exec(block, said)  # noqa: S102 - our own page
     name = "model.layers.1.mlp.down_proj.weight"
-    base, changed = (load_file(Path(folder) / "model.safetensors") for folder in (said["folder"], "CHANGED"))
+    base, changed = (load_file(Path(folder) / "model.safetensors") for folder in (said["folder"], "changed"))
     assert not same_bits(base[name].float(), changed[name])
     assert same_bits(base[name].float(), said["model"].get_parameter(name))
 
 
-def test_the_readmes_workflow_gives_inputs_that_exist() -> None:
-    """What the README passes to the reusable workflow are inputs of it."""
-    (block,) = markdown.blocks(README, "yaml")
-    (job,) = yaml.safe_load(block)["jobs"].values()
-    path = job["uses"].partition("@")[0].partition("editgate/")[2]
-    workflow = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
-    assert set(job["with"]) <= set(workflow[True]["workflow_call"]["inputs"])  # YAML reads `on` as true
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=str)
+def test_the_pages_workflows_are_accepted(block: Block, tmp_path: Path) -> None:
+    """What a page shows as a workflow runs, up to the gate, with inputs that exist and actions that are known."""
+    file = tmp_path / ".github" / "workflows" / "gate.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text("on: push\n" + block.text, encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/bin/true")
+    services = tmp_path / "services"
+    known = {"OWNER/editgate": ROOT}
+    machine = Machine(tmp_path / "home", EXAMPLE, known, python=tmp_path / "bin", services=services)
+    run_workflow(machine, file, STAND_INS)
+    assert {"Judge", "Keep the report"} <= {step.name for step in machine.steps}
+    assert not machine.failed, machine.steps
+
+
+def test_the_inputs_of_the_action_are_listed() -> None:
+    """The page about CI has a row for each input of the action, with its default; the workflow has all but `report`."""
+    action = yaml.safe_load((ROOT / ".github" / "actions" / "gate" / "action.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "gate.yml").read_text(encoding="utf-8"))
+    called = workflow[True]["workflow_call"]["inputs"]  # YAML reads `on` as true
+    defaults = {name: entry["default"] for name, entry in action["inputs"].items()}
+    assert {name: entry["default"] for name, entry in called.items()} | {"report": defaults["report"]} == defaults
+    rows = {name: markdown.row(TEXTS["docs/ci.md"], name)[-1].strip("`") for name in defaults}
+    words = {"editor": "all methods", "model": "the profile's"}  # for an empty text
+    assert rows == {name: default or words.get(name, "none") for name, default in defaults.items()}
