@@ -75,7 +75,7 @@ def test_the_example_of_a_known_failure_is_expected(printed: str) -> None:
 def test_the_example_of_a_benchmark_is_asked(printed: str) -> None:
     """The new row and its test are part of the gate; two documents are too few, which is the error that is named."""
     assert "ERROR tests/editgate/gate/test_capability.py::test_piqa[nudge-llama-mini-n1]" in printed, printed
-    assert "BaselineAtChance: piqa: the unedited model scores" in printed
+    assert "piqa: the unedited model scores" in printed
     assert "on 2 items" in printed
 
 

@@ -145,6 +145,6 @@ def test_what_changed_and_what_was_found_are_told_too(pytester: pytest.Pytester,
     lines = pytester.runpytest_inprocess(*ADDOPTS).outlines
     places = [next(i for i, line in enumerate(lines) if text in line) for text in (
         "what the paper found, measured here", r"AGREES: rome \x1b[2J", "what the edits cost", "NOTHING JUDGED: ",
-        "what changed since ", "only in the earlier report: 1 cells",
+        "what changed since ", "only in the earlier report: 1 cell",
     )]  # fmt: skip
     assert places == sorted(places)
