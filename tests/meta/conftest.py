@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import editgate
+import editors
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +19,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One store for all workers of a run: what the unedited model answers is asked once, not by every file."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "editgate-store"
+
+
+@pytest.fixture(scope="session")
+def everything_imported() -> None:
+    """All modules of editgate and of the editors, but the gate's tests and what is only run as a program."""
+    for package in (editgate, editors):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith(("editgate.gate", "editgate.__main__")):
+                importlib.import_module(module.name)
+
+
+@pytest.fixture
+def pytester(everything_imported: None, pytester: pytest.Pytester) -> pytest.Pytester:  # noqa: ARG001 - it comes first
+    """Run pytest inside pytest: what is first imported in there goes out with it, and torch cannot come in twice."""
+    return pytester
 
 
 @pytest.fixture(autouse=True)
