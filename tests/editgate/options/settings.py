@@ -116,6 +116,8 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     chosen_editors = _chosen_editors(options, chosen)
     specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
+    for source in chosen.values():
+        models.check(source)
     place = Store(options.store or store)
     place.check_writable()
     return Settings(
@@ -143,8 +145,6 @@ def _chosen_models(options: Options, names: Sequence[str], profile: Profile) -> 
     if not wanted:
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
     found = [models.find(name, documents=options.documents, covariance_text=options.covariance_text) for name in wanted]
-    for source in found:
-        models.check(source)
     return {source.name: source for source in found}
 
 

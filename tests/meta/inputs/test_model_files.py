@@ -151,7 +151,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
     "an adapter": (_adapter, "holds an adapter, not a model; merge the adapter .*merge_and_unload"),
     "an adapter with a config": (_adapter_with_config, "has no weights .*merge the adapter .*merge_and_unload"),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "the tokenizer cannot be loaded"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     "an empty tokenizer": (_write("tokenizer.json", "{}"), "cannot be loaded"),
     "a tokenizer that is a list": (_write("tokenizer.json", "[]"), "cannot be loaded"),
     "a tokenizer's config that is no JSON": (_write("tokenizer_config.json", "{"), "cannot be loaded"),
