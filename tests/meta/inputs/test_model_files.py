@@ -74,6 +74,11 @@ def _only(name: str, data: bytes) -> Spoil:
     return spoil
 
 
+def _only_a_folder(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+
+
 def _shards(folder: Path) -> None:
     weight_map = dict.fromkeys(load_file(folder / "model.safetensors"), SHARD)
     (folder / "model.safetensors").unlink()
@@ -121,7 +126,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "fewer layers": (_config(num_hidden_layers=2), r"layers\.2\.\S+ .* belongs to nothing"),
     "no layer": (_config(num_hidden_layers=0), r"layers\.0\.\S+ .* belongs to nothing"),
     "a negative number of layers": (_config(num_hidden_layers=-1), r"layers\.0\.\S+ .* belongs to nothing"),
-    "more layers": (_config(num_hidden_layers=4), "num_hidden_layers in config.json is 4, but the weights hold 3"),
+    "more layers": (_config(num_hidden_layers=4), r"layers\.3\.\S+ .and 8 more. is not in the files"),
     "a million layers": (_config(num_hidden_layers=10**6), "is 1000000, but the weights hold 3 blocks"),
     "an absurd vocabulary": (_config(vocab_size=10**11), r"has the shape .* in the files and \(100000000000, 16\)"),
     "no head": (_config(num_attention_heads=0), "cannot be loaded"),
@@ -144,8 +149,14 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "weights with a bad header": (_write("model.safetensors", b"\x08" + b"\0" * 7 + b"not json"), "cannot be read"),
     "a pointer of Git LFS": (
         _write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"),
-        "is a pointer of Git LFS, not the weights. Fetch them: git lfs pull",
+        r"model\.safetensors is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull",
     ),
+    "a tokenizer that is a pointer": (
+        _write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"),
+        r"tokenizer\.json is a pointer of Git LFS",
+    ),
+    "weights that are a folder": (_only_a_folder, r"model\.safetensors cannot be read \(Is a directory\)"),
+    "an adapter beside weights": (_write("adapter_config.json", "{}"), "an adapter beside weights"),
     "a missing shard": (_shards, rf"{SHARD} is missing, which model\.safetensors\.index\.json names"),
     "an index that is none": (_write("model.safetensors.index.json", "[]"), "index.json: must hold a JSON object"),
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
@@ -207,6 +218,16 @@ def test_masks_of_older_files_are_no_strangers(family: str, tmp_path: Path) -> N
         "llama": {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)},
     }
     save_file(tensors | old[family], tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model_loading.check("--model", tmp_path, tokenizer=False)
+
+
+def test_a_tied_head_may_be_in_the_files_or_not(tmp_path: Path) -> None:
+    """Some libraries write the head although it is the embedding: no tensor is missing, and none a stranger."""
+    tiny.model("llama", tied=True).save_pretrained(tmp_path)
+    model_loading.check("--model", tmp_path, tokenizer=False)
+    tensors = load_file(tmp_path / "model.safetensors")
+    head = {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}
+    save_file(tensors | head, tmp_path / "model.safetensors", metadata={"format": "pt"})
     model_loading.check("--model", tmp_path, tokenizer=False)
 
 

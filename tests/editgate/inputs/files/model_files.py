@@ -19,6 +19,7 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 LFS_POINTER = b"version https://git-lfs"
 MERGE = "merge the adapter into its base first (PEFT: merge_and_unload, then save_pretrained)"
 BLOCK = re.compile(r"\.(\d+)\.")  # the first number in a tensor's name is that of its block
+ABSURD = 10  # times as many blocks as there are
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
@@ -30,8 +31,8 @@ def check(option: str, folder: Path) -> dict[str, Any]:
         folder: the directory.
 
     Raises:
-        ConfigError: it is no directory, or an adapter's; `config.json` is missing or broken; weights are missing, torn
-            or a pointer of Git LFS; or `config.json` describes more blocks than the weights hold.
+        ConfigError: it is no directory, or holds an adapter; `config.json` is missing or broken; weights are missing, torn
+            or a pointer of Git LFS; or `config.json` describes many times the blocks that the weights hold.
     """
     shown = f"{option} {str(folder)!r}"
     config = read_config(option, folder)
@@ -40,11 +41,16 @@ def check(option: str, folder: Path) -> dict[str, Any]:
     if not files:
         way = MERGE if is_file(folder / "adapter_config.json") else "save them there"
         raise ConfigError(f"{shown} has no weights ({' or '.join(WEIGHTS)}); {way}.")
-    for file in files:
+    if is_file(folder / "adapter_config.json"):
+        raise ConfigError(
+            f"{shown} holds an adapter beside weights, which transformers adds to them where peft is installed. Remove "
+            "adapter_config.json if the weights are merged."
+        )
+    for file in (*files, *filter(is_file, (folder / "tokenizer.json", folder / "tokenizer.model"))):
         _refuse_pointer(shown, file)
     _refuse_missing_shards(shown, folder)
     names = [name for file in files if file.suffix == ".safetensors" for name in _tensors_of(shown, file)]
-    _refuse_missing_blocks(shown, config, names)
+    _refuse_absurd_depth(shown, config, names)
     return config
 
 
@@ -67,11 +73,13 @@ def read_config(option: str, folder: Path) -> dict[str, Any]:
 
 
 def _refuse_pointer(shown: str, file: Path) -> None:
-    with file.open("rb") as opened:
-        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise ConfigError(
-                f"{shown}: {file.name} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull."
-            )
+    try:
+        with file.open("rb") as opened:
+            begins = opened.read(len(LFS_POINTER))
+    except OSError as error:
+        raise ConfigError(f"{shown}: {file.name} cannot be read ({error.strerror}).") from error
+    if begins == LFS_POINTER:
+        raise ConfigError(f"{shown}: {file.name} is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull.")
 
 
 def _refuse_missing_shards(shown: str, folder: Path) -> None:
@@ -94,12 +102,12 @@ def _tensors_of(shown: str, file: Path) -> Iterator[str]:
         ) from error
 
 
-def _refuse_missing_blocks(shown: str, config: Mapping[str, Any], names: list[str]) -> None:
-    """Blocks that the files lack are told here: a config that asks for a million takes minutes to build."""
+def _refuse_absurd_depth(shown: str, config: Mapping[str, Any], names: list[str]) -> None:
+    """A config that asks for a million blocks takes minutes to build; what is less absurd, loading finds exactly."""
     blocks = {int(found[1]) for name in names if (found := BLOCK.search(name))}
     for key in DEPTHS:
         depth = config.get(key)
-        if blocks and isinstance(depth, int) and depth > max(blocks) + 1:
+        if blocks and isinstance(depth, int) and depth > ABSURD * (max(blocks) + 1):
             raise ConfigError(
                 f"{shown}: {key} in config.json is {depth}, but the weights hold {max(blocks) + 1} blocks; the others "
                 "would be drawn at random. Save the whole model with its own config.json."

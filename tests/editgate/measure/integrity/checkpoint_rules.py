@@ -21,7 +21,7 @@ from editors.core.weights import same_bits
 PROBE = "The river runs to the sea: 12, 345 and Ünïcode.\n\nQ: What is it?\nA:"
 
 # Of tokenizer.json; a vocabulary alone decides nothing: with fewer merges the same text becomes other tokens.
-TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor", "added_tokens", "decoder")
+TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor", "added_tokens")
 
 
 def the_model_differs_from_its_base(run: ExternalCheckpoint) -> None:
