@@ -31,8 +31,8 @@ def check(option: str, folder: Path) -> dict[str, Any]:
         folder: the directory.
 
     Raises:
-        ConfigError: it is no directory, or holds an adapter; `config.json` is missing or broken; weights are missing, torn
-            or a pointer of Git LFS; or `config.json` describes many times the blocks that the weights hold.
+        ConfigError: it is no directory, or holds an adapter; `config.json` is missing or broken; weights are missing,
+            torn or a pointer of Git LFS; or `config.json` describes many times the blocks that the weights hold.
     """
     shown = f"{option} {str(folder)!r}"
     config = read_config(option, folder)
