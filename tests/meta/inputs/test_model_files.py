@@ -143,7 +143,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a config that is no text": (_write("config.json", b"\xff\x00{"), "config.json, line 1: not UTF-8"),
     "a config nested for ever": (_write("config.json", "[" * 9999), "config.json: is nested too deeply"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights \(\*\.safetensors or"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights \(model\.safetensors or"),
     "weights that are cut": (_cut, r"model\.safetensors cannot be read .*cut off"),
     "weights that are empty": (_write("model.safetensors", ""), r"model\.safetensors cannot be read"),
     "weights with a bad header": (_write("model.safetensors", b"\x08" + b"\0" * 7 + b"not json"), "cannot be read"),
@@ -158,7 +158,8 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "weights that are a folder": (_only_a_folder, r"model\.safetensors cannot be read \(Is a directory\)"),
     "an adapter beside weights": (_write("adapter_config.json", "{}"), "an adapter beside weights"),
     "a missing shard": (_shards, rf"{SHARD} is missing, which model\.safetensors\.index\.json names"),
-    "an index that is none": (_write("model.safetensors.index.json", "[]"), "index.json: must hold a JSON object"),
+    "an index that is none": (_only("model.safetensors.index.json", b"[]"), "index.json: must hold a JSON object"),
+    "an index of nothing": (_only("model.safetensors.index.json", b"{}"), "index.json has no weight_map"),
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
     "an adapter": (_adapter, "holds an adapter, not a model; merge the adapter .*merge_and_unload"),
     "an adapter with a config": (_adapter_with_config, "has no weights .*merge the adapter .*merge_and_unload"),
@@ -199,6 +200,15 @@ def test_a_whole_model_is_taken(whole: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(whole, tmp_path / "given")
     _tokens(chat_template="{% for turn in messages %}{{ turn.content }}{% endfor %}")(folder)
     _custom("llama")(folder)
+    models.check(models.find(str(folder)))
+
+
+def test_what_is_left_over_is_not_loaded(whole: Path, tmp_path: Path) -> None:
+    """Beside the weights that transformers loads, an old index or a torn file of another kind matters to nobody."""
+    folder = shutil.copytree(whole, tmp_path / "given")
+    _write("model.safetensors.index.json", "[]")(folder)
+    _write("consolidated.safetensors", "")(folder)
+    _write("pytorch_model.bin", "")(folder)
     models.check(models.find(str(folder)))
 
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from editgate.cache.digest import digest_tensors
 from editgate.errors import BaselineModified, EditHadNoEffect, StateNotRestored
 from editgate.inputs import model_loading
+from editgate.inputs.files import model_files
 from editgate.measure import weight_changes
 from editgate.measure.external_checkpoint import ExternalCheckpoint, has_tokenizer
 from editors.core.weights import same_bits
@@ -103,7 +104,8 @@ RULES: dict[str, Callable[[ExternalCheckpoint], None]] = {
 
 
 def _saved(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    for file in sorted(folder.glob("*.safetensors")):
+    files = model_files.weights_of(f"--edited {str(folder)!r}", folder)
+    for file in (file for file in files if file.suffix == ".safetensors"):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - no mapping
                 yield name, opened.get_tensor(name)
