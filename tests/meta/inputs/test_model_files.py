@@ -187,7 +187,7 @@ def test_a_broken_model_is_one_sentence(
     spoil, message = BROKEN[case]
     folder = shutil.copytree(whole, tmp_path / "given")
     spoil(folder)
-    monkeypatch.setattr(model_loading, "TEMPLATE_SECONDS", 3)
+    monkeypatch.setattr(model_loading, "TEMPLATE_SECONDS", 2)
     with pytest.raises(ConfigError, match=message) as raised:
         models.check(models.find(str(folder)))
     assert str(raised.value).startswith(f"--model {str(folder)!r}")
