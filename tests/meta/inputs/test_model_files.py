@@ -203,6 +203,12 @@ def test_a_whole_model_is_taken(whole: Path, tmp_path: Path) -> None:
     models.check(models.find(str(folder)))
 
 
+@pytest.mark.parametrize("name", models.miniatures())
+def test_every_shipped_model_is_whole(name: str) -> None:
+    """What every run takes for granted of the shipped models is checked here."""
+    model_loading.check("--model", WEIGHTS / name, tokenizer=True)
+
+
 def test_what_is_left_over_is_not_loaded(whole: Path, tmp_path: Path) -> None:
     """Beside the weights that transformers loads, an old index or a torn file of another kind matters to nobody."""
     folder = shutil.copytree(whole, tmp_path / "given")
