@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 
@@ -16,6 +15,7 @@ from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.files.validation import brief
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
@@ -182,15 +182,11 @@ def parse_counts(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         if not NUMBER.fullmatch(part.strip()):
             raise ConfigError(
-                f"--edit-counts {_brief(text)}: {_brief(part.strip())} is not a number of edits. "
+                f"--edit-counts {brief(text)}: {brief(part.strip())} is not a number of edits. "
                 f"Allowed: whole numbers of at least 1, separated by commas, such as {profiles.COUNTS}."
             )
         counts.add(int(part))
     return tuple(sorted(counts))
-
-
-def _brief(text: str) -> str:
-    return shorten(repr(text), 60, placeholder=" …")
 
 
 def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
