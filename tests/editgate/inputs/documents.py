@@ -15,6 +15,8 @@ Layout of a folder of documents, in the fields of the original data sets (.jsonl
     truthfulqa_mc1/validation.jsonl        truthfulqa/truthful_qa (multiple_choice); serves mc1 and mc2
     toxigen/test.jsonl                     skg/toxigen-data (annotated)
 
+What each document must hold is in `files/document_schemas.py`; one that does not is refused with its line and field.
+
 Without few-shot examples in the folder a task is asked with none, whatever the row of the table says. A folder that
 replaces the hub (`--documents`) is treated as the hub is: with the row's number of few-shot examples, BBH with those
 of lm-eval; where some are missing it is rejected. BBH's original files (`{"canary", "examples"}`)

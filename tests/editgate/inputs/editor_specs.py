@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import editors
 from editgate.cache.digest import code_digest
 from editgate.errors import ConfigError
 from editgate.inputs.files.user_files import is_dir, is_file
+from editgate.inputs.files.validation import brief
 from editgate.inputs.models import LoadedModel
 from editors import EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
@@ -139,9 +139,8 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
         try:
             found[name.strip()] = _value(value.strip())
         except ValueError as error:
-            shown = shorten(repr(text), 80, placeholder=" …")
             raise ConfigError(
-                f"--editor-arg {shown}: {error}. Such as --editor-arg layers=[3,4] or name='a text'."
+                f"--editor-arg {brief(text)}: {error}. Such as --editor-arg layers=[3,4] or name='a text'."
             ) from error
     return found
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from editgate.errors import ConfigError
 from editgate.inputs import hub_errors
 from editgate.inputs.files import model_files
+from editgate.inputs.files.user_files import is_dir
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
 AUTO = "auto"  # the device that means: wherever accelerate finds room
@@ -37,6 +38,7 @@ turns = [[{"role": "user", "content": "Hello"}]]
 render_jinja_template(turns, chat_template=given["template"], add_generation_prompt=True, **given["tokens"])
 """
 
+TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*")  # one of them must be there; the others become fast ones
 LONGEST = 200  # characters of another library's message
 
 T = TypeVar("T")
@@ -91,6 +93,11 @@ def load_tokenizer(option: str, location: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import; a shipped model is found without it
 
+    folder = Path(location)
+    if is_dir(folder) and not any(file for pattern in TOKENIZERS for file in folder.glob(pattern)):
+        raise ConfigError(
+            f"{option} {location!r} has no tokenizer.json. Save it there: tokenizer.save_pretrained(DIR)."
+        )
     shown = f"{option} {location!r}: the tokenizer"
     found: PreTrainedTokenizerBase = _asked(
         shown, location, lambda: AutoTokenizer.from_pretrained(location, trust_remote_code=False)

@@ -104,7 +104,6 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
     if covariance_text:
         covariance_texts.check(covariance_text)
     if wanted and (user_files.is_dir(folder) or user_files.is_file(folder)):
-        model_files.read_config("--model", folder)
         folder = folder.resolve()
         _reject_shipped_name(folder)
         keys = (folder.name, _first_name(folder))
@@ -129,8 +128,9 @@ def check(source: ModelSource) -> None:
     """
     if isinstance(source.documents, LocalDocuments) and source.documents.for_hub:
         source.documents.check()
-    if source.name not in miniatures() and user_files.is_dir(Path(source.location)):
-        model_loading.check("--model", Path(source.location), tokenizer=True)
+    folder = Path(source.location)
+    if user_files.is_dir(folder) and folder.parent != WEIGHTS:  # those are checked by the suite's own tests
+        model_loading.check("--model", folder, tokenizer=True)
 
 
 def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:

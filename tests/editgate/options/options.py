@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import Annotated, Any, Literal, Protocol, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -13,10 +12,9 @@ from pydantic.fields import FieldInfo
 
 from editgate import inert
 from editgate.errors import ConfigError
+from editgate.inputs.files.validation import brief
 from editgate.options.profiles import MODEL, PROFILES
 from editgate.verdict.bisection import ORDERS
-
-LONGEST = 120  # characters of a value that a message repeats
 
 
 def option(default: object, help_text: str, *, metavar: str = "", repeat: bool = False, bare: str = "") -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -152,8 +150,7 @@ class Options(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"].removeprefix("Input ").removeprefix("should be ")
-            shown = shorten(repr(first["input"]), LONGEST, placeholder=" …")
-            raise ConfigError(f"{flag(str(first['loc'][0]))} {shown}; allowed: {message}.") from error
+            raise ConfigError(f"{flag(str(first['loc'][0]))} {brief(first['input'])}; allowed: {message}.") from error
 
     @classmethod
     def of_command_line(cls, parsed: Namespace) -> Self:

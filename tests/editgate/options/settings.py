@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import shorten
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.files.validation import brief
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
@@ -115,6 +115,8 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     chosen_editors = _chosen_editors(options, chosen)
     specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
+    for source in chosen.values():
+        models.check(source)
     place = Store(options.store or store)
     place.check_writable()
     return Settings(
@@ -142,8 +144,6 @@ def _chosen_models(options: Options, names: Sequence[str], profile: Profile) -> 
     if not wanted:
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
     found = [models.find(name, documents=options.documents, covariance_text=options.covariance_text) for name in wanted]
-    for source in found:
-        models.check(source)
     return {source.name: source for source in found}
 
 
@@ -181,15 +181,11 @@ def parse_counts(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         if not NUMBER.fullmatch(part.strip()):
             raise ConfigError(
-                f"--edit-counts {_brief(text)}: {_brief(part.strip())} is not a number of edits. "
+                f"--edit-counts {brief(text)}: {brief(part.strip())} is not a number of edits. "
                 f"Allowed: whole numbers of at least 1, separated by commas, such as {profiles.COUNTS}."
             )
         counts.add(int(part))
     return tuple(sorted(counts))
-
-
-def _brief(text: str) -> str:
-    return shorten(repr(text), 60, placeholder=" …")
 
 
 def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:

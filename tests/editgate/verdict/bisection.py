@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import shorten
 
 from editgate.errors import ConfigError
+from editgate.inputs.files.validation import brief
 from editgate.verdict.outcome import OrderBudget
 
 ORDERS = 3  # of a bare `--budget`
@@ -44,7 +44,7 @@ def budget_request(orders: str | None, least: int | None, most: int) -> BudgetRe
     wanted = str(ORDERS) if orders is None else orders
     if not NUMBER.fullmatch(wanted):
         raise ConfigError(
-            f"--budget {shorten(repr(wanted), 60, placeholder=' …')} is not a valid number of orders. Allowed: whole "
+            f"--budget {brief(wanted)} is not a valid number of orders. Allowed: whole "
             f"numbers of at least 1, with an equals sign (--budget=5), or --budget alone for {ORDERS}."
         )
     if least is not None and not 1 <= least <= most:

@@ -27,7 +27,7 @@ NUMBERLESS = {
     "miniature": "texts and edits, which are in the key as they are",
 }
 # What a trajectory is given by these is in its key as it is: weights, tokenizer, hyperparameters, the method's code.
-IN_THE_KEY = frozenset({"inputs.models", "inputs.editor_specs", "inputs.model_loading", "inputs.files.model_files"})
+IN_THE_KEY = frozenset({"inputs.models", "inputs.model_loading", "inputs.files.model_files", "inputs.editor_specs"})
 
 
 def _module(file: Path) -> str:

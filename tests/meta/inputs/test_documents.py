@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 
 from editgate.errors import ConfigError
 from editgate.inputs import models
-from editgate.inputs.benchmarks import ALL, BENCHMARKS
+from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.files.document_io import read_dataset, read_rows
 from meta.support import toy
 
 MISSING = object()
+PIQA = Benchmark("piqa", "PIQA", "piqa", "piqa", 0, "acc", "capability", "goal")
 FOLDERS = {
     "mmlu": "mmlu/anatomy/test.jsonl",
     "bbh": "bbh/object_counting/test.jsonl",
@@ -148,6 +150,19 @@ def test_fields_that_nobody_reads_may_hold_anything(tmp_path: Path) -> None:
     assert list(read_dataset(file, BENCHMARKS["gsm8k"])["answer"]) == ["#### 1", "#### 2"]
 
 
+def test_a_new_benchmark_needs_a_row_and_no_more(tmp_path: Path) -> None:
+    """Of a benchmark without a schema each document must have its question, and one type in each field."""
+    file = tmp_path / "test.jsonl"
+    file.write_text('{"goal": "a", "label": 1}\n{"goal": "b", "label": 0}\n', encoding="utf-8")
+    assert list(read_dataset(file, PIQA)["label"]) == [1, 0]
+    file.write_text('{"goal": "a", "label": 1}\n{"label": 0}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"record 1 \(line 2\) is no document of piqa: field 'goal' is missing"):
+        read_rows(file, PIQA)
+    file.write_text('{"goal": "a", "label": 1}\n{"goal": "b", "label": [0]}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"test\.jsonl: the values of a field are of several types"):
+        read_dataset(file, PIQA)
+
+
 def test_the_shipped_documents_are_documents() -> None:
     """Every document of the miniature holds what its benchmark asks for."""
     found = {name: models.SHIPPED._subtasks(row) for name, row in ALL.items()}
@@ -161,11 +176,14 @@ def test_the_shipped_documents_are_documents() -> None:
 
 @pytest.mark.skipif("EDITGATE_SAMPLES" not in os.environ, reason="EDITGATE_SAMPLES names no folder of real records")
 def test_real_documents_pass() -> None:
-    """Every document of the samples of GSM8K, BBH and TriviaQA that lie outside this repository is read."""
+    """Every document of the samples of published data sets that lie outside this repository is read."""
     folder = Path(os.environ["EDITGATE_SAMPLES"])
     assert len(read_rows(folder / "gsm8k-test-300.jsonl", BENCHMARKS["gsm8k"])) == 300
     assert len(read_rows(folder / "gsm8k-train-100.jsonl", BENCHMARKS["gsm8k"])) == 100
     assert len(read_rows(folder / "documents/triviaqa/validation.jsonl", BENCHMARKS["triviaqa"])) == 300
     LocalDocuments.standing_in(folder / "documents").check()
+    for name, row in {"piqa/validation": PIQA, "lambada_openai/test": replace(PIQA, question="text"),
+                      "arc_easy/test": replace(PIQA, question="question")}.items():  # fmt: skip
+        assert len(read_dataset(folder / f"documents/{name}.jsonl", row)) == 300
     for file in folder.glob("bbh-*-60.json"):
         assert len(read_rows(file, BENCHMARKS["bbh"])) == 60

@@ -74,6 +74,11 @@ def _only(name: str, data: bytes) -> Spoil:
     return spoil
 
 
+def _only_a_folder(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+
+
 def _shards(folder: Path) -> None:
     weight_map = dict.fromkeys(load_file(folder / "model.safetensors"), SHARD)
     (folder / "model.safetensors").unlink()
@@ -121,7 +126,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "fewer layers": (_config(num_hidden_layers=2), r"layers\.2\.\S+ .* belongs to nothing"),
     "no layer": (_config(num_hidden_layers=0), r"layers\.0\.\S+ .* belongs to nothing"),
     "a negative number of layers": (_config(num_hidden_layers=-1), r"layers\.0\.\S+ .* belongs to nothing"),
-    "more layers": (_config(num_hidden_layers=4), "num_hidden_layers in config.json is 4, but the weights hold 3"),
+    "more layers": (_config(num_hidden_layers=4), r"layers\.3\.\S+ .and 8 more. is not in the files"),
     "a million layers": (_config(num_hidden_layers=10**6), "is 1000000, but the weights hold 3 blocks"),
     "an absurd vocabulary": (_config(vocab_size=10**11), r"has the shape .* in the files and \(100000000000, 16\)"),
     "no head": (_config(num_attention_heads=0), "cannot be loaded"),
@@ -138,20 +143,27 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a config that is no text": (_write("config.json", b"\xff\x00{"), "config.json, line 1: not UTF-8"),
     "a config nested for ever": (_write("config.json", "[" * 9999), "config.json: is nested too deeply"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights \(\*\.safetensors or"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"has no weights \(model\.safetensors or"),
     "weights that are cut": (_cut, r"model\.safetensors cannot be read .*cut off"),
     "weights that are empty": (_write("model.safetensors", ""), r"model\.safetensors cannot be read"),
     "weights with a bad header": (_write("model.safetensors", b"\x08" + b"\0" * 7 + b"not json"), "cannot be read"),
     "a pointer of Git LFS": (
         _write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"),
-        "is a pointer of Git LFS, not the weights. Fetch them: git lfs pull",
+        r"model\.safetensors is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull",
     ),
+    "a tokenizer that is a pointer": (
+        _write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"),
+        r"tokenizer\.json is a pointer of Git LFS",
+    ),
+    "weights that are a folder": (_only_a_folder, r"model\.safetensors cannot be read \(Is a directory\)"),
+    "an adapter beside weights": (_write("adapter_config.json", "{}"), "an adapter beside weights"),
     "a missing shard": (_shards, rf"{SHARD} is missing, which model\.safetensors\.index\.json names"),
-    "an index that is none": (_write("model.safetensors.index.json", "[]"), "index.json: must hold a JSON object"),
+    "an index that is none": (_only("model.safetensors.index.json", b"[]"), "index.json: must hold a JSON object"),
+    "an index of nothing": (_only("model.safetensors.index.json", b"{}"), "index.json has no weight_map"),
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
     "an adapter": (_adapter, "holds an adapter, not a model; merge the adapter .*merge_and_unload"),
     "an adapter with a config": (_adapter_with_config, "has no weights .*merge the adapter .*merge_and_unload"),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "the tokenizer cannot be loaded"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     "an empty tokenizer": (_write("tokenizer.json", "{}"), "cannot be loaded"),
     "a tokenizer that is a list": (_write("tokenizer.json", "[]"), "cannot be loaded"),
     "a tokenizer's config that is no JSON": (_write("tokenizer_config.json", "{"), "cannot be loaded"),
@@ -175,7 +187,7 @@ def test_a_broken_model_is_one_sentence(
     spoil, message = BROKEN[case]
     folder = shutil.copytree(whole, tmp_path / "given")
     spoil(folder)
-    monkeypatch.setattr(model_loading, "TEMPLATE_SECONDS", 3)
+    monkeypatch.setattr(model_loading, "TEMPLATE_SECONDS", 2)
     with pytest.raises(ConfigError, match=message) as raised:
         models.check(models.find(str(folder)))
     assert str(raised.value).startswith(f"--model {str(folder)!r}")
@@ -188,6 +200,21 @@ def test_a_whole_model_is_taken(whole: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(whole, tmp_path / "given")
     _tokens(chat_template="{% for turn in messages %}{{ turn.content }}{% endfor %}")(folder)
     _custom("llama")(folder)
+    models.check(models.find(str(folder)))
+
+
+@pytest.mark.parametrize("name", models.miniatures())
+def test_every_shipped_model_is_whole(name: str) -> None:
+    """What every run takes for granted of the shipped models is checked here."""
+    model_loading.check("--model", WEIGHTS / name, tokenizer=True)
+
+
+def test_what_is_left_over_is_not_loaded(whole: Path, tmp_path: Path) -> None:
+    """Beside the weights that transformers loads, an old index or a torn file of another kind matters to nobody."""
+    folder = shutil.copytree(whole, tmp_path / "given")
+    _write("model.safetensors.index.json", "[]")(folder)
+    _write("consolidated.safetensors", "")(folder)
+    _write("pytorch_model.bin", "")(folder)
     models.check(models.find(str(folder)))
 
 
@@ -207,6 +234,16 @@ def test_masks_of_older_files_are_no_strangers(family: str, tmp_path: Path) -> N
         "llama": {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)},
     }
     save_file(tensors | old[family], tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model_loading.check("--model", tmp_path, tokenizer=False)
+
+
+def test_a_tied_head_may_be_in_the_files_or_not(tmp_path: Path) -> None:
+    """Some libraries write the head although it is the embedding: no tensor is missing, and none a stranger."""
+    tiny.model("llama", tied=True).save_pretrained(tmp_path)
+    model_loading.check("--model", tmp_path, tokenizer=False)
+    tensors = load_file(tmp_path / "model.safetensors")
+    head = {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}
+    save_file(tensors | head, tmp_path / "model.safetensors", metadata={"format": "pt"})
     model_loading.check("--model", tmp_path, tokenizer=False)
 
 

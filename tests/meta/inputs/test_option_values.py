@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from editgate.inputs.models import LoadedModel
 from editgate.options.options import Options
 from editgate.options.settings import read
 from meta.support.fuzzing import examples
+from meta.support.gate import run_gate
 
 DIGITS = "9" * 5000
 LONG = "a" * 300
@@ -102,6 +104,13 @@ def test_a_long_text_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editgate.inputs.editor_specs._digest_of_package", lambda _: "")
     spec = EditorSpec("mine", "mine:Editor", {"prompt": LONG, "nul": "\0"})
     assert spec.identity(LoadedModel.__new__(LoadedModel))["files"] == {}
+
+
+def test_an_argument_in_no_encoding_is_in_the_report(pytester: pytest.Pytester) -> None:
+    """Bytes that are no UTF-8 in some other argument do not keep the report from being written."""
+    run_gate(pytester, f"--report={pytester.path / 'report'}", "-k", "nothing\udcff", files=("integrity",))
+    written = json.loads((pytester.path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert written["subject"]["command"].endswith(r"-k nothing\udcff")
 
 
 KEYS = st.sampled_from(

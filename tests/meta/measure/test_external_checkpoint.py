@@ -198,7 +198,8 @@ def test_a_torn_model_stops_the_run(pytester: pytest.Pytester, store: Path) -> N
     """A tensor that is in no file is never drawn at random: of the base or the changed model it is a usage error."""
     folder = changed(pytester.path / "torn")
     _torn(folder)
-    for options in ((f"--edited={folder}",), (f"--model={folder}", "--editor=rome")):
+    namesake = shutil.copytree(folder, pytester.path / "copies" / "llama-mini")
+    for options in ((f"--edited={folder}",), (f"--model={folder}",), (f"--model={namesake}",)):
         result = run_gate(pytester, f"--store={store}", "--collect-only", *options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert f"{MATRIX} (and 0 more) is not in the files" in " ".join(result.stderr.str().split())

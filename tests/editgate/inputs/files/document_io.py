@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL, Benchmark
-from editgate.inputs.files.document_schemas import SCHEMAS
+from editgate.inputs.files.document_schemas import SCHEMAS, Row, question_alone
 from editgate.inputs.files.user_files import Record, read_records, read_toml
 from editgate.inputs.files.validation import sentence
 
@@ -60,13 +60,12 @@ def read_rows(path: Path, benchmark: Benchmark) -> list[dict[str, Any]]:
         ConfigError: not JSON, not a list of objects, empty, or a document that is not the benchmark's; names the file,
             the record with its line, and the field.
     """
-    schema = SCHEMAS[benchmark.task]
     rows: list[dict[str, Any]] = []
     for place, value in _listed(read_records(path)):
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {place}: expected a document, a JSON object.")
         try:
-            schema.model_validate(value)
+            _schema(benchmark).model_validate(value)
         except ValidationError as error:
             raise ConfigError(f"{path}: {place} is no document of {benchmark.name}: {sentence(error)}.") from error
         rows.append(value)
@@ -79,17 +78,23 @@ def read_dataset(path: Path, benchmark: Benchmark) -> datasets.Dataset:
     """Return the documents as lm-eval takes them.
 
     Raises:
-        ConfigError: as `read_rows`.
+        ConfigError: as `read_rows`; or a field that may be read has values of several types.
     """
     import datasets  # noqa: PLC0415 - with pandas it takes seconds to import, and collecting reads no documents
 
     rows = read_rows(path, benchmark)
     try:
         return datasets.Dataset.from_list(rows)
-    except (TypeError, ValueError, OverflowError, NotImplementedError):
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        if benchmark.task not in SCHEMAS:
+            raise ConfigError(f"{path}: the values of a field are of several types ({error}).") from error
         # A column has one type; where a field that nobody reads has several, those that nobody reads are left out.
-        schema = SCHEMAS[benchmark.task]
-        return datasets.Dataset.from_list([schema.model_validate(row).model_dump() for row in rows])
+        return datasets.Dataset.from_list([_schema(benchmark).model_validate(row).model_dump() for row in rows])
+
+
+def _schema(benchmark: Benchmark) -> type[Row]:
+    """Return what a document must hold; of a benchmark that nobody wrote it down for, the question alone."""
+    return SCHEMAS.get(benchmark.task) or question_alone(benchmark.question)
 
 
 def _listed(records: list[Record]) -> list[Record]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator
 
 LETTERS = ("A", "B", "C", "D", "E")
 SOLVED = re.compile(r"#### -?\$?[0-9.,]*[0-9][0-9.,]*\s*\Z")  # what lm-eval reads as the answer of a GSM8K solution
@@ -164,3 +165,10 @@ SCHEMAS: Mapping[str, type[Row]] = {
     "editgate_refusal": Request,
     "editgate_overrefusal": Request,
 }  # by lm-eval's name of the task
+
+
+@cache
+def question_alone(field: str) -> type[Row]:
+    """Return the least that any benchmark needs: a question in this field."""
+    fields: dict[str, Any] = {field: (Text, ...)}
+    return create_model("Question", __base__=Row, **fields)

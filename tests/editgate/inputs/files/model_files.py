@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from editgate.errors import ConfigError
 from editgate.inputs.files.user_files import is_dir, is_file, read_object
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers looks for them
 LFS_POINTER = b"version https://git-lfs"
 MERGE = "merge the adapter into its base first (PEFT: merge_and_unload, then save_pretrained)"
 BLOCK = re.compile(r"\.(\d+)\.")  # the first number in a tensor's name is that of its block
+ABSURD = 10  # times as many blocks as there are
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
@@ -30,21 +31,21 @@ def check(option: str, folder: Path) -> dict[str, Any]:
         folder: the directory.
 
     Raises:
-        ConfigError: it is no directory, or an adapter's; `config.json` is missing or broken; weights are missing, torn
-            or a pointer of Git LFS; or `config.json` describes more blocks than the weights hold.
+        ConfigError: it is no directory, or holds an adapter; `config.json` is missing or broken; weights are missing,
+            torn or a pointer of Git LFS; or `config.json` describes many times the blocks that the weights hold.
     """
     shown = f"{option} {str(folder)!r}"
     config = read_config(option, folder)
-    found = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
-    files = [file for file in found if not file.name.startswith("adapter_")]
-    if not files:
-        way = MERGE if is_file(folder / "adapter_config.json") else "save them there"
-        raise ConfigError(f"{shown} has no weights ({' or '.join(WEIGHTS)}); {way}.")
-    for file in files:
+    files = weights_of(shown, folder)
+    if is_file(folder / "adapter_config.json"):
+        raise ConfigError(
+            f"{shown} holds an adapter beside weights, which transformers adds to them where peft is installed. Remove "
+            "adapter_config.json if the weights are merged."
+        )
+    for file in (*files, *filter(is_file, (folder / "tokenizer.json", folder / "tokenizer.model"))):
         _refuse_pointer(shown, file)
-    _refuse_missing_shards(shown, folder)
     names = [name for file in files if file.suffix == ".safetensors" for name in _tensors_of(shown, file)]
-    _refuse_missing_blocks(shown, config, names)
+    _refuse_absurd_depth(shown, config, names)
     return config
 
 
@@ -66,22 +67,44 @@ def read_config(option: str, folder: Path) -> dict[str, Any]:
     return read_object(folder / "config.json", f"{shown}: config.json")
 
 
+def weights_of(shown: str, folder: Path) -> list[Path]:
+    """Return the files that transformers would load: the first of `WEIGHTS` that is there; others may be left over.
+
+    Args:
+        shown: what messages call the folder.
+        folder: a model's directory.
+
+    Raises:
+        ConfigError: there are none, or one of several is missing.
+    """
+    for name in WEIGHTS:
+        if (folder / name).exists():
+            return [folder / name]
+        if is_file(folder / f"{name}.index.json"):
+            return _shards_of(shown, folder, f"{name}.index.json")
+    way = MERGE if is_file(folder / "adapter_config.json") else "save them there"
+    raise ConfigError(f"{shown} has no weights ({' or '.join(WEIGHTS)}, or either in shards); {way}.")
+
+
+def _shards_of(shown: str, folder: Path, index: str) -> list[Path]:
+    weight_map = read_object(folder / index, f"{shown}: {index}").get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise ConfigError(f"{shown}: {index} has no weight_map that names the file of each tensor.")
+    names = sorted(set(weight_map.values()))
+    for name in names:
+        if not is_file(folder / name):
+            raise ConfigError(f"{shown}: {name} is missing, which {index} names. Copy all files of the model.")
+    return [folder / name for name in names]
+
+
 def _refuse_pointer(shown: str, file: Path) -> None:
-    with file.open("rb") as opened:
-        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise ConfigError(
-                f"{shown}: {file.name} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull."
-            )
-
-
-def _refuse_missing_shards(shown: str, folder: Path) -> None:
-    for index in sorted(folder.glob("*.index.json")):
-        weight_map = read_object(index, f"{shown}: {index.name}").get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-            raise ConfigError(f"{shown}: {index.name} has no weight_map that names the file of each tensor.")
-        for name in sorted(set(weight_map.values())):
-            if not is_file(folder / name):
-                raise ConfigError(f"{shown}: {name} is missing, which {index.name} names. Copy all files of the model.")
+    try:
+        with file.open("rb") as opened:
+            begins = opened.read(len(LFS_POINTER))
+    except OSError as error:
+        raise ConfigError(f"{shown}: {file.name} cannot be read ({error.strerror}).") from error
+    if begins == LFS_POINTER:
+        raise ConfigError(f"{shown}: {file.name} is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull.")
 
 
 def _tensors_of(shown: str, file: Path) -> Iterator[str]:
@@ -94,12 +117,12 @@ def _tensors_of(shown: str, file: Path) -> Iterator[str]:
         ) from error
 
 
-def _refuse_missing_blocks(shown: str, config: Mapping[str, Any], names: list[str]) -> None:
-    """Blocks that the files lack are told here: a config that asks for a million takes minutes to build."""
+def _refuse_absurd_depth(shown: str, config: Mapping[str, Any], names: list[str]) -> None:
+    """A config that asks for a million blocks takes minutes to build; what is less absurd, loading finds exactly."""
     blocks = {int(found[1]) for name in names if (found := BLOCK.search(name))}
     for key in DEPTHS:
         depth = config.get(key)
-        if blocks and isinstance(depth, int) and depth > max(blocks) + 1:
+        if blocks and isinstance(depth, int) and depth > ABSURD * (max(blocks) + 1):
             raise ConfigError(
                 f"{shown}: {key} in config.json is {depth}, but the weights hold {max(blocks) + 1} blocks; the others "
                 "would be drawn at random. Save the whole model with its own config.json."

@@ -150,23 +150,15 @@ def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_one_value(text: str, suffix: str) -> bool:
-    """Return whether the whole text is one JSON value: lines are told from it by what stands after the first value."""
+    """Return whether the text is one JSON value, and not one a line; of what cannot be read its file's name decides."""
+    text = text.strip()
+    if text.startswith("["):
+        return True
     try:
-        json.JSONDecoder().raw_decode(text.lstrip())
-    except json.JSONDecodeError:
-        return suffix != ".jsonl" or text.lstrip().startswith("[")
-    except (RecursionError, ValueError):
-        return True  # `parse_json` says what is wrong
-    first, _, rest = text.strip().partition("\n")
-    return not rest.strip() or not _parses(first)
-
-
-def _parses(line: str) -> bool:
-    try:
-        json.loads(line)
+        _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return suffix != ".jsonl"
+    return end == len(text)
 
 
 def _broken_texts(value: object) -> Iterator[str]:

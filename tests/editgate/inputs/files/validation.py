@@ -18,12 +18,13 @@ def sentence(error: ValidationError) -> str:
     within = f" in {'.'.join(parents)}" if parents else ""
     if fault["type"] == "missing":
         return f"field {field!r} is missing{within}"
-    return f"field {field!r}{within} is {_shown(fault['input'])}: {said}"
+    return f"field {field!r}{within} is {brief(fault['input'])}: {said}"
 
 
-def _shown(value: object) -> str:
+def brief(value: object, longest: int = LONGEST) -> str:
+    """Return a value as Python writes it, cut after so many characters."""
     try:
         text = repr(value)
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= longest else f"{text[:longest]}…"

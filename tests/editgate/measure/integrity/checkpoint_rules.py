@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from editgate.cache.digest import digest_tensors
 from editgate.errors import BaselineModified, EditHadNoEffect, StateNotRestored
 from editgate.inputs import model_loading
+from editgate.inputs.files import model_files
 from editgate.measure import weight_changes
 from editgate.measure.external_checkpoint import ExternalCheckpoint, has_tokenizer
 from editgate.measure.integrity import CHECKPOINT_RULES
@@ -22,7 +23,7 @@ from editors.core.weights import same_bits
 PROBE = "The river runs to the sea: 12, 345 and Ünïcode.\n\nQ: What is it?\nA:"
 
 # Of tokenizer.json; a vocabulary alone decides nothing: with fewer merges the same text becomes other tokens.
-TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor", "added_tokens", "decoder")
+TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor", "added_tokens")
 
 
 def the_model_differs_from_its_base(run: ExternalCheckpoint) -> None:
@@ -96,7 +97,8 @@ RULES: dict[str, Callable[[ExternalCheckpoint], None]] = {name: globals()[name] 
 
 
 def _saved(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    for file in sorted(folder.glob("*.safetensors")):
+    files = model_files.weights_of(f"--edited {str(folder)!r}", folder)
+    for file in (file for file in files if file.suffix == ".safetensors"):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - no mapping
                 yield name, opened.get_tensor(name)
