@@ -26,6 +26,7 @@ CONFTEST = """
 GATE = """
     import pytest
     from dataclasses import replace
+    from editgate.errors import NonFiniteModel
     from editgate.verdict.outcome import Cell, Outcome, ThresholdNotMet, note, note_subject
     from meta.report.many_methods import RUNS
 
@@ -41,7 +42,7 @@ GATE = """
         found = request.param
         note_subject(request.node, replace(found, outcome=Outcome.NOT_EVALUATED))
         if found.outcome is Outcome.NOT_EVALUATED:
-            raise RuntimeError("NaN in w")
+            raise NonFiniteModel("NaN in w. More about it.")
         note(request.node, found)
         return found
 
@@ -115,6 +116,9 @@ def test_verbose_shows_everything_before_the_screen(pytester: pytest.Pytester) -
     assert sum(line.startswith(" N edits") for line in lines) == len(METHODS)
     verdict = next(i for i, line in enumerate(lines) if line.startswith("COLLAPSE: 11 methods"))
     assert len(lines) - verdict <= PASTED
+    errors = [line for line in lines if line.startswith("ERROR test_")]
+    assert len(errors) == 22
+    assert all(line.endswith(" - NonFiniteModel: NaN in w.") for line in errors)
 
 
 def test_a_limit_that_did_not_come_does_not_read_like_a_failure(pytester: pytest.Pytester) -> None:
@@ -145,6 +149,6 @@ def test_what_changed_and_what_was_found_are_told_too(pytester: pytest.Pytester,
     lines = pytester.runpytest_inprocess(*ADDOPTS).outlines
     places = [next(i for i, line in enumerate(lines) if text in line) for text in (
         "what the paper found, measured here", r"AGREES: rome \x1b[2J", "what the edits cost", "NOTHING JUDGED: ",
-        "what changed since ", "only in the earlier report: 1 cells",
+        "what changed since ", "only in the earlier report: 1 cell",
     )]  # fmt: skip
     assert places == sorted(places)

@@ -37,10 +37,7 @@ def shorten_summary_line(report: pytest.TestReport) -> None:
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
         return
-    if noted_cells(report) and report.when == "call":
-        crash.message = _first_sentence(report)
-    else:
-        crash.message = MODULE_PATH.sub("", crash.message)
+    crash.message = _first_sentence(report) if noted_cells(report) else MODULE_PATH.sub("", crash.message)
 
 
 def fold_failures(reports: Sequence[pytest.TestReport]) -> None:

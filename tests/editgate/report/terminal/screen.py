@@ -69,7 +69,7 @@ class LastScreen:
             alone = [*head, *every, *self._tail(ways=[])]
             if len(alone) <= LINES:
                 return alone
-        tail = self._tail(ways=[] if self.verbose else ["-v shows a table per method"])
+        tail = self._tail(ways=["-v shows a table per method"] if every and not self.verbose else [])
         screen = self._fitting(head, tail)
         return [*every, *screen] if self.verbose else screen
 
