@@ -28,7 +28,7 @@ def shorten_summary_line(report: pytest.TestReport) -> None:
 
     Of a known failure that did not come it says that this is no failure.
     """
-    if report.passed and getattr(report, "wasxfail", ""):
+    if report.passed and hasattr(report, "wasxfail"):
         report.wasxfail = f"{HELD}; on record: {str(report.wasxfail).removeprefix('reason: ')}"
     if report.failed and report.longreprtext.startswith(STRICT):
         reason = inert.terminal(report.longreprtext.removeprefix(STRICT))
