@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from editgate.report.terminal.pytest_sections import HELD, WHOLE
+from editgate.report.presentation import HELD
+from editgate.report.terminal.pytest_sections import WHOLE
 from meta.report.many_methods import METHODS, ON_RECORD
 from meta.report.report_cases import cell, record
 

@@ -14,13 +14,12 @@ import pytest
 
 from editgate import inert
 from editgate.report.collector import MODULE_PATH, reason_of
-from editgate.report.presentation import first_sentence
+from editgate.report.presentation import HELD, first_sentence
 from editgate.verdict.outcome import noted_cells
 
 WHOLE = 3  # messages; of further failures of the gate the first sentence is shown
 STRICT = "[XPASS(strict)]"
 MEASURE_AGAIN = "Measure again: python -m editgate.known_failures"
-HELD = "held although a limit is on record (fine between two measured Ns)"
 
 
 def shorten_summary_line(report: pytest.TestReport) -> None:
