@@ -45,9 +45,9 @@ def fold_failures(reports: Sequence[pytest.TestReport]) -> None:
 
     JUnit and the report have all of them; so has the screen with `-v`.
     """
-    ours = [report for report in reports if noted_cells(report) and hasattr(report.longrepr, "toterminal")]
-    for report in ours[WHOLE:]:
-        report.longrepr = Folded(_first_sentence(report), report.longrepr.reprcrash)  # type: ignore[union-attr, assignment]
+    ours = [(report, getattr(report.longrepr, "reprcrash", None)) for report in reports if noted_cells(report)]
+    for report, crash in [each for each in ours if each[1] is not None][WHOLE:]:
+        report.longrepr = Folded(_first_sentence(report), crash)  # type: ignore[assignment]
         report.sections = []
 
 
