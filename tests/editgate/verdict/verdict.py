@@ -192,7 +192,7 @@ def _unparsed(evaluation: Evaluation) -> float:
 
 
 def _flips(pairs: list[tuple[Item, Item]]) -> tuple[tuple[Item, Item], ...]:
-    """The lost items: first those with the largest loss, each from another task where there are several."""
+    """The items that got worse: first those with the largest loss, each from another task where there are several."""
     lost = sorted((p for p in pairs if got_worse(*p)), key=lambda p: p[1].score - p[0].score)
     first_of_task = {before.task: (before, after) for before, after in reversed(lost)}
     chosen = [p for p in lost if first_of_task[p[0].task] is p]

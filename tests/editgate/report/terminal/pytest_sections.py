@@ -28,8 +28,9 @@ def shorten_summary_line(report: pytest.TestReport) -> None:
     Of a known failure that did not come it says that this is no failure. Other tests lose the module alone.
     """
     gate = bool(noted_cells(report))
-    if gate and report.passed and hasattr(report, "wasxfail"):
-        report.wasxfail = f"{HELD}; on record: {str(report.wasxfail).removeprefix('reason: ')}"
+    recorded = str(vars(report).get("wasxfail", ""))
+    if gate and report.passed and recorded:
+        report.wasxfail = f"{HELD}; on record: {recorded.removeprefix('reason: ')}"
     if gate and report.failed and report.longreprtext.startswith(STRICT):
         reason = inert.terminal(report.longreprtext.removeprefix(STRICT))
         report.longrepr = f"UNEXPECTED PASS: on record as failing always ({reason}), and it passed. {MEASURE_AGAIN}"
