@@ -26,9 +26,15 @@ StoreWarning                    a stored entry was damaged and is computed again
 # ruff: noqa: N818 -- the names are read by people in a traceback: they say what happened, not "Error"
 from __future__ import annotations
 
+from editgate import inert
+
 
 class EditgateError(Exception):
     """The base of every error that is raised on purpose."""
+
+    def __str__(self) -> str:
+        """The message, in which names and texts of others act on nothing that it is printed to."""
+        return inert.lines(super().__str__())
 
 
 class ConfigError(EditgateError):

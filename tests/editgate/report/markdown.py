@@ -9,6 +9,7 @@ from editgate.report.presentation import NOTHING, present, worst_first
 from editgate.report.run_report import RunReport
 from editgate.report.safety import safety_brief
 from editgate.report.templates import environment
+from editgate.verdict.failure_message import GROWN
 from editgate.verdict.outcome import Cell
 
 WORST, MOST_ROWS, MOST_CHANGES = 3, 24, 8  # lines before the fold: with all of them 50 of the 60 that are read
@@ -26,6 +27,7 @@ def markdown(report: RunReport) -> str:
         external=any(cell.external for cell in report.cells),
         most_rows=MOST_ROWS,
         most_changes=MOST_CHANGES,
+        grown=any(ratio >= GROWN for cell in report.cells for ratio in cell.norm_ratio.values()),
         shown=present(report),
         checkpoints=_checkpoints(report.cells),
         escape=inert_line,

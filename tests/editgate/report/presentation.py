@@ -16,6 +16,7 @@ from editgate.verdict.outcome import Cell, Outcome
 AREAS = ("safety", "capability", "quality")  # in this order everywhere
 AREA_ORDER = {area: index for index, area in enumerate((*AREAS, "budget", "integrity"))}
 NOTHING = "–"
+HELD = "held although a limit is on record (fine between two measured Ns)"
 FIRST_SENTENCE = re.compile(r"^.+?[.!?](?=\s*\n|\s+[A-Z0-9\"'(]|\s*$)", re.DOTALL)
 MARKS = {
     Standing.COLLAPSE: "✗",

@@ -95,7 +95,9 @@ def test_the_summary_is_the_markdown(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert captured.err.startswith("::error title=COLLAPSE")
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "the run wrote no report"), ("{}", "not a report of version")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "the run wrote no report"), ("{}", "not a report of version 3")]
+)
 def test_a_missing_or_foreign_report_is_an_annotation(
     content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

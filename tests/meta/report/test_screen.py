@@ -12,6 +12,7 @@ from editgate.report.conclusion import conclude
 from editgate.report.markdown import markdown
 from editgate.report.overview import overview
 from editgate.report.terminal.screen import LINES, LastScreen
+from editgate.verdict.failure_message import GROWN_NORM
 from editgate.verdict.outcome import Cell, Outcome
 from meta.report.many_methods import COUNTS, METHODS, RUNS, green, mixed, red, smoke
 from meta.report.report_cases import NASTY, cell, memit, others, record
@@ -165,3 +166,19 @@ def test_what_is_printed_acts_on_nothing() -> None:
         assert all(line.isprintable() for line in pasted.split("\n"))
         assert "<b>" not in pasted.replace("\\<b", "")
         assert not re.search(r"^\s*::|##\[", pasted, re.MULTILINE)
+
+
+def test_a_grown_norm_is_explained_where_it_is_shown() -> None:
+    """Below the table of a method and above that of the norms one sentence says what a large factor means."""
+    grown = [replace(each, norm_ratio={"w": 1755.0}) for each in memit()]
+    small = [replace(each, norm_ratio={"w": 1.2}) for each in memit()]
+    for cells, wanted in ((grown, 1), (small, 0)):
+        assert " ".join(" ".join(screen(cells)).split()).count(GROWN_NORM) == wanted
+        assert markdown(record(cells)).count(GROWN_NORM) == wanted
+
+
+def test_layers_are_listed_in_their_order() -> None:
+    """Layer 10 comes after layer 2, whatever order they were measured in."""
+    moved = {"layer 3": 0.1, "layer 10": 0.1, "layer 2": 0.1, "lm_head": 0.2, "layer 0": 0.1}
+    text = "\n".join(screen([replace(cell("mmlu", 1, 1.0), external=True, diagnostics=moved)]))
+    assert "layer 0 0.1, layer 2 0.1, layer 3 0.1, layer 10 0.1, lm_head 0.2" in text

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from editgate.report.terminal.pytest_sections import HELD, WHOLE
+from editgate.report.presentation import HELD
+from editgate.report.terminal.pytest_sections import WHOLE
 from meta.report.many_methods import METHODS, ON_RECORD
 from meta.report.report_cases import cell, record
 
@@ -26,6 +27,7 @@ CONFTEST = """
 GATE = """
     import pytest
     from dataclasses import replace
+    from editgate.errors import NonFiniteModel
     from editgate.verdict.outcome import Cell, Outcome, ThresholdNotMet, note, note_subject
     from meta.report.many_methods import RUNS
 
@@ -41,7 +43,7 @@ GATE = """
         found = request.param
         note_subject(request.node, replace(found, outcome=Outcome.NOT_EVALUATED))
         if found.outcome is Outcome.NOT_EVALUATED:
-            raise RuntimeError("NaN in w")
+            raise NonFiniteModel("NaN in w. More about it.")
         note(request.node, found)
         return found
 
@@ -115,6 +117,9 @@ def test_verbose_shows_everything_before_the_screen(pytester: pytest.Pytester) -
     assert sum(line.startswith(" N edits") for line in lines) == len(METHODS)
     verdict = next(i for i, line in enumerate(lines) if line.startswith("COLLAPSE: 11 methods"))
     assert len(lines) - verdict <= PASTED
+    errors = [line for line in lines if line.startswith("ERROR test_")]
+    assert len(errors) == 22
+    assert all(line.endswith(" - NonFiniteModel: NaN in w.") for line in errors)
 
 
 def test_a_limit_that_did_not_come_does_not_read_like_a_failure(pytester: pytest.Pytester) -> None:

@@ -14,34 +14,31 @@ import pytest
 
 from editgate import inert
 from editgate.report.collector import MODULE_PATH, reason_of
-from editgate.report.presentation import first_sentence
+from editgate.report.presentation import HELD, first_sentence
 from editgate.verdict.outcome import noted_cells
 
 WHOLE = 3  # messages; of further failures of the gate the first sentence is shown
 STRICT = "[XPASS(strict)]"
 MEASURE_AGAIN = "Measure again: python -m editgate.known_failures"
-HELD = "held although a limit is on record (fine between two measured Ns)"
 
 
 def shorten_summary_line(report: pytest.TestReport) -> None:
     """Make the short summary begin with what happened: the sentence, not the exception's module.
 
-    Of a known failure that did not come it says that this is no failure.
+    Of a known failure that did not come it says that this is no failure. Other tests lose the module alone.
     """
+    gate = bool(noted_cells(report))
     recorded = str(vars(report).get("wasxfail", ""))
-    if report.passed and recorded:
+    if gate and report.passed and recorded:
         report.wasxfail = f"{HELD}; on record: {recorded.removeprefix('reason: ')}"
-    if report.failed and report.longreprtext.startswith(STRICT):
+    if gate and report.failed and report.longreprtext.startswith(STRICT):
         reason = inert.terminal(report.longreprtext.removeprefix(STRICT))
         report.longrepr = f"UNEXPECTED PASS: on record as failing always ({reason}), and it passed. {MEASURE_AGAIN}"
         return
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
         return
-    if noted_cells(report) and report.when == "call":
-        crash.message = _first_sentence(report)
-    else:
-        crash.message = MODULE_PATH.sub("", crash.message)
+    crash.message = _first_sentence(report) if gate else MODULE_PATH.sub("", crash.message)
 
 
 def fold_failures(reports: Sequence[pytest.TestReport]) -> None:
@@ -49,9 +46,9 @@ def fold_failures(reports: Sequence[pytest.TestReport]) -> None:
 
     JUnit and the report have all of them; so has the screen with `-v`.
     """
-    ours = [report for report in reports if noted_cells(report) and hasattr(report.longrepr, "toterminal")]
-    for report in ours[WHOLE:]:
-        report.longrepr = Folded(_first_sentence(report), report.longrepr.reprcrash)  # type: ignore[union-attr, assignment]
+    ours = [(report, getattr(report.longrepr, "reprcrash", None)) for report in reports if noted_cells(report)]
+    for report, crash in [each for each in ours if each[1] is not None][WHOLE:]:
+        report.longrepr = Folded(_first_sentence(report), crash)  # type: ignore[assignment]
         report.sections = []
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from editgate import inert
 from editgate.report.conclusion import NEW, Conclusion, Result, Standing, standing
 from editgate.report.overview import Overview, OverviewCell, overview
-from editgate.report.presentation import sentence_of, worst_first
+from editgate.report.presentation import HELD, sentence_of, worst_first
 from editgate.report.safety import listed, safety_brief
 from editgate.report.terminal.details import budgets_over_orders, details
 from editgate.report.terminal.style import STYLES, rendered
@@ -69,7 +69,7 @@ class LastScreen:
             alone = [*head, *every, *self._tail(ways=[])]
             if len(alone) <= LINES:
                 return alone
-        tail = self._tail(ways=[] if self.verbose else ["-v shows a table per method"])
+        tail = self._tail(ways=["-v shows a table per method"] if every and not self.verbose else [])
         screen = self._fitting(head, tail)
         return [*every, *screen] if self.verbose else screen
 
@@ -143,7 +143,7 @@ class LastScreen:
             counts = [f"{names[name]} {len(found)}" for name, found in by_trajectory(held).items()]
             alone = [f"{cell.check} at {cell.edits}" for cell in held]
             which = listed(counts if len(names) > 1 else alone)
-            lines += self._wrapped(f"held although a limit is on record (fine between two measured Ns): {which}")
+            lines += self._wrapped(f"{HELD}: {which}")
         lines += [line for change in self.changes[:MOST_CHANGES] for line in self._wrapped(change, most=1)]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"and {len(self.changes) - MOST_CHANGES} more changes, all in the report")
