@@ -23,9 +23,9 @@ from editgate.report.data.items import FlippedItem, read_items
 from editgate.report.data.schema import SHIPPED, main, schemas
 from editgate.report.run_report import RunReport, Subject
 from editgate.report.trajectory_summary import TrajectorySummary
-from editgate.report.writer import FLIPS_SHOWN, write
+from editgate.report.writer import FLIPS_SHOWN, build_report, write
 from editgate.verdict.outcome import Age, Cell, Flip, OrderBudget
-from meta.report.report_cases import cell, memit, others, record
+from meta.report.report_cases import SUBJECT, cell, collected, memit, others, record
 from meta.support.gate import ROOT
 
 DOCUMENTATION = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
@@ -86,6 +86,15 @@ def test_numbers_have_no_noise(folder: Path) -> None:
     text = (folder / "report.json").read_text(encoding="utf-8")
     assert max(len(number.lstrip("-0.").replace(".", "")) for number in re.findall(r"-?\d+\.\d+", text)) <= 10
     assert '"value": 5.551115123e-17' in text  # rounded, not hidden
+
+
+def test_a_command_line_of_any_bytes_is_written(tmp_path: Path) -> None:
+    """An argument that is not UTF-8 is shown as an escape; the report of such a run is written and read like any."""
+    subject = SUBJECT.model_dump() | {"command": "pytest x\udcff", "model": "m\udce9"}
+    made = build_report(Subject(**subject), collected([cell("mmlu", 1, 1.0)]), 1)
+    write(made, tmp_path)
+    assert load_report(tmp_path).report.subject.command == r"pytest x\udcff"
+    assert r"m\udce9" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def not_json(folder: Path) -> None:
