@@ -13,7 +13,6 @@ from jinja2 import Environment
 from markdown_it import MarkdownIt
 
 from editgate import inert
-from editgate.errors import NonFiniteModel
 
 PIECES = [
     "::error title=pwn::", "##[error]", "::add-mask::", "\n", "\r", "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m",
@@ -140,10 +139,3 @@ def test_a_shell_reads_what_was_meant(texts: list[str]) -> None:
 def test_only_what_acts_is_written_as_escapes(text: str, quoted: str) -> None:
     """Ordinary arguments and the ids of tests look as usual."""
     assert inert.shell(text) == quoted
-
-
-def test_errors_are_inert() -> None:
-    """An error that names a tensor, a file or a question of others prints it, and does nothing else."""
-    error = NonFiniteModel("NaN in w\x1b[2J of m\n::error title=pwn::x ##[error]")
-    assert str(error) == r"NaN in w\x1b[2J of m" "\n" r":\x3aerror title=pwn:\x3ax ##\x5berror]"
-    assert str(NonFiniteModel()) == ""
