@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from editgate.errors import ConfigError
 from editgate.report.conclusion import Conclusion, Result
@@ -15,6 +22,14 @@ from editgate.verdict.outcome import Cell
 
 VERSION: Literal[3] = 3
 DIGITS = 10  # of a number in a file, significant ones: more are noise of binary arithmetic
+
+
+def _encodable(text: Any) -> Any:  # noqa: ANN401 - whatever is given
+    r"""Return a text that UTF-8 can hold: bytes of a command line or file name that are none are `\udcff` there."""
+    return text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]  # of a command line, a file's name, or a message with either
 
 
 class Subject(BaseModel):
@@ -32,13 +47,13 @@ class Subject(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str
-    editors: tuple[str, ...]
-    edits: str
+    model: Text
+    editors: tuple[Text, ...]
+    edits: Text
     counts: tuple[int, ...]
     items: str
     conditions: str
-    command: str
+    command: Text
 
     def differences(self, other: Subject) -> list[str]:
         """Return what makes two runs incomparable, in words; other commands and editors do not."""
@@ -54,8 +69,8 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    test: str
-    reason: str
+    test: Text
+    reason: Text
 
 
 class RunReport(BaseModel):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.report.collector import Collector
-from editgate.report.commit import commit_of
 from editgate.report.conclusion import conclude, ended_of
 from editgate.report.data import items
+from editgate.report.data.commit import commit_of
 from editgate.report.data.tables import report_tables
 from editgate.report.markdown import markdown
 from editgate.report.run_report import RunReport, Subject

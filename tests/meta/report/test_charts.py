@@ -164,7 +164,7 @@ def test_a_figure_in_a_file_explains_itself() -> None:
     files = as_files(chart)
     svg = files["svg"].decode()
     assert "var(--" not in svg
-    for text in (chart.title, "memit", "rome", "floor 0.9", "hollow: does not pass"):
+    for text in (chart.title, "memit", "rome", "floor 0.9", "llama-mini; hollow: does not pass"):
         assert f">{text}" in svg
     assert files["png"].startswith(b"\x89PNG")
 

@@ -7,22 +7,25 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from editgate import load_report
 from editgate.errors import ConfigError
 from editgate.report.conclusion import Conclusion
-from editgate.report.data.items import FlippedItem
+from editgate.report.data.items import FlippedItem, read_items
 from editgate.report.data.schema import SHIPPED, main, schemas
 from editgate.report.run_report import RunReport, Subject
 from editgate.report.trajectory_summary import TrajectorySummary
-from editgate.report.writer import FLIPS_SHOWN, write
+from editgate.report.writer import FLIPS_SHOWN, build_report, write
 from editgate.verdict.outcome import Age, Cell, Flip, OrderBudget
-from meta.report.report_cases import cell, memit, others, record
+from meta.report.report_cases import SUBJECT, cell, collected, memit, others, record
 from meta.support.gate import ROOT
 
 DOCUMENTATION = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
@@ -35,6 +38,13 @@ def with_flips(count: int) -> Cell:
         for number in range(count)
     )
     return replace(cell("mmlu", 10, 0.1 + 0.2 - 0.3, "regression"), flips=flips, flipped=count)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["version", "cells", "x"]), inner),
+    max_leaves=12,
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +88,15 @@ def test_numbers_have_no_noise(folder: Path) -> None:
     assert '"value": 5.551115123e-17' in text  # rounded, not hidden
 
 
+def test_a_command_line_of_any_bytes_is_written(tmp_path: Path) -> None:
+    """An argument that is not UTF-8 is shown as an escape; the report of such a run is written and read like any."""
+    subject = SUBJECT.model_dump() | {"command": "pytest x\udcff", "model": "m\udce9"}
+    made = build_report(Subject(**subject), collected([cell("mmlu", 1, 1.0)]), 1)
+    write(made, tmp_path)
+    assert load_report(tmp_path).report.subject.command == r"pytest x\udcff"
+    assert r"m\udce9" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def not_json(folder: Path) -> None:
     (folder / "report.json").write_text("hello", encoding="utf-8")
 
@@ -119,6 +138,22 @@ def test_what_cannot_be_read_is_named(damage: Any, message: str, folder: Path) -
     damage(folder)
     with pytest.raises(ConfigError, match=re.escape(message)):
         len(load_report(folder).items)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(), st.binary().map(lambda raw: raw.decode("latin-1")), json_values.map(json.dumps)))
+def test_no_text_is_anything_but_a_report_or_an_error_of_ours(text: str) -> None:
+    """Whatever stands in the two files: frames, or one sentence that names the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("report.json", "items.jsonl"):
+            Path(folder, name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        for read in (lambda: load_report(folder), lambda: read_items(Path(folder, "items.jsonl"))):
+            message = f"{folder}: read without an error"
+            try:
+                read()
+            except ConfigError as error:
+                message = str(error)
+            assert folder in message
 
 
 def test_no_folder_is_named(tmp_path: Path) -> None:

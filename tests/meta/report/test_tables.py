@@ -80,8 +80,11 @@ def test_file_names_are_safe_and_different(texts: list[str]) -> None:
 
 def test_a_changed_checkpoint_has_no_budget() -> None:
     """Its tables have no N and no edit budget, and their first column says what it is."""
-    cells = [replace(cell("mmlu", 1, 1.0), external=True)]
+    cells = [replace(cell("mmlu", 1, 1.0), external=True, perplexity=4.0)]
     tables = {table.name: table for table in report_tables(record(cells))}
     assert "budgets" not in tables
-    assert tables["overview"].columns[0] == "changed checkpoint"
-    assert not {"N", "edit budget"} & set(tables["overview"].columns)
+    assert set(tables) == {"overview", "verdicts", "verdicts-memit-llama-mini", "checkpoints"}
+    for table in tables.values():
+        assert table.columns[0] == "changed checkpoint"
+        assert not {"N", "edit budget"} & set(table.columns)
+        assert {len(row) for row in table.rows} == {len(table.columns)}

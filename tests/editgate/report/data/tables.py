@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from editgate import inert
 from editgate.report.conclusion import standing
@@ -79,7 +79,8 @@ def report_tables(report: RunReport) -> list[DataTable]:
         for trajectory, cells in by_trajectory(judged).items()
     ]
     found += [] if external else [_budgets(report)]
-    return [table for table in [*found, _checkpoints(judged)] if table.rows]
+    found += [_checkpoints(judged)]
+    return [_without_edits(table) if external else table for table in found if table.rows]
 
 
 def file_names(texts: Iterable[str]) -> dict[str, str]:
@@ -97,6 +98,15 @@ def escape_latex(text: str) -> str:
     """Return a text as one line that LaTeX prints as it stands."""
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     return "".join(LATEX.get(sign, sign) for sign in line)
+
+
+def _without_edits(table: DataTable) -> DataTable:
+    """Return the table of a model that was changed elsewhere: there is no N, and no method."""
+    if "N" not in table.columns:
+        return table
+    at = table.columns.index("N")
+    columns, *rows = ((*row[:at], *row[at + 1 :]) for row in (table.columns, *table.rows))
+    return replace(table, columns=("changed checkpoint", *map(str, columns[1:])), rows=tuple(rows))
 
 
 def _overview(report: RunReport, *, external: bool) -> DataTable:

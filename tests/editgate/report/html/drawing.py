@@ -56,7 +56,7 @@ def plot_area(chart: Chart) -> Area:
         rows = math.ceil(len(chart.series) / COLUMNS)
         return Area(LEFT, BOTTOM + _extra(chart), WIDTH - LEFT - 8, rows * PANEL_HEIGHT + (rows - 1) * GAP)
     longest = max([len(_short(series.label or series.name)) for series in chart.series] + [_line_length(chart)])
-    return Area(LEFT, BOTTOM + _extra(chart), WIDTH - LEFT - longest * LETTER - SWATCH - 10, PLOT_HEIGHT)
+    return Area(LEFT, BOTTOM + _extra(chart), WIDTH - LEFT - longest * LETTER - SWATCH - 18, PLOT_HEIGHT)
 
 
 def build(chart: Chart, colors: Palette, *, alone: bool = False) -> Figure:
@@ -312,8 +312,11 @@ def _extra(chart: Chart) -> float:
 
 
 def _meaning(chart: Chart) -> str:
+    """Return what a figure needs beside its title to be understood alone: the model, marks, band and line."""
     points = [point for series in chart.series for point in series.points]
-    parts = ["hollow: does not pass"] if any(not point.passed for point in points) else []
+    models = {series.name.removeprefix(series.label).removeprefix("-") for series in chart.series if series.label}
+    parts = [model for model in models if model and len(models) == 1]
+    parts += ["hollow: does not pass"] if any(not point.passed for point in points) else []
     parts += ["band: between two one-sided 95 % bounds"] if any(_band(point) for point in points) else []
     parts += [f"dotted: {chart.line[1]}"] if chart.line and len(chart.series) > FEW else []
     return "; ".join(parts)

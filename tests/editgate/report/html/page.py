@@ -131,7 +131,7 @@ def title_of(cell: Cell) -> str:
 @cache
 def _environment() -> Environment:
     found = environment().overlay(finalize=_visible)
-    found.filters["title"] = title_of
+    found.filters["heading"] = title_of
     return found
 
 
