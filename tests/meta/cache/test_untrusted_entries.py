@@ -112,7 +112,8 @@ def test_a_stopped_holder_is_named(store: Store, monkeypatch: pytest.MonkeyPatch
     told: list[str] = []
     store.announce = told.append
     store.root.mkdir()
-    child = os.fork()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of later Pythons, about threads
+        child = os.fork()
     if child == 0:
         with store.lock("items", "abc"):
             (store.root / "locked").touch()
