@@ -5,11 +5,13 @@ The rules are asked directly, on a tiny model; `test_controls.py` asks the gate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from editgate import errors
 from editgate.cache.digest import digest_tensors
@@ -50,7 +52,7 @@ WRAPS = {  # control: the rules that it breaks, with the error and a part of the
         "trajectories_do_not_leak": ("StateLeaked", "after another trajectory ran"),
         "undo_gives_back_the_base": ("StateNotRestored", "gives another model than a new editor does"),
     },
-    "Undecided": {"trajectories_do_not_leak": ("NotDeterministic", "asked twice the same")},
+    "Undecided": {"trajectories_do_not_leak": ("NotDeterministic", "asked twice the same, the edited model")},
     "PatchesItsClass": {
         "only_declared_tensors_change": ("BaselineModified", "changed what the unedited model tiny says at"),
         integrity.ZERO_EDITS: ("BaselineNotReproduced", "with zero edits 1 of 1 items differ"),
@@ -168,3 +170,20 @@ def test_a_hook_that_answers_is_an_effect(run: Trajectory) -> None:
     """A method that changes no tensor but what the model says has not done nothing."""
     assert broken(of(run, "ForgetsWhenSaved"), "edits_change_the_model") is None
     assert isinstance(broken(of(run, "NoOp"), "edits_change_the_model"), EditHadNoEffect)
+
+
+def test_a_device_that_does_not_repeat_itself_is_told(run: Trajectory) -> None:
+    """Where the unedited model itself wavers, no rule blames the method for it, and the one on leaks says why."""
+    run.base.model.register_forward_hook(_wavering())
+    assert broken(run, "only_declared_tensors_change") is None
+    assert "the unedited model gives different logits on this device" in str(broken(run, "trajectories_do_not_leak"))
+
+
+def _wavering() -> Callable[..., Any]:
+    generator = torch.Generator().manual_seed(0)
+
+    def hook(_module: object, _args: object, said: Any) -> Any:  # noqa: ANN401 - of the model's type
+        said.logits = said.logits + 1e-6 * torch.randn(1, generator=generator)
+        return said
+
+    return hook
