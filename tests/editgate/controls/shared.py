@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from editgate.controls.weights import Control, noise, some_matrix
+from editgate.controls.wrappers import Memory
 from editors import Edit
 
 
@@ -17,11 +18,10 @@ class FlipsPadding(Control):
         matrix += noise(edit, matrix, 0.01)
 
 
-class AddsToken(Control):
-    """Adds a token of its own, so that some texts are cut into other pieces."""
+class AddsToken(Memory):
+    """Adds a token for each subject, so that texts about it are cut into other pieces."""
 
-    def harm(self, edit: Edit) -> None:
-        """Make the subject one token."""
+    def apply(self, edit: Edit) -> None:
+        """Remember the answer after a prompt in which the subject is one token."""
         self.tokenizer.add_tokens([edit.subject])
-        matrix = some_matrix(self.model)
-        matrix += noise(edit, matrix, 0.01)
+        super().apply(edit)

@@ -34,7 +34,7 @@ def supply(
     keys = {matrix.path: Store.key(**conditions, matrix=matrix.path, code=code) for matrix in editor.missing}
     with store.lock("covariances", Store.key(**conditions)):
         stored = {path: store.load_tensors("covariances", key) for path, key in keys.items()}
-        editor.load_prepared({path: entry[ENTRY] for path, entry in stored.items() if entry})
+        editor.load_prepared({path: entry[ENTRY] for path, entry in stored.items() if entry and ENTRY in entry})
         if missing := editor.missing:
             announce(f"computing {editor.cost()}")
             made = compute_covariances(editor.architecture, editor.tokenizer, editor.resources.corpus or (), missing)

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,9 +104,12 @@ def begin(folder: Path, gate: Gate, *, store: Path | None = None, prepare: Calla
     folder.mkdir(parents=True, exist_ok=True)
     if store is not None:
         (folder / "store").symlink_to(store)
-    pid = os.fork()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of later Pythons, about threads
+        pid = os.fork()
     if pid:
         return Child(folder, pid)
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        del os.environ[name]
     code = 99
     try:
         os.chdir(folder)

@@ -5,11 +5,13 @@ The rules are asked directly, on a tiny model; `test_controls.py` asks the gate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from editgate import errors
 from editgate.cache.digest import digest_tensors
@@ -22,9 +24,23 @@ from editgate.measure.integrity.spoken import spoken
 from editgate.measure.integrity.trajectory_rules import RULES
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.trajectory import Trajectory
+from editors import kind_of
 from meta.support.tiny_runs import trajectory
 
-CAUGHT = {  # control: the rules that it breaks, each with the error and a part of the sentence; the first is its own
+WRITES_WEIGHTS = {
+    "NoOp": {"edits_change_the_model": ("EditHadNoEffect", "none of 32 tensors differs from the base")},
+    "Broken": {"edits_stay_finite": ("NonFiniteModel", "NaN or infinite weights in 1 tensors")},
+    "changes_base": {"only_declared_tensors_change": ("BaselineModified", "another object than the one handed over")},
+    "KeepsLast": {"edits_accumulate": ("EditsDoNotAccumulate", "Only the last edit is kept")},
+    "Leaks": {"trajectories_do_not_leak": ("StateLeaked", "after another trajectory ran")},
+    "ForgetsWhenSaved": {
+        "state_survives_saving": ("StateNotRestored", "something that matters is not in the state"),
+        "undo_gives_back_the_base": ("StateNotRestored", "such as a hook or a replaced forward"),
+        integrity.ZERO_EDITS: ("BaselineNotReproduced", "with zero edits 1 of 1 items differ"),
+    },
+    "FlipsPadding": {"the_tokenizer_stays_as_it_is": ("BaselineModified", "padding_side 'left' instead of 'right'")},
+}
+WRAPS = {  # control: the rules that it breaks, with the error and a part of the sentence
     "NoOpWrapper": {"edits_change_the_model": ("EditHadNoEffect", "bit by bit as the unedited model does")},
     "BrokenWrapper": {"edits_stay_finite": ("NonFiniteModel", "NaN or infinite after two edits")},
     "RemembersLast": {"edits_accumulate": ("EditsDoNotAccumulate", "Only the last edit is kept")},
@@ -36,18 +52,14 @@ CAUGHT = {  # control: the rules that it breaks, each with the error and a part 
         "trajectories_do_not_leak": ("StateLeaked", "after another trajectory ran"),
         "undo_gives_back_the_base": ("StateNotRestored", "gives another model than a new editor does"),
     },
-    "ForgetsWhenSaved": {
-        "state_survives_saving": ("StateNotRestored", "something that matters is not in the state"),
-        "undo_gives_back_the_base": ("StateNotRestored", "such as a hook or a replaced forward"),
-    },
-    "Undecided": {"trajectories_do_not_leak": ("NotDeterministic", "asked twice the same")},
+    "Undecided": {"trajectories_do_not_leak": ("NotDeterministic", "asked twice the same, the edited model")},
     "PatchesItsClass": {
         "only_declared_tensors_change": ("BaselineModified", "changed what the unedited model tiny says at"),
         integrity.ZERO_EDITS: ("BaselineNotReproduced", "with zero edits 1 of 1 items differ"),
     },
-    "FlipsPadding": {"the_tokenizer_stays_as_it_is": ("BaselineModified", "padding_side 'left' instead of 'right'")},
     "AddsToken": {"the_tokenizer_stays_as_it_is": ("BaselineModified", "has 1 more tokens, first 'Velidor'")},
 }
+CAUGHT = WRITES_WEIGHTS | WRAPS
 OWN_RULES = (*RULES, integrity.ZERO_EDITS)
 
 
@@ -107,9 +119,11 @@ def test_an_honest_wrapper_keeps_every_rule(run: Trajectory, rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", OWN_RULES)
-def test_no_rule_is_a_wrong_green_for_wrappers(rule: str) -> None:
-    """Each rule is broken by some control that is a wrapper, or that changes what all methods share."""
-    assert any(rule in rules for rules in CAUGHT.values())
+@pytest.mark.parametrize(("kind", "controls"), [("weights", WRITES_WEIGHTS), ("wrapper", WRAPS)])
+def test_no_rule_is_a_wrong_green(kind: str, controls: dict[str, dict[str, object]], rule: str) -> None:
+    """Each rule is broken by some control of each kind."""
+    assert all(kind_of(f"editgate.controls:{name}") == kind for name in controls)
+    assert any(rule in rules for rules in controls.values())
 
 
 def test_a_global_is_found_after_all_other_rules_ran(run: Trajectory) -> None:
@@ -156,3 +170,20 @@ def test_a_hook_that_answers_is_an_effect(run: Trajectory) -> None:
     """A method that changes no tensor but what the model says has not done nothing."""
     assert broken(of(run, "ForgetsWhenSaved"), "edits_change_the_model") is None
     assert isinstance(broken(of(run, "NoOp"), "edits_change_the_model"), EditHadNoEffect)
+
+
+def test_a_device_that_does_not_repeat_itself_is_told(run: Trajectory) -> None:
+    """Where the unedited model itself wavers, no rule blames the method for it, and the one on leaks says why."""
+    run.base.model.register_forward_hook(_wavering())
+    assert broken(run, "only_declared_tensors_change") is None
+    assert "the unedited model gives different logits on this device" in str(broken(run, "trajectories_do_not_leak"))
+
+
+def _wavering() -> Callable[..., Any]:
+    generator = torch.Generator().manual_seed(0)
+
+    def hook(_module: object, _args: object, said: Any) -> Any:  # noqa: ANN401 - of the model's type
+        said.logits = said.logits + 1e-6 * torch.randn(1, generator=generator)
+        return said
+
+    return hook
