@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from editors.core.progress import is_heard, tell
+
 SAVE_EVERY = 100  # steps
 
 LossOf = Callable[[int, torch.Generator], Tensor]
@@ -44,7 +46,8 @@ def train(
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     file = None if scratch is None else scratch / f"{name}.safetensors"
     begin = 0 if file is None else _resume(file, network, optimizer)
-    bar = tqdm(range(begin, steps), initial=begin, total=steps, desc=f"training {name}", mininterval=2, leave=False)
+    shown = {"desc": f"training {name}", "mininterval": 2, "leave": False, "disable": is_heard()}
+    bar = tqdm(range(begin, steps), initial=begin, total=steps, **shown)
     for step in bar:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -56,6 +59,7 @@ def train(
         if bool(norm.isfinite()):
             optimizer.step()
         bar.set_postfix(loss=f"{float(loss.detach()):.3f}", refresh=False)
+        tell(f"training {name}: step", step + 1, steps)
         if file is not None and (step + 1) % SAVE_EVERY == 0:
             _save(file, step + 1, network, optimizer)
 

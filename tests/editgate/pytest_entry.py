@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def _refuse_misread_folders(arguments: list[str]) -> None:
     """Refuse `--report DIR` where DIR decided on the root directory: pytest knew no option when it looked for one."""
+    from itertools import pairwise  # noqa: PLC0415 - as below
     from pathlib import Path  # noqa: PLC0415 - every pytest run of this environment loads this module
 
     import pytest  # noqa: PLC0415 - as above
@@ -44,7 +45,7 @@ def _refuse_misread_folders(arguments: list[str]) -> None:
     from editgate.options.options import Options, flag  # noqa: PLC0415 - as above
 
     flags = {flag(name) for name in Options.model_fields}
-    for option, value in zip(arguments, arguments[1:], strict=False):
+    for option, value in pairwise(arguments):
         if option in flags and Path(value).exists():
             raise pytest.UsageError(
                 f"{option} {value}: pytest takes a path after a space for one of tests, and looks there for its "

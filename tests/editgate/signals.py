@@ -1,4 +1,4 @@
-"""A run that is told to end (SIGTERM, as CI does) ends as after Ctrl-C: with its summary, its report and exit code 2."""
+"""A run that is told to end (SIGTERM, as CI does) ends as after Ctrl-C: with its report and exit code 2."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ def end_with_a_report(config: pytest.Config) -> None:
     if threading.current_thread() is not threading.main_thread() or hasattr(config, "workerinput"):
         return
     untouched = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    for number, default in untouched.items():
-        if signal.getsignal(number) is default or signal.getsignal(number) == default:
-            signal.signal(number, _interrupt)
-            config.add_cleanup(lambda number=number, default=default: signal.signal(number, default))  # type: ignore[misc]
+    ours = [number for number, default in untouched.items() if signal.getsignal(number) == default]
+    for number in ours:
+        signal.signal(number, _interrupt)
+
+    def give_back() -> None:
+        for number in ours:
+            signal.signal(number, untouched[number])
+
+    config.add_cleanup(give_back)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler

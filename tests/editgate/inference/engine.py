@@ -25,6 +25,7 @@ from editgate.errors import NonFiniteModel
 from editgate.inference.kv_cache import PreallocatedCacheLayer
 from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, shared_prefixes
 from editgate.inference.tokenize import Pair, Tokens
+from editors.core.progress import tell
 
 Stop = Callable[[Sequence[int]], bool]  # whether this generation, so far, is finished
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Engine:
         for index, (context, continuation) in enumerate(pairs):
             options[context].append((index, continuation))
         contexts = sorted(options)
-        total, misses = np.zeros(len(pairs)), np.zeros(len(pairs))
+        total, misses, done = np.zeros(len(pairs)), np.zeros(len(pairs)), 0
         for group in shared_prefixes(contexts):
             members = contexts[group.start : group.stop]
             prefix = self._run_prefix(members[0][: group.prefix])
@@ -77,6 +78,8 @@ class Engine:
                 requests, values, hits = self._score_rows(batch, prefix)
                 np.add.at(total, requests, values)
                 np.add.at(misses, requests, ~hits)
+                done += len(batch)
+                tell("prompt", done, len(contexts))
         return [(float(value), not missed) for value, missed in zip(total, misses, strict=True)]
 
     @torch.inference_mode()
@@ -87,7 +90,7 @@ class Engine:
             NonFiniteModel: a logit is NaN or infinite.
         """
         texts: list[list[int]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=prompts.__getitem__)
+        order, done = sorted(range(len(prompts)), key=prompts.__getitem__), 0
         split_cost = PASS_COST + STEP_COST * max(limits, default=0)
         for group in shared_prefixes([prompts[i] for i in order], split_cost):
             members = sorted(order[group.start : group.stop], key=lambda i: -len(prompts[i]))
@@ -99,6 +102,8 @@ class Engine:
                 generated = self._generate_rows(rows, [limits[i] for i in batch], prefix, stop)
                 for i, text in zip(batch, generated, strict=True):
                     texts[i] = text
+                done += len(batch)
+                tell("prompt", done, len(prompts))
         return texts
 
     def _batches(self, rows: Sequence[T], sizes: Sequence[int], more: int, most: int) -> Iterator[Sequence[T]]:

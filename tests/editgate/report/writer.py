@@ -14,7 +14,6 @@ from editgate.report.run_report import RunReport, Subject, result_of
 from editgate.report.safety import safety_line
 from editgate.report.trajectory_summary import trajectory_summaries
 
-
 FILES = ("report.json", "report.md", "report.html", "items.jsonl")
 FOLDERS = ("figures", "tables")
 LIST_OF_FILES = ".editgate-files"  # names the written figures and tables: a folder may have others of these names

@@ -100,9 +100,7 @@ def test_handlers_are_given_back(pytester: pytest.Pytester) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_report_that_is_not_written_fails_the_run(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_that_is_not_written_fails_the_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk a run whose tests pass ends with exit code 1, one sentence and no torso."""
 
     def full_disk(_: object, folder: Path) -> Path:

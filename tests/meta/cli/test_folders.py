@@ -54,4 +54,13 @@ def test_a_folder_elsewhere_is_refused_where_it_would_move_the_root(pytester: py
 def test_the_installed_gate_joins_values() -> None:
     """`python -m editgate` hands every option over with its value, and leaves all others alone."""
     given = ["--report", "out", "-k", "memit", "--budget", "--store", "a b", "--limit=3", "--editor", "x:Y", "-q"]
-    assert _joined(given) == ["--report=out", "-k", "memit", "--budget", "--store=a b", "--limit=3", "--editor=x:Y", "-q"]
+    assert _joined(given) == [
+        "--report=out",
+        "-k",
+        "memit",
+        "--budget",
+        "--store=a b",
+        "--limit=3",
+        "--editor=x:Y",
+        "-q",
+    ]
