@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any, TypeAlias
 
 import pytest
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 class Terminated(KeyboardInterrupt):
@@ -22,7 +25,7 @@ def end_with_a_report(config: pytest.Config) -> None:
     """
     if threading.current_thread() is not threading.main_thread() or hasattr(config, "workerinput"):
         return
-    untouched = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    untouched: dict[int, Handler] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     ours = [number for number, default in untouched.items() if signal.getsignal(number) == default]
     for number in ours:
         signal.signal(number, _interrupt)
