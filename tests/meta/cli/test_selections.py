@@ -9,16 +9,17 @@ import pytest
 
 from editgate.measure.session import EvaluationSession
 from editgate.snapshots import ScoreSnapshot, safe_name
-from meta.support.gate import GATE, run_gate
+from meta.support.gate import GATE, ROOT, run_gate
 
 BASELINES = GATE / "__snapshots__" / "test_baselines"
-SELECTIONS = {
-    "a benchmark": (("-k", "gsm8k"), "baselines"),
-    "a benchmark of one editor": (("-k", "gsm8k", "--editor=serac", "--profile=smoke"), "baselines"),
-    "everything of one model": (("--model=gpt2-mini",), "baselines"),
-    "a file whose tests are all deselected but one": (("-k", "toxigen and not chat"), "baselines"),
-    "curves": (("-m", "rome"), "curves"),
-    "everything collected": (("--profile=nightly",), "baselines"),
+SELECTIONS = {  # the first three without a path, as people run it from the root directory
+    "a benchmark of one editor": ("-k", "baseline and gsm8k", "--editor=serac", "--profile=smoke"),
+    "a benchmark": ("-k", "baseline and toxigen and not chat", "--editor=rome"),
+    "everything of one model": ("-k", "test_baseline", "--model=gpt2-mini", "--editor=rome"),
+    "one file": (str(GATE / "test_baselines.py"), "-k", "gsm8k"),
+    "one folder": (str(GATE), "-k", "baseline and gsm8k"),
+    "one test": (f"{GATE / 'test_baselines.py'}::test_baseline[llama-mini-gsm8k]",),
+    "everything collected": (str(GATE / "test_baselines.py"), "--profile=nightly"),
 }
 
 
@@ -50,9 +51,9 @@ def test_only_verdicts_decide(
     """No selection makes a green run end with 1, advises to delete, or deletes when baselines are updated."""
     deleted: list[object] = []
     monkeypatch.setattr(ScoreSnapshot, "delete_snapshots", lambda **arguments: deleted.append(arguments))
-    options, file = SELECTIONS[case]
-    given = (*options, "--snapshot-update") if update else options
-    result = run_gate(pytester, *given, *(("--collect-only",) if file == "curves" else ()), files=(file,))
+    monkeypatch.chdir(ROOT)
+    given = (*SELECTIONS[case], *(["--snapshot-update"] if update else []), f"--store={pytester.path / 'store'}")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *given)
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     assert deleted == []
     shown = result.stdout.str() + result.stderr.str()
