@@ -92,11 +92,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @contextmanager
 def _measuring() -> Iterator[None]:
     """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays."""
+    first = "editgate.measure.session" not in sys.modules
     gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
     try:
         with warnings.catch_warnings(action="default"):  # what a dependency says while it is imported is no error
             yield
     finally:
+        if first:
+            gc.freeze()  # nor is it worth looking through them again and again
         gc.enable()
     _limit_threads()
 
