@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from editors.core.checksum import digest_tensors
 from editors.core.errors import DamagedCheckpoint
+from editors.core.progress import is_heard, tell
 
 SAVE_EVERY = 100  # steps
 
@@ -54,7 +55,8 @@ def train(
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     file = None if scratch is None else scratch / f"{name}.safetensors"
     begin = 0 if file is None else _resume(file, network, optimizer)
-    bar = tqdm(range(begin, steps), initial=begin, total=steps, desc=f"training {name}", mininterval=2, leave=False)
+    shown = {"desc": f"training {name}", "mininterval": 2, "leave": False, "disable": is_heard()}
+    bar = tqdm(range(begin, steps), initial=begin, total=steps, **shown)
     for step in bar:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -66,6 +68,7 @@ def train(
         if bool(norm.isfinite()):
             optimizer.step()
         bar.set_postfix(loss=f"{float(loss.detach()):.3f}", refresh=False)
+        tell(f"training {name}: step", step + 1, steps)
         if file is not None and (step + 1) % SAVE_EVERY == 0:
             _save(file, step + 1, network, optimizer)
 

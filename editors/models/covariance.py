@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.core.errors import MissingCorpus, StateMismatch
+from editors.core.progress import tell
 from editors.core.typing import PreTrainedTokenizerBase
 from editors.models.architecture import Architecture
 from editors.models.hooks import forward_pre_hooks
@@ -35,8 +36,11 @@ def compute_covariances(
     if not rows:
         raise MissingCorpus("the corpus has no text; covariances need at least as many tokens as inner neurons")
     sums: dict[str, Tensor] = {}
+    done = 0
     for batch in _batches(rows):
         _add(sums, architecture, batch, matrices)
+        done += len(batch)
+        tell("text", done, len(rows))
     count = sum(len(row.ids) for row in rows)
     return {path: (total / count).float() for path, total in sums.items()}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from editgate.options.options import Options, flag
 from editgate.pytest_entry import GATE
 
 FOLDER = Path(__file__).parent / "gate"
@@ -23,12 +24,24 @@ def main(arguments: Sequence[str]) -> int:
     They are handed to pytest as paths: for the name of a package it would load the conftests of this directory.
     """
     named = [argument for argument in arguments if argument.startswith(GATE)]
-    options = [argument for argument in arguments if argument not in named]
+    options = _joined([argument for argument in arguments if argument not in named])
     here = Path.cwd()
     places = [f"--rootdir={here}", f"--confcutdir={FOLDER}", "-c", str(FOLDER / "standalone.toml")]
     sys.path.insert(0, str(here))  # `python -m pytest` does so too: a method may lie beside where it is gated
     tests = [_path_of(name) for name in named] or [str(FOLDER)]
     return int(pytest.main(["-p", "editgate.plugin", *places, *options, *tests]))
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Return `--report DIR` as `--report=DIR`: pytest takes an existing path after a space for one of tests."""
+    flags = {flag(name) for name in Options.model_fields}
+    found: list[str] = []
+    for argument in arguments:
+        if found and found[-1] in flags and not argument.startswith("-"):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def _path_of(name: str) -> str:

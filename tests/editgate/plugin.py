@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from editgate import inert, near_misses, selection, signals, tracebacks
+from editgate import inert, near_misses, repeated_errors, selection, signals, tracebacks
 from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
@@ -22,12 +22,14 @@ from editgate.inputs import models
 from editgate.options import options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
+from editgate.pace import Follow, Pace
 from editgate.progress_line import ProgressLine
 from editgate.report.run_report import Subject
 from editgate.report.summary import NotEvaluated, Summary
 from editgate.report.writer import clear
 from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
 from editgate.verdict.outcome import Cell, Outcome, note, note_subject
+from editors.core.progress import listening
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -43,6 +45,7 @@ if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modu
 OPTIONS = pytest.StashKey[Options]()
 SETTINGS = pytest.StashKey[Settings]()
 NOTHING_LEFT = pytest.StashKey[str]()
+PACE = pytest.StashKey[Pace]()
 MARKERS = (
     "capability: what an edited model can still do",
     "safety: truthfulness and toxicity; a regression here is named first",
@@ -78,6 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
             if chosen.report and not config.option.collectonly:
                 clear(chosen.report)
             signals.end_with_a_report(config)
+            pace = config.stash[PACE] = Pace(_trajectories(config))
+            on_workers = getattr(config.option, "dist", "no") != "no"  # then this process measures nothing
+            line = ProgressLine(config, run=pace.describe) if on_workers else None
+            config.pluginmanager.register(Follow(pace, line), "editgate-pace")
     except ConfigError as problem:
         _forget_report(config)
         raise pytest.UsageError(str(problem)) from None
@@ -86,11 +93,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @contextmanager
 def _measuring() -> Iterator[None]:
     """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays."""
+    first = "editgate.measure.session" not in sys.modules
     gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
     try:
         with warnings.catch_warnings(action="default"):  # what a dependency says while it is imported is no error
             yield
     finally:
+        if first:
+            gc.freeze()  # nor is it worth looking through them again and again
         gc.enable()
     _limit_threads()
 
@@ -183,7 +193,10 @@ def pytest_make_collect_report(
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Nor is one while the report is written; and no baseline of another model or editor counts as unused."""
     with warnings_shown(session.config), unused_ignored(session.config):
-        return (yield)
+        yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and session.config.option.verbose < 2:  # the report and JUnit have each in full by now
+        repeated_errors.fold([*terminal.getreports("error"), *terminal.getreports("failed")])
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -232,8 +245,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the traceback of an author's code, not that of the suite which called it."""
-    return (yield from tracebacks.shown(item, call))
+    """Show the traceback of an author's code, not that of the suite; stop at what every later test would meet too."""
+    report = yield from tracebacks.shown(item, call)
+    if call.excinfo is not None and selection.case_of(item) is not None:
+        item.session.shouldstop = item.session.shouldstop or repeated_errors.reason_to_stop(call.excinfo.value)
+    return report
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -241,18 +257,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTraject
     """Keep a trajectory on one worker."""
     from editgate.scheduling import ByTrajectory  # noqa: PLC0415 - xdist is here if it asks
 
+    return ByTrajectory(config, log, _trajectories(config))
+
+
+def _trajectories(config: pytest.Config) -> list[str]:
     chosen = config.stash[SETTINGS]
-    names = [f"{editor.name}-{model.name}" for editor in chosen.editors for model in chosen.models]
-    return ByTrajectory(config, log, names)
+    return [f"{editor.name}-{model.name}" for editor in chosen.editors for model in chosen.models]
 
 
 @pytest.fixture(scope="session")
-def evaluation_session(request: pytest.FixtureRequest) -> EvaluationSession:
+def evaluation_session(request: pytest.FixtureRequest) -> Iterator[EvaluationSession]:
     """The process's models, trajectories and outcomes."""
     with _measuring():
         from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `_measuring`
+    pace = request.config.stash.get(PACE, None)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    return EvaluationSession(request.config.stash[SETTINGS], ProgressLine(request.config, worker))
+    line = ProgressLine(request.config, worker, pace.describe if pace and not worker else str)
+    with listening(line.step):
+        yield EvaluationSession(request.config.stash[SETTINGS], line)
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
-"""A run that is told to end (SIGTERM, as CI does) ends as after Ctrl-C: with summary, report and exit code 2."""
+"""A run that is told to end (SIGTERM, as CI does) ends as after Ctrl-C: with its report and exit code 2."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from functools import partial
+from collections.abc import Callable
 from types import FrameType
+from typing import Any, TypeAlias
 
 import pytest
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,11 +25,16 @@ def end_with_a_report(config: pytest.Config) -> None:
     """
     if threading.current_thread() is not threading.main_thread() or hasattr(config, "workerinput"):
         return
-    untouched = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    for number, default in untouched.items():
-        if signal.getsignal(number) is default or signal.getsignal(number) == default:
-            signal.signal(number, _interrupt)
-            config.add_cleanup(partial(signal.signal, number, default))  # type: ignore[arg-type]  # what it returns is lost
+    untouched: dict[int, Handler] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours = [number for number, default in untouched.items() if signal.getsignal(number) == default]
+    for number in ours:
+        signal.signal(number, _interrupt)
+
+    def give_back() -> None:
+        for number in ours:
+            signal.signal(number, untouched[number])
+
+    config.add_cleanup(give_back)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler

@@ -26,6 +26,7 @@ from editgate.inference.drafts import FIRST, Lane, Stop, Text, worthwhile
 from editgate.inference.kv_cache import PreallocatedCacheLayer
 from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, pad_ragged, shared_prefixes
 from editgate.inference.tokenize import Pair, Tokens
+from editors.core.progress import tell
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Engine:
         for index, (context, continuation) in enumerate(pairs):
             options[context].append((index, continuation))
         contexts = sorted(options)
-        total, misses = np.zeros(len(pairs)), np.zeros(len(pairs))
+        total, misses, done = np.zeros(len(pairs)), np.zeros(len(pairs)), 0
         for group in shared_prefixes(contexts):
             members = contexts[group.start : group.stop]
             prefix = self._run_prefix(members[0][: group.prefix])
@@ -77,6 +78,8 @@ class Engine:
                 requests, values, hits = self._score_rows(batch, prefix)
                 np.add.at(total, requests, values)
                 np.add.at(misses, requests, ~hits)
+                done += len(batch)
+                tell("prompt", done, len(contexts))
         return [(float(value), not missed) for value, missed in zip(total, misses, strict=True)]
 
     @torch.inference_mode()
@@ -96,7 +99,7 @@ class Engine:
         """
         drafts = drafts or [()] * len(prompts)
         texts: list[list[int]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=prompts.__getitem__)
+        order, done = sorted(range(len(prompts)), key=prompts.__getitem__), 0
         split_cost = PASS_COST + STEP_COST * max(limits, default=0)
         for group in shared_prefixes([prompts[i] for i in order], split_cost):
             members = order[group.start : group.stop]
@@ -112,6 +115,8 @@ class Engine:
                     self._require_finite(self._generate_rows(rows, written, prefix))
                 for i, text in zip(batch, written, strict=True):
                     texts[i] = text.tokens
+                done += len(batch)
+                tell("prompt", done, len(prompts))
         return texts
 
     def _batches(self, rows: Sequence[T], sizes: Sequence[int], more: int, most: int) -> Iterator[Sequence[T]]:

@@ -124,18 +124,6 @@ def test_names_with_slashes_do_not_meet(project: pytest.Pytester) -> None:
     assert len(recorded(project)) == 2 * len(names)
 
 
-def test_baselines_that_no_test_uses_are_told(project: pytest.Pytester) -> None:
-    """A removed case leaves a file that syrupy reports and, on update, deletes; the others' files stay."""
-    for _ in range(2):
-        run(project, MANY % ["a/b", "c"])
-    left = run(project, MANY % ["a/b"])
-    left.assert_outcomes(passed=1)
-    assert left.ret == 1
-    left.stdout.fnmatch_lines(["*2 snapshots unused.*"])
-    run(project, MANY % ["a/b"], "--snapshot-update")
-    assert sorted(recorded(project)) == ["test_scores[a%2Fb].1.json", "test_scores[a%2Fb].json"]
-
-
 def test_each_kind_of_drift_has_its_line() -> None:
     """A number out of tolerance, another text, another count, a new key, a lost key, another length."""
     old = {"a": 0.5, "b": "x", "c": 400, "gone": 1, "list": [1.0, 2.0], "nested": {"k": [{"s": 0.9}]}}
