@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,10 @@ def test_the_examples_workflow_runs_the_gate(machine: Machine) -> None:
     assert own == ["-m", "pip", "install", "--quiet", "--editable", "."]
     assert judge[:2] == ["-m", "editgate"]
     assert {"--editor=one_matrix", "--model=llama-mini", "--thresholds=known_failures.toml"} <= {*judge}
+    measured = tomllib.loads((EXAMPLE / "known_failures.toml").read_text(encoding="utf-8"))["known_failures"]
+    assert judge[-1] == f"--edit-counts={','.join(map(str, measured['measured_at']))}", (
+        "else the gate is red for no news"
+    )
     assert not any(argument.startswith("--edited") for argument in judge)
     assert summarize == ["-m", "editgate.report.github", "editgate-report"]
 
