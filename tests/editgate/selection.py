@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -104,8 +105,8 @@ def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
 def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
     """Return whether a file or folder is not even collected.
 
-    Whoever names an editor, brings one or brings a model asks about that and not about this suite; a path that is
-    given on the command line is collected all the same.
+    Whoever names an editor, brings one or brings a model asks about that and not about this suite, and without the
+    extra `dev` its tests cannot be imported; a path that is given on the command line is collected all the same.
     """
     if path.is_relative_to(HOME) and path != HOME and not path.is_relative_to(GATE):
         return True  # no tests there, whatever a module is called
@@ -116,7 +117,8 @@ def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
     keyword, markers = config.option.keyword.strip().lower(), config.option.markexpr.strip()
     named = settings.chosen_editors or {keyword, markers} & {editor.name for editor in settings.editors}
     own = path == config.rootpath / "tests" / "meta"
-    return own and bool(named) and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    cannot_run = any(find_spec(name) is None for name in ("hypothesis", "pytest_benchmark"))  # of the extra `dev`
+    return own and bool(named or cannot_run) and config.args_source is pytest.Config.ArgsSource.TESTPATHS
 
 
 def order_in_run(item: pytest.Item, trajectories: dict[str, int]) -> tuple[int, int, int]:

@@ -103,6 +103,7 @@ def test_its_steps_make_a_gate_that_runs(tmp_path: Path, index: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "fresh")], check=True)  # noqa: S603 - our own command
     python = tmp_path / "fresh" / "bin"
     given = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    given["PIP_REQUIRE_VIRTUALENV"] = "1"
     environment = build(tmp_path, python, given | ({"TORCH_INDEX": index} if index else {}))
     (tmp_path / "work").mkdir()
     entry = json.loads(dict(instructions())["ENTRYPOINT"])

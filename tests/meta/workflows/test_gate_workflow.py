@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +105,10 @@ def test_the_examples_workflow_runs_the_gate(machine: Machine) -> None:
     assert own == ["-m", "pip", "install", "--quiet", "--editable", "."]
     assert judge[:2] == ["-m", "editgate"]
     assert {"--editor=one_matrix", "--model=llama-mini", "--thresholds=known_failures.toml"} <= {*judge}
+    measured = tomllib.loads((EXAMPLE / "known_failures.toml").read_text(encoding="utf-8"))["known_failures"]
+    assert judge[-1] == f"--edit-counts={','.join(map(str, measured['measured_at']))}", (
+        "else the gate is red for no news"
+    )
     assert not any(argument.startswith("--edited") for argument in judge)
     assert summarize == ["-m", "editgate.report.github", "editgate-report"]
 
@@ -190,11 +194,10 @@ def test_the_example_is_gated_in_an_environment_of_its_own(
     """By night: pip installs the suite and the example beside it, and the gate is green with what is on record."""
     if request.config.option.profile != "nightly":
         pytest.skip("a fresh environment takes minutes: under --profile=nightly")
-    shutil.rmtree(machine.python)
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "fresh")], check=True)  # noqa: S603 - our own command
-    machine.python.symlink_to(tmp_path / "fresh" / "bin")
+    machine.python = tmp_path / "fresh" / "bin"  # through a link it would not know its environment, and use another one
     pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
-    machine.variables = {"HF_HUB_OFFLINE": "1"} | pip
+    machine.variables = {"HF_HUB_OFFLINE": "1", "PIP_REQUIRE_VIRTUALENV": "1"} | pip
     run_workflow(machine, EXAMPLE / ".github" / "workflows" / "gate.yml", STAND_INS)
     assert not machine.failed, "\n".join(step.printed for step in machine.steps)
     assert read_report(machine.services / "artifacts" / "editgate-report" / "report.json").result == "pass"
