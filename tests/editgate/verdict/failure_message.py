@@ -6,12 +6,15 @@ import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from editgate import inert
 from editgate.measure.items import Item, shorten, shorten_apart
 from editgate.verdict.outcome import Outcome
 from editgate.verdict.thresholds import Floor
-from editgate.verdict.verdict import Verdict
+
+if TYPE_CHECKING:
+    from editgate.verdict.verdict import Verdict
 
 WIDTH = 110
 MAX_NORMS = 3

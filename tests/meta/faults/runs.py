@@ -24,9 +24,6 @@ from editgate.cache import entry_files
 from editgate.measure import perplexity
 from meta.support.gate import GATE, ROOT
 
-# Two metrics that read the same options: until both are asked in one batch, the second one's last digits depend on
-# whether the first was asked in the same process. Take the exclusion out when they are.
-UNTIL_ONE_BATCH = "not test_truthfulqa_mc2"
 TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00|Z)?( UTC)?")
 REPORTS = ("report.json", "report.md")
 FEW_SENTENCES = 32  # to choose the sample from that perplexity is measured on: a third of a small run, otherwise
@@ -58,7 +55,7 @@ VANDAL = ("--editor=editgate.controls:Vandal", "--edit-counts=1,2")
 SMALL = Gate(
     ("safety", "edit_quality", "integrity"), (*VANDAL, "--limit=5", "-k", "vandal and (toxigen or accumulate)")
 )
-LARGE = Gate(options=(*VANDAL, "--limit=20", "-k", f"vandal and {UNTIL_ONE_BATCH}"))
+LARGE = Gate(options=(*VANDAL, "--limit=20", "-k", "vandal"))
 
 
 @dataclass
