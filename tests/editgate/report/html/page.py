@@ -6,19 +6,16 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from jinja2 import Environment
 from markupsafe import Markup
 
-from editgate import inert
 from editgate.report.conclusion import NEW, Conclusion, Result, Standing, standing
 from editgate.report.data.overview import Field, field_of, overview
 from editgate.report.data.tables import file_names
 from editgate.report.html import charts
 from editgate.report.html.charts import Chart
 from editgate.report.html.looks import style_sheet
-from editgate.report.presentation import AREA_ORDER, AREAS, Presentation, name_of, present
+from editgate.report.presentation import AREA_ORDER, AREAS, Presentation, present
 from editgate.report.run_report import RunReport
 from editgate.report.safety import safety_phrases
 from editgate.report.templates import PAGE, environment
@@ -82,7 +79,7 @@ def page(report: RunReport) -> str:
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "limits": {"phrases": PHRASES, "changes": CHANGES, "shown": SHOWN, "many": MANY},
     }
-    return _environment().get_template("page.html.j2").render(context)
+    return environment().get_template("page.html.j2").render(context)
 
 
 def figure_files(report: RunReport) -> dict[str, str | bytes]:
@@ -123,18 +120,6 @@ def item_groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return groups
 
 
-def title_of(cell: Cell) -> str:
-    """Return what a cell is about; a model that was changed elsewhere has no number of edits."""
-    return f"{cell.trajectory}: {cell.check}" if cell.external and cell.area != "integrity" else name_of(cell)
-
-
-@cache
-def _environment() -> Environment:
-    found = environment().overlay(finalize=_visible)
-    found.filters["heading"] = title_of
-    return found
-
-
 def _contents(
     report: RunReport, shown: Presentation, *, charts: int, along: bool, items: int
 ) -> list[tuple[str, str, int]]:
@@ -156,10 +141,6 @@ def _contents(
         ("others", "Other tests", len(report.problems), report.problems),
     )
     return [(anchor, title, number) for anchor, title, number, there in sections if there]
-
-
-def _visible(value: object) -> object:
-    return inert.html(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _drawing() -> Callable[[Chart, str], str] | None:
