@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,8 +45,7 @@ def fold(reports: Sequence[pytest.TestReport]) -> None:
         text = INCIDENTAL.sub("…", report.longreprtext)
         count[text] = count.get(text, 0) + 1
         if first.setdefault(text, report) is not report:
-            crash = getattr(report.longrepr, "reprcrash", None)  # the short summary's sentence
-            report.longrepr = SeeAbove(f"the same as above: {first[text].nodeid}", crash)  # type: ignore[assignment]
+            report.longrepr = SeeAbove(f"the same as above: {first[text].nodeid}")  # type: ignore[assignment]
             report.sections = []
     for text, report in first.items():
         if count[text] > 1:
@@ -57,7 +57,11 @@ class SeeAbove:
     """An error in one line, as pytest's terminal wants it."""
 
     text: str
-    reprcrash: object = None
+
+    @property
+    def reprcrash(self) -> SimpleNamespace:
+        """What pytest's short summary says of it."""
+        return SimpleNamespace(message="the same as above")
 
     def toterminal(self, writer: Any) -> None:  # noqa: ANN401 - pytest's private TerminalWriter
         """Write it."""

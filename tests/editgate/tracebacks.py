@@ -11,7 +11,7 @@ import pytest
 import editgate
 import editors
 from editgate.compat.pytest import crash_of, drop_traceback, restore_crash
-from editgate.errors import EditgateError
+from editgate.errors import ConfigError, EditgateError, StoreError
 from editors import EditorError
 
 OURS = (Path(editors.__file__).parent, Path(editgate.__file__).parent)
@@ -20,11 +20,14 @@ OURS = (Path(editors.__file__).parent, Path(editgate.__file__).parent)
 def shown(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Wrap the making of a report: an error of ours shows only the exceptions that it came from, without our frames.
 
+    What was asked for wrongly, and what the disk refuses, is said in a sentence: there is nothing to look for in code.
     `--full-trace` shows everything.
     """
     found, crash = call.excinfo, None
     if found is not None and isinstance(found.value, EditgateError | EditorError) and not item.config.option.fulltrace:
         crash = crash_of(found)
+        if isinstance(found.value, ConfigError | StoreError):
+            found.value.__cause__, found.value.__suppress_context__ = None, True
         for error in _causes(found.value):
             error.__traceback__ = _without_ours(error.__traceback__)
         drop_traceback(found)

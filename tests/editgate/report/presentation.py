@@ -161,7 +161,8 @@ def band_of(cell: Cell) -> str:
 def worst_first(cells: Iterable[Cell], most: int) -> list[Cell]:
     """Return up to `most` failures that a person should read first: of different methods, else of different checks.
 
-    News comes before what is on record, collapse before regression, safety before capability, much before little.
+    News comes before what is on record, collapse before regression, safety before capability, much before little. What
+    could not be evaluated for one reason is told once.
     """
 
     def badness(cell: Cell) -> tuple[int, bool, float]:
@@ -169,6 +170,8 @@ def worst_first(cells: Iterable[Cell], most: int) -> list[Cell]:
         return list(Standing).index(standing(cell)), cell.area != "safety", below
 
     failures = sorted((cell for cell in cells if standing(cell) in {*NEW, Standing.KNOWN}), key=badness)
+    reasons = {cell.reason: cell for cell in reversed(failures) if cell.outcome is Outcome.NOT_EVALUATED}
+    failures = [cell for cell in failures if reasons.get(cell.reason, cell) is cell or not cell.reason]
     of_trajectory = {cell.trajectory: cell for cell in reversed(failures)}
     of_check = {(cell.trajectory, cell.check): cell for cell in reversed(failures)}
 

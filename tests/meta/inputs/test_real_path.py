@@ -81,7 +81,7 @@ def test_without_hyperparameters_nothing_is_guessed(pytester: pytest.Pytester, g
 def test_the_same_without_documents(
     pytester: pytest.Pytester, given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `--documents` the miniature's are not asked instead: the hub is, and cannot be reached."""
+    """Without `--documents` the hub is asked, not the miniature's; it cannot be reached, and no library's code is shown."""
 
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach the Hub")
@@ -91,6 +91,7 @@ def test_the_same_without_documents(
     options = [option for option in given if not option.startswith("--documents")]
     result = _gate(pytester, "ftl and test_gsm8k", *options, "--editor=ftl", *(f"--editor-arg={s}" for s in settings))
     assert "--documents DIR" in _told(result)
+    assert "site-packages" not in _told(result)
     assert result.parseoutcomes()["errors"] == 1
 
 
