@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from editgate import inert, near_misses, repeated_errors, selection, signals, tracebacks
+from editgate import inert
 from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
@@ -22,12 +22,13 @@ from editgate.inputs import models
 from editgate.options import options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
-from editgate.pace import Follow, Pace
-from editgate.progress_line import ProgressLine
+from editgate.pytest_run import near_misses, repeated_errors, selection, signals, tracebacks
+from editgate.pytest_run.pace import Follow, Pace
+from editgate.pytest_run.progress_line import ProgressLine
+from editgate.pytest_run.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
 from editgate.report.run_report import Subject
 from editgate.report.summary import NotEvaluated, Summary
 from editgate.report.writer import clear
-from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
 from editgate.verdict.outcome import Cell, Outcome, note, note_subject
 from editors.core.progress import listening
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
     from editgate.measure.session import EvaluationSession
-    from editgate.scheduling import ByTrajectory
+    from editgate.pytest_run.scheduling import ByTrajectory
 
 if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modules:
     # On a busy machine threads that spin while they wait cost most of all, on an idle one those that sleep. More
@@ -255,7 +256,7 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTrajectory:
     """Keep a trajectory on one worker."""
-    from editgate.scheduling import ByTrajectory  # noqa: PLC0415 - xdist is here if it asks
+    from editgate.pytest_run.scheduling import ByTrajectory  # noqa: PLC0415 - xdist is here if it asks
 
     return ByTrajectory(config, log, _trajectories(config))
 

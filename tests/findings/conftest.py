@@ -12,8 +12,8 @@ from editgate.measure.session import EvaluationSession
 from editgate.options import settings
 from editgate.options.options import Options
 from editgate.options.profiles import COUNTS
-from editgate.progress_line import ProgressLine
-from editgate.scheduling import ByTest
+from editgate.pytest_run.progress_line import ProgressLine
+from editgate.pytest_run.scheduling import ByTest
 from findings import families
 from findings.families import Family
 from findings.session import FindingsSession, pairs

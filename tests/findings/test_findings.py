@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from editgate.snapshots import CURVE_TOLERANCE, ScoreSnapshot, assert_baseline
+from editgate.pytest_run.curve_snapshot import CURVE_TOLERANCE
+from editgate.pytest_run.snapshots import ScoreSnapshot, assert_baseline
 from editgate.verdict.outcome import note_finding
 from findings import claims, prediction, tables
 from findings.claims import Finding

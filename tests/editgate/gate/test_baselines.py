@@ -9,7 +9,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from editgate.cases import BaselineCase
 from editgate.inputs import models
-from editgate.snapshots import assert_baseline
+from editgate.pytest_run.snapshots import assert_baseline
 
 if TYPE_CHECKING:
     from editgate.measure.session import EvaluationSession

@@ -8,7 +8,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from editgate.cases import Case
-from editgate.snapshots import CURVE_TOLERANCE, RUINED, ScoreSnapshot, assert_baseline
+from editgate.pytest_run.curve_snapshot import CurveSnapshot
+from editgate.pytest_run.snapshots import assert_baseline
 
 if TYPE_CHECKING:
     from editgate.measure.session import EvaluationSession
@@ -23,5 +24,4 @@ def test_curve(case: Case, evaluation_session: EvaluationSession, scores: Snapsh
 
     if not evaluation_session.settings.as_recorded:
         pytest.skip("curves are on record for the default edits, grid, order, items, type and device only")
-    tolerant = scores.with_defaults(extension_class=ScoreSnapshot.with_tolerances({}, CURVE_TOLERANCE, ruined=RUINED))
-    assert_baseline(tolerant, curves(evaluation_session, case))
+    assert_baseline(scores.with_defaults(extension_class=CurveSnapshot), curves(evaluation_session, case))

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from editgate import progress_line
 from editgate.measure.session import EvaluationSession
-from editgate.pace import Pace
-from editgate.progress_line import ProgressLine, duration
+from editgate.pytest_run import progress_line
+from editgate.pytest_run.pace import Pace
+from editgate.pytest_run.progress_line import ProgressLine, duration
 from editors.core.progress import listening
 from editors.core.training import train
 from meta.support.gate import run_gate

@@ -11,7 +11,7 @@ import pytest
 
 from editgate.errors import BaselineAtChance, ConfigError, EvaluationError, StoreError
 from editgate.measure.session import EvaluationSession
-from editgate.repeated_errors import reason_to_stop
+from editgate.pytest_run.repeated_errors import reason_to_stop
 from meta.support.gate import run_gate
 
 THREE = ("--edit-counts=1,2,3", "-k", "memit and (mmlu or integrity)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from editgate.scheduling import ByTrajectory
+from editgate.pytest_run.scheduling import ByTrajectory
 
 RUNS = ("rome-llama-mini", "rrome-llama-mini", "memit-llama-mini")
 SCOPES = {

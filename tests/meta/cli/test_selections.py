@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from editgate.measure.session import EvaluationSession
-from editgate.snapshots import ScoreSnapshot, safe_name
+from editgate.pytest_run.snapshots import ScoreSnapshot, safe_name
 from meta.support.gate import GATE, ROOT, run_gate
 
 BASELINES = GATE / "__snapshots__" / "test_baselines"

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from editgate.snapshots import ScoreSnapshot, safe_name, tidy, under_ci
+from editgate.pytest_run.curve_snapshot import CurveSnapshot
+from editgate.pytest_run.snapshots import ScoreSnapshot, safe_name, tidy, under_ci
 
 ROOT = Path(__file__).parents[3]
 
 CONFTEST = """
 import pytest
 from editgate.errors import ConfigError
-from editgate.snapshots import ScoreSnapshot, refuse_update_under_ci
+from editgate.pytest_run.snapshots import ScoreSnapshot, refuse_update_under_ci
 
 def pytest_configure(config):
     try:
@@ -30,7 +31,7 @@ def scores(snapshot):
 """
 
 TEST = """
-from editgate.snapshots import assert_baseline
+from editgate.pytest_run.snapshots import assert_baseline
 
 def test_scores(scores):
     assert_baseline(scores, {"mmlu": {"score": %s, "n": 400}, "versions": ["a", 1]})
@@ -38,7 +39,7 @@ def test_scores(scores):
 
 MANY = """
 import pytest
-from editgate.snapshots import assert_baseline
+from editgate.pytest_run.snapshots import assert_baseline
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in %s])
 def test_scores(scores, name):
@@ -153,17 +154,30 @@ def test_tolerance_may_differ_by_key() -> None:
 
 def test_what_a_ruined_model_scores_is_not_compared() -> None:
     """Below the limit any two numbers are equal; across it, and above it, the tolerance counts."""
-    kind = ScoreSnapshot.with_tolerances({}, 0.1, ruined=0.6)
+    sound = dict.fromkeys("abc", 1.0)  # benchmarks at which nothing is lost
 
-    def equal(old: float, new: float) -> bool:
-        return kind().matches(serialized_data=json.dumps(new), snapshot_data=json.dumps(old))
+    def equal(old: float, new: float, others: dict[str, float] = sound) -> bool:
+        then, now = ({**{name: {"001": v} for name, v in others.items()}, "x": {"001": value}} for value in (old, new))
+        return CurveSnapshot().matches(serialized_data=json.dumps(now), snapshot_data=json.dumps(then))
 
     assert equal(0.14, 0.59)
     assert equal(-0.2, 0.3)
     assert not equal(0.4, 0.7)
     assert not equal(0.9, 0.5)
     assert not equal(0.9, 0.75)
+    assert equal(0.95, 0.9)
+    assert equal(0.14, 0.77, dict.fromkeys("abc", 0.1)), "of a model that is lost altogether nothing is compared"
+    assert not equal(0.14, 0.77, {"a": 0.1, "b": 0.9, "c": 0.9})
     assert not ScoreSnapshot().matches(serialized_data="0.59", snapshot_data="0.14")
+
+
+@pytest.mark.parametrize("now", ["{}", '{"x": {}}', '{"x": {"001": 0.1}}', '{"x": {"001": 0.1, "005": 0.1}, "y": {}}'])
+def test_a_number_of_a_ruined_model_must_be_there(now: str) -> None:
+    """What is not compared is still on record: a benchmark or an N that is gone or new is told."""
+    then = '{"x": {"001": 0.1, "005": 0.1}}'
+    assert CurveSnapshot().matches(serialized_data=then, snapshot_data=then)
+    assert not CurveSnapshot().matches(serialized_data=now, snapshot_data=then)
+    assert not CurveSnapshot().matches(serialized_data=then, snapshot_data=now)
 
 
 def test_an_installed_gate_records_below_the_root_directory(project: pytest.Pytester) -> None:

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from editgate.snapshots import CURVE_TOLERANCE, RUINED
+from editgate.pytest_run.curve_snapshot import CURVE_TOLERANCE, RUINED
 from meta.docs.blocks import Block, Printed
 
 MASKS = (

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from editgate import selection
 from editgate.plugin import SETTINGS
+from editgate.pytest_run import selection
 from meta.support.gate import ROOT
 
 

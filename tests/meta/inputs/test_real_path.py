@@ -81,7 +81,7 @@ def test_without_hyperparameters_nothing_is_guessed(pytester: pytest.Pytester, g
 def test_the_same_without_documents(
     pytester: pytest.Pytester, given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `--documents` the hub is asked, not the miniature's; it cannot be reached, and no library's code is shown."""
+    """Without `--documents` the hub is asked. It cannot be reached, which is one sentence and no code of a library."""
 
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach the Hub")

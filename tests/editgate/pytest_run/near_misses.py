@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from editgate import selection
 from editgate.cases import CURVE, EDIT_BUDGET
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL
 from editgate.measure.edit_quality import KINDS
 from editgate.options.settings import Settings
+from editgate.pytest_run import selection
 
 AREAS = ("capability", "safety", "quality", "curve", "integrity")
 OPERATORS = {"and", "or", "not", "true", "false", "none"}

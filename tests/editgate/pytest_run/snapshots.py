@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Any
 TOLERANCE = 0.02  # on a score between 0 and 1; a few items of 400 flip between processors and torch releases
-CURVE_TOLERANCE = 0.1  # of a curve: weights off by 1e-7 moved ROME's collapsed model by 0.06, MEMIT's by nothing
-RUINED = 0.6  # retention; below it the last bits of a processor's sums decide: PMET's 0.14 on one was 0.59 on another
 DIGITS = 6  # of recorded floats; far below any tolerance, and diffs stay readable
 NAME_LIMIT = 180  # of a file's name without its extension; file systems stop at 255 bytes
 UNUSED = "disable_unused_snapshots"  # syrupy's option
@@ -45,20 +43,15 @@ class ScoreSnapshot(JSONSnapshotExtension):
         tolerance: largest absolute drift of a float.
         tolerances: for dotted keys that match a pattern such as "*.perplexity", another one; the first match
             counts.
-        ruined: floats that are both below it count as equal.
     """
 
     tolerance: ClassVar[float] = TOLERANCE
     tolerances: ClassVar[Mapping[str, float]] = {}
-    ruined: ClassVar[float] = -math.inf
 
     @classmethod
-    def with_tolerances(
-        cls, tolerances: Mapping[str, float], tolerance: float = TOLERANCE, *, ruined: float = -math.inf
-    ) -> type[ScoreSnapshot]:
+    def with_tolerances(cls, tolerances: Mapping[str, float], tolerance: float = TOLERANCE) -> type[ScoreSnapshot]:
         """A variant for `snapshot.with_defaults(extension_class=...)`, such as {"*.perplexity": 0.5}."""
-        changes = {"tolerance": tolerance, "tolerances": dict(tolerances), "ruined": ruined}
-        return type("ScoreSnapshot", (cls,), changes)
+        return type("ScoreSnapshot", (cls,), {"tolerance": tolerance, "tolerances": dict(tolerances)})
 
     @classmethod
     def get_location(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
@@ -122,8 +115,6 @@ class ScoreSnapshot(JSONSnapshotExtension):
         line = f"{key or 'value'}: baseline {_shown(recorded)} -> now {_shown(now)}"
         if isinstance(recorded, float) and isinstance(now, float):
             allowed = cls._tolerance_of(key)
-            if max(recorded, now) < cls.ruined:
-                return
             if not abs(recorded - now) <= allowed + 1e-9:  # 0.52 - 0.5 is a little more than 0.02
                 yield f"{line} (tolerance {allowed:g})"
         elif type(recorded) is not type(now) or recorded != now:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from editgate.progress_line import ProgressLine, duration
+from editgate.pytest_run.progress_line import ProgressLine, duration
 
 SURE = 0.05  # share of the tests that must have ended before the rest is estimated
 
