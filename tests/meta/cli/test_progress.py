@@ -160,6 +160,7 @@ def test_durations_are_as_people_say_them(seconds: float, words: str) -> None:
 def test_the_gate_shows_the_run_and_the_step(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is announced while a test of the gate runs stands beside how far the run is, past pytest's capturing."""
     monkeypatch.setattr(progress_line, "LOG_SECONDS", 0.0)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # a worker would begin the line with its name
 
     def trajectory(session: EvaluationSession, *_: object, **__: object) -> Iterator[None]:
         session.announce("loading llama-mini")

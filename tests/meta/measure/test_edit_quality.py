@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from editgate.errors import EvaluationError, NonFiniteModel
+from editgate.inference import select_backend
 from editgate.inference.backend import Completion, Generation
 from editgate.inference.tokenize import Pair
-from editgate.measure import edit_quality
 from editgate.measure.edit_quality import EditQuality, answers, measure, same
 from editors import Edit
 from meta.support import toy
@@ -50,7 +50,7 @@ class Scripted:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], Scripted]:
     def install(table: dict[str, str]) -> Scripted:
         model = Scripted(table)
-        monkeypatch.setattr(edit_quality, "backend", lambda *_: model)
+        monkeypatch.setattr(select_backend, "backend", lambda *_: model)
         return model
 
     return install

@@ -161,9 +161,10 @@ def test_a_regression_is_red_and_told(machine: Machine) -> None:
     kept = machine.services / "artifacts" / "editgate-report"
     assert read_report(kept / "report.json").result == "regression"
     assert (kept / "junit.xml").is_file()
-    first = machine.annotations[0]
-    assert first.level == "error"
-    assert "vandal-llama-mini" in first.title
+    first, second = machine.annotations[:2]
+    assert {first.level, second.level} == {"error"}
+    assert first.title.startswith("REGRESSION: 1 method; 1 new failure")
+    assert "vandal-llama-mini" in second.title
     assert "vandal-llama-mini" in machine.summary.read_text(encoding="utf-8")
     assert [*(machine.services / "caches").iterdir()], "a red run's store is what the next one continues with"
 
