@@ -14,7 +14,7 @@ from editgate.report.overview import EXPLAINED
 from editgate.report.presentation import Entry, Table, counted, tables
 from editgate.report.terminal.style import STYLES, rendered
 from editgate.report.trajectory_summary import by_trajectory, judged_cells, trajectory_summaries
-from editgate.verdict.failure_message import GROWN, GROWN_NORM
+from editgate.verdict.failure_message import GROWN, GROWN_NORM, MAX_NORMS
 from editgate.verdict.outcome import Cell, Outcome
 
 LEGEND = "retention after N edits: 1.00 keeps all of the lead over guessing"
@@ -81,8 +81,12 @@ def _editor_notes(cells: Sequence[Cell]) -> list[str]:
         )
         mean = f"diagnostics, mean over {counted(diagnosed.edits, 'edit')}"
         lines.append(f"{mean if diagnosed.area == 'quality' else 'weight changes, |ΔW| / |W|'}: {values}")
-    if any(ratio >= GROWN for cell in cells for ratio in cell.norm_ratio.values()):
-        lines.append(GROWN_NORM)
+    grown = next((cell for cell in by_edits if max(cell.norm_ratio.values(), default=0.0) >= GROWN), None)
+    if grown is not None:
+        largest = sorted(grown.norm_ratio.items(), key=lambda each: -each[1])[:MAX_NORMS]
+        norms = ", ".join(f"{inert.terminal(name)} x {ratio:.3g}" for name, ratio in largest)
+        at = "" if grown.external else f" at N = {grown.edits}"
+        lines += [f"norms against the unedited ones{at}: {norms}", GROWN_NORM]
     balanced = next((cell for cell in by_edits if cell.label_distribution), None)
     if balanced is not None:
         at = "" if balanced.external else f" at N = {balanced.edits}"
