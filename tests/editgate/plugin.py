@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from editgate import inert
 from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
-from editgate.inputs import models
 from editgate.options import options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
-from editgate.pytest_run import near_misses, repeated_errors, selection, signals, tracebacks
+from editgate.pytest_run import described, late_imports, near_misses, repeated_errors, selection, signals, tracebacks
 from editgate.pytest_run.pace import Follow, Pace
 from editgate.pytest_run.progress_line import ProgressLine
 from editgate.pytest_run.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
@@ -37,11 +33,6 @@ if TYPE_CHECKING:
 
     from editgate.measure.session import EvaluationSession
     from editgate.pytest_run.scheduling import ByTrajectory
-
-if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modules:
-    # On a busy machine threads that spin while they wait cost most of all, on an idle one those that sleep. More
-    # than all cores must be busy: an installation just before leaves a load of 1. torch reads this when imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 OPTIONS = pytest.StashKey[Options]()
 SETTINGS = pytest.StashKey[Settings]()
@@ -91,33 +82,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(problem)) from None
 
 
-@contextmanager
-def _measuring() -> Iterator[None]:
-    """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays."""
-    first = "editgate.measure.session" not in sys.modules
-    gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
-    try:
-        with warnings.catch_warnings(action="default"):  # what a dependency says while it is imported is no error
-            yield
-    finally:
-        if first:
-            gc.freeze()  # nor is it worth looking through them again and again
-        gc.enable()
-    _limit_threads()
-
-
 def pytest_collection_finish() -> None:
     """What is collected may have imported torch."""
     if "torch" in sys.modules:
-        _limit_threads()
-
-
-def _limit_threads() -> None:
-    """More threads than cores make every worker slower."""
-    import torch  # noqa: PLC0415 - it is there, or needed
-
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+        late_imports.limit_threads()
 
 
 def _forget_report(config: pytest.Config) -> None:
@@ -131,35 +99,11 @@ def _forget_report(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this run is about."""
-    chosen, subject = config.stash[SETTINGS], _subject(config)
-    conditions = f"{subject.items}; {subject.conditions}"
-    lines = [
-        str(chosen.profile),
-        f"editgate: model {subject.model}, editors {', '.join(subject.editors)}",
-        f"edits: {subject.edits} at N = {', '.join(map(str, subject.counts))}; {conditions}",
-        f"store: {chosen.store.root}",
-    ]
-    if config.stash[OPTIONS].edited:
-        about = f"editgate: changed checkpoint {', '.join(subject.editors)}, made from model {subject.model}"
-        lines = [about, conditions, *lines[3:]]
-    lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
-    return [inert.terminal(line) for line in lines]
+    return described.header(config.stash[OPTIONS], config.stash[SETTINGS], _subject(config))
 
 
 def _subject(config: pytest.Config) -> Subject:
-    """What the report says the run is about."""
-    chosen = config.stash[SETTINGS]
-    named = [model for model in chosen.models if model.name in chosen.chosen_models]
-    given = (str(argument) for argument in config.invocation_params.args)
-    return Subject(
-        model=", ".join(f"{model.name} ({models.digest_of(model)})" for model in named),
-        editors=tuple(sorted(chosen.chosen_editors or {editor.name for editor in chosen.editors})),
-        edits=chosen.edits_name + (f" in order {chosen.order}" if chosen.order else ""),
-        counts=chosen.counts,
-        items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
-        conditions=f"{chosen.dtype} on {chosen.device}",
-        command=" ".join(["pytest", *map(inert.shell, given)]).encode(errors="backslashreplace").decode(),
-    )
+    return described.subject(config.stash[SETTINGS], config.invocation_params.args)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -269,8 +213,8 @@ def _trajectories(config: pytest.Config) -> list[str]:
 @pytest.fixture(scope="session")
 def evaluation_session(request: pytest.FixtureRequest) -> Iterator[EvaluationSession]:
     """The process's models, trajectories and outcomes."""
-    with _measuring():
-        from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `_measuring`
+    with late_imports.measuring():
+        from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `late_imports`
     pace = request.config.stash.get(PACE, None)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     line = ProgressLine(request.config, worker, pace.describe if pace and not worker else str)
@@ -288,11 +232,11 @@ def case(request: pytest.FixtureRequest) -> Case | BaselineCase:
 @pytest.fixture
 def cell(case: Case, evaluation_session: EvaluationSession, request: pytest.FixtureRequest) -> Cell:
     """The question of the test, answered and noted for the summary; what cannot be evaluated is an error."""
-    from editgate.verdict.cell import evaluate_cell, with_perplexity  # noqa: PLC0415 - see `_measuring`
+    from editgate.verdict.cell import evaluate_cell, with_perplexity  # noqa: PLC0415 - see `late_imports`
     from editgate.verdict.edit_budget import evaluate_budget  # noqa: PLC0415 - as above
 
     chosen = request.config.stash[OPTIONS]
-    command = _command(request.node, chosen)
+    command = described.command_again(request.node, chosen)
     if case.area == "budget":
         wanted = evaluation_session.settings.budget
         assert wanted is not None  # without it the test is not collected
@@ -303,14 +247,6 @@ def cell(case: Case, evaluation_session: EvaluationSession, request: pytest.Fixt
             found = with_perplexity(evaluation_session, case, found)
     note(request.node, found)
     return found
-
-
-def _command(item: pytest.Item, chosen: Options) -> str:
-    """The command that gives this verdict again, from a checkout or, of an installed gate, from anywhere."""
-    if item.path.is_relative_to(item.config.rootpath):
-        return " ".join(["pytest", inert.shell(item.nodeid), *chosen.repeated()])
-    test = f"editgate.gate.{item.path.stem}::{item.name}"
-    return " ".join(["python -m editgate", inert.shell(test), *chosen.repeated()])
 
 
 @pytest.fixture

@@ -1,0 +1,52 @@
+"""What a run is about and how a verdict is had again, in words and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from editgate import inert
+from editgate.inputs import models
+from editgate.options.options import Options
+from editgate.options.settings import Settings
+from editgate.report.run_report import Subject
+
+
+def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
+    """Return what the report says the run is about; it reads the weights' files for their digest."""
+    named = [model for model in chosen.models if model.name in chosen.chosen_models]
+    command = " ".join(["pytest", *(inert.shell(str(argument)) for argument in arguments)])
+    return Subject(
+        model=", ".join(f"{model.name} ({models.digest_of(model)})" for model in named),
+        editors=tuple(sorted(chosen.chosen_editors or {editor.name for editor in chosen.editors})),
+        edits=chosen.edits_name + (f" in order {chosen.order}" if chosen.order else ""),
+        counts=chosen.counts,
+        items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
+        conditions=f"{chosen.dtype} on {chosen.device}",
+        command=command.encode(errors="backslashreplace").decode(),
+    )
+
+
+def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
+    """Return the lines that a run begins with."""
+    conditions = f"{about.items}; {about.conditions}"
+    lines = [
+        str(chosen.profile),
+        f"editgate: model {about.model}, editors {', '.join(about.editors)}",
+        f"edits: {about.edits} at N = {', '.join(map(str, about.counts))}; {conditions}",
+        f"store: {chosen.store.root}",
+    ]
+    if given.edited:
+        changed = f"editgate: changed checkpoint {', '.join(about.editors)}, made from model {about.model}"
+        lines = [changed, conditions, *lines[3:]]
+    lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
+    return [inert.terminal(line) for line in lines]
+
+
+def command_again(item: pytest.Item, given: Options) -> str:
+    """Return the command that gives this verdict again, from a checkout or, of an installed gate, from anywhere."""
+    if item.path.is_relative_to(item.config.rootpath):
+        return " ".join(["pytest", inert.shell(item.nodeid), *given.repeated()])
+    test = f"editgate.gate.{item.path.stem}::{item.name}"
+    return " ".join(["python -m editgate", inert.shell(test), *given.repeated()])
