@@ -6,6 +6,7 @@ No code of a model's own is ever run. Whatever the libraries raise about broken 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,8 @@ from editgate.inputs.files import model_files
 from editgate.inputs.files.user_files import is_dir
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
+# Causal masks and rotary frequencies, which older releases saved. transformers 5.23 calls some of them unexpected.
+COMPUTED = re.compile(r"\.(attn|attention)\.(masked_)?bias$|\.rotary_emb\.inv_freq$")
 AUTO = "auto"  # the device that means: wherever accelerate finds room
 TEMPLATE_SECONDS = 20  # of the processor, for a turn of a chat template: a good one takes 1, nearly all to start Python
 BUSY = 15  # times as long a busy machine, or one that cannot limit the processor's time, may take by the clock
@@ -131,7 +134,7 @@ def _from_pretrained(option: str, location: str, **how: Any) -> PreTrainedModel:
             f"{shown}: {missing[0]} (and {len(missing) - 1} more) is not in the files of the model, and would be drawn "
             "at random. Save the whole model with its own config.json."
         )
-    if strange := sorted(info["unexpected_keys"]):
+    if strange := sorted(name for name in info["unexpected_keys"] if not COMPUTED.search(name)):
         raise ConfigError(
             f"{shown}: {strange[0]} (and {len(strange) - 1} more) in the files belongs to nothing that config.json "
             "describes, and would be left out. Save the whole model with its own config.json."

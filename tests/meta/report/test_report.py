@@ -59,7 +59,7 @@ def test_the_report_can_be_read_back(tmp_path: Path) -> None:
 NOT_A_REPORT = {
     "no file": (None, "cannot be read"),
     "no JSON": ("hello", "not a report of version 3"),
-    "something else": ('{"a": 1}', "not a report of version 3 (created: Field required)"),
+    "something else": ('{"a": 1}', "not a report of version 3 ("),  # which of its faults is named differs by release
     "an earlier version": ('{"version": 1, "created": ""}', "a report of version 1, and this editgate reads version 3"),
     "a later version": ('{"version": 7}', "a report of version 7, and this editgate reads version 3"),
 }
