@@ -64,6 +64,7 @@ def test_the_gate_runs_from_any_directory(environment: Environment, theirs: Path
     done = environment.run(theirs, "editgate", *MINE, *SMALL, "-p", "no:xdist", "--report=out")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+    assert "warning" not in done.stdout
     assert (theirs / "out" / "report.html").is_file()
     assert (theirs / ".editgate").is_dir()
     again = ("editgate.gate.test_capability::test_gsm8k[myeditor-llama-mini-n2]", *MINE[:1], *SMALL)
