@@ -10,6 +10,7 @@ import pytest
 
 import editgate
 import editors
+from editgate import inert
 from editgate.compat.pytest import crash_of, drop_traceback, restore_crash
 from editgate.errors import ConfigError, EditgateError, StoreError
 from editors import EditorError
@@ -25,6 +26,8 @@ def shown(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pyt
     """
     found, crash = call.excinfo, None
     if found is not None and isinstance(found.value, EditgateError | EditorError) and not item.config.option.fulltrace:
+        if isinstance(found.value, EditorError):  # it quotes edits, and messages of somebody else's code
+            found.value.args = (inert.lines(str(found.value)),)
         crash = crash_of(found)
         if isinstance(found.value, ConfigError | StoreError):
             found.value.__cause__, found.value.__suppress_context__ = None, True

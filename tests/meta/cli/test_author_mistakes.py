@@ -109,3 +109,13 @@ def test_an_exception_shows_their_code_alone(pytester: pytest.Pytester) -> None:
     frames = [line for line in result.outlines if ".py:" in line and not line.startswith("ERROR")]
     assert len(frames) == 2
     assert all("broken_methods.py:" in line for line in frames)
+
+
+def test_what_a_method_says_does_nothing(pytester: pytest.Pytester) -> None:
+    """Our sentence quotes the method's message with its escape sequence and its workflow command written out."""
+    result = run(pytester, "meta.support.broken_methods:RaisesACommand", "--edit-counts=1", "-k", "test_efficacy")
+    assert result.parseoutcomes()["errors"] == 1
+    lines = result.outlines
+    ours = lines[next(i for i, line in enumerate(lines) if "ForeignFailure" in line) :]
+    assert not [line for line in ours if "\x1b[2J" in line or line.strip().startswith("::")]
+    assert [line for line in ours if r"y\x1b[2J" in line]

@@ -112,6 +112,14 @@ class Remembers(Method):
         nudge(self.model, self.count)
 
 
+class RaisesACommand(Method):
+    """Its message would act on a terminal and on a log of GitHub."""
+
+    def apply(self, edit: Edit) -> None:
+        """Raise."""
+        raise ValueError(f"{edit.subject}\n::error title=x::y\x1b[2J")
+
+
 class RaisesAtSeven(Method):
     """Six edits go well."""
 
