@@ -6,6 +6,7 @@ The method writes weights without gradients: autograd does not work in a fork of
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
