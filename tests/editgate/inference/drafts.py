@@ -132,7 +132,9 @@ class Lane:
                 self.known[row] = text.tokens[-1:]
 
     def select(self, rows: Sequence[int]) -> Lane:
-        """Return a lane of these rows alone, copied."""
+        """Return a lane of these rows alone, copied; itself if they are all."""
+        if len(rows) == len(self.texts):
+            return self
         kept = torch.tensor(rows, dtype=torch.long)
         layers = [layer.selected(kept) for layer in self.layers] if rows else []
         return Lane([self.texts[i] for i in rows], [self.known[i] for i in rows], self.cached[list(rows)], layers)
@@ -141,6 +143,8 @@ class Lane:
     def joined(cls, lanes: Sequence[Lane]) -> Lane:
         """Return all rows of these lanes in one."""
         lanes = [lane for lane in lanes if lane.texts]
+        if len(lanes) == 1:  # nothing to copy
+            return lanes[0]
         return cls(
             [text for lane in lanes for text in lane.texts],
             [tokens for lane in lanes for tokens in lane.known],
