@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,7 @@ from editgate.report.trajectory_summary import TrajectorySummary
 from editgate.verdict.outcome import Cell
 
 VERSION: Literal[3] = 3
+Record = TypeVar("Record", bound=BaseModel)
 DIGITS = 10  # of a number in a file, significant ones: more are noise of binary arithmetic
 
 
@@ -140,23 +141,38 @@ def read_report(path: Path) -> RunReport:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"{path}: cannot be read ({why}). Allowed: the report.json of --report.") from None
+    return parsed(RunReport, text, str(path), "a report", whole="the file", allowed="the report.json of --report")
+
+
+def parsed(record: type[Record], text: str, place: str, what: str, *, whole: str, allowed: str) -> Record:
+    """Return the record that a JSON text holds.
+
+    Args:
+        record: its type, with a field `version`.
+        text: JSON.
+        place: where the text stands.
+        what: what it should be, with its article.
+        whole: what is wrong if no field is.
+        allowed: what may stand there.
+
+    Raises:
+        ConfigError: it is of another version, or not such a record; names the place and the field.
+    """
     try:
-        return RunReport.model_validate_json(text)
+        return record.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-    version = version_in(text)
-    if version is not None and version != VERSION:
+    version, ours = _version_in(text), record.model_fields["version"].default
+    if version is not None and version != ours:
         raise ConfigError(
-            f"{path}: a report of version {version}, and this editgate reads version {VERSION}; write it again with "
+            f"{place}: {what} of version {version}, and this editgate reads version {ours}; write it again with "
             "--report=DIR."
         )
-    field = ".".join(map(str, first["loc"])) or "the file"
-    raise ConfigError(
-        f"{path}: not a report of version {VERSION} ({field}: {first['msg']}). Allowed: the report.json of --report."
-    )
+    field = ".".join(map(str, first["loc"])) or whole
+    raise ConfigError(f"{place}: not {what} of version {ours} ({field}: {first['msg']}). Allowed: {allowed}.")
 
 
-def version_in(text: str) -> object:
+def _version_in(text: str) -> object:
     """Return what a JSON text says its version is; None if it says nothing."""
     try:
         content = json.loads(text)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from editgate.errors import ConfigError
 from editgate.report.conclusion import Standing, standing
-from editgate.report.run_report import RunReport, version_in
+from editgate.report.run_report import RunReport, parsed
 
 VERSION: Literal[1] = 1
+ALLOWED = "the items.jsonl beside a report.json"
 
 
 class FlippedItem(BaseModel):
@@ -83,23 +84,9 @@ def read_items(path: Path) -> list[FlippedItem]:
         lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: answers may hold U+2028
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ConfigError(f"{path}: cannot be read ({why}). Allowed: the items.jsonl beside a report.json.") from None
-    return [_item(path, number, line) for number, line in enumerate(lines, start=1) if line]
-
-
-def _item(path: Path, number: int, line: str) -> FlippedItem:
-    try:
-        return FlippedItem.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-    version = version_in(line)
-    if version is not None and version != VERSION:
-        raise ConfigError(
-            f"{path}, line {number}: an item of version {version}, and this editgate reads version {VERSION}; "
-            "write it again with --report=DIR."
-        )
-    field = ".".join(map(str, first["loc"])) or "the line"
-    raise ConfigError(
-        f"{path}, line {number}: not an item of version {VERSION} ({field}: {first['msg']}). "
-        "Allowed: the items.jsonl beside a report.json."
-    )
+        raise ConfigError(f"{path}: cannot be read ({why}). Allowed: {ALLOWED}.") from None
+    return [
+        parsed(FlippedItem, line, f"{path}, line {number}", "an item", whole="the line", allowed=ALLOWED)
+        for number, line in enumerate(lines, start=1)
+        if line
+    ]

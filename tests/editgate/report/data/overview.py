@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from editgate.report import presentation
 from editgate.report.conclusion import Standing, standing
 from editgate.report.presentation import AREAS, NOTHING, entry_of
 from editgate.report.run_report import RunReport
 from editgate.report.trajectory_summary import TrajectorySummary, by_trajectory, checks_in_order
 from editgate.verdict.outcome import Cell, Outcome
 
-MARKS = {
-    Standing.COLLAPSE: "✗",
-    Standing.REGRESSION: "✗",
-    Standing.RULE_BROKEN: "!",
-    Standing.NOT_EVALUATED: "!",
-    Standing.UNDECIDED: "?",
+# Where a cell has room for words, and a reader cannot look up a sign.
+MARKS = presentation.MARKS | {
     Standing.ALLOWED: "?",
     Standing.UNEXPECTED_PASS: "passes, on record as failing",
+    Standing.KNOWN: "known",
 }
 KINDS = {
     Standing.COLLAPSE: "bad",
@@ -77,10 +75,7 @@ def field_of(cell: Cell | None) -> Field:
     if cell is None or cell.outcome is Outcome.SKIPPED:
         return Field(NOTHING, cell=cell)
     what, entry = standing(cell), entry_of(cell)
-    mark = MARKS.get(what, "")
-    if what is Standing.KNOWN:
-        mark = "known"
-    return Field(entry.value, mark, KINDS.get(what, ""), entry.band, cell)
+    return Field(entry.value, MARKS.get(what, ""), KINDS.get(what, ""), entry.band, cell)
 
 
 def overview(report: RunReport) -> Overview:

@@ -12,6 +12,7 @@ from editgate.report.data.overview import method_names
 from editgate.report.data.tables import DataTable, Value
 from editgate.report.presentation import band_of
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
+from editgate.verdict.failure_message import GROWN
 from editgate.verdict.outcome import Age, Cell, Outcome
 
 EDITS = "edits applied (N, log scale)"
@@ -23,7 +24,6 @@ SMALLEST_NORM_RATIO = 1e-6  # where a weight of norm zero is drawn
 NO_EDITS = 0.5  # where N = 0 is drawn on the logarithmic axis
 FEWEST = 2  # edits of one age: the share of a single edit is 0 or 1 and says nothing
 BAND_ENDS = (-0.5, 1.5)  # bands widen a shared axis up to here; what is beyond is cut off, points never are
-LARGE_NORM = 10.0  # times: a reader wonders from here on
 WHY_NORMS_GROW = (
     "A norm that grew many times is not yet damage. ROME and its kin compute an update in closed form, and divide by "
     "the covariance of ordinary keys. Directions that ordinary text hardly uses get the largest share: there the "
@@ -178,7 +178,7 @@ def _norm_ratio(cells: Sequence[Cell]) -> Chart | None:
         y_log=True,
         name="norms",
         columns=("N", "norm after / before"),
-        explanation=WHY_NORMS_GROW if largest >= LARGE_NORM else "",
+        explanation=WHY_NORMS_GROW if largest >= GROWN else "",
     )
 
 

@@ -20,6 +20,7 @@ from editgate.report.run_report import RunReport
 from editgate.report.safety import safety_phrases
 from editgate.report.templates import PAGE, environment
 from editgate.report.trajectory_summary import by_trajectory, checks_in_order
+from editgate.verdict.failure_message import GROWN
 from editgate.verdict.outcome import Cell, Outcome
 
 MANY = 3  # methods: with more, each method's own table is folded
@@ -59,7 +60,7 @@ def page(report: RunReport) -> str:
         "anchors": anchors,
         "item_anchor": lambda cell: items[f"{cell.trajectory}-{cell.check}-{cell.edits}"],
         "why_norms_grow": charts.WHY_NORMS_GROW,
-        "large_norm": charts.LARGE_NORM,
+        "large_norm": GROWN,
         "tone": tone(report.conclusion),
         "safety_tone": _safety_tone(report),
         "safety": safety_phrases(report.cells),
