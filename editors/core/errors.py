@@ -13,7 +13,7 @@ EditorError
 +-- ContextOverflow        a prompt and the text that a memory adds exceed the model's context
 +-- ForeignFailure         an external method raised or returned something unusable; the cause is its exception
 
-DamagedCheckpoint          a training's checkpoint cannot be trusted, and the training begins anew (a warning)
+DamagedCheckpoint          what a computation had left cannot be trusted, and it begins anew (a warning)
 """
 
 
@@ -66,4 +66,4 @@ class ForeignFailure(EditorError, RuntimeError):  # noqa: N818 - names what happ
 
 
 class DamagedCheckpoint(UserWarning):
-    """A training's checkpoint is truncated, was changed, or is another one's; the training begins anew."""
+    """What an unfinished computation left is truncated, was changed, or is another one's; it begins anew."""

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from editors.core.checksum import digest_tensors
-from editors.core.errors import DamagedCheckpoint
+from editors.core import unfinished
 from editors.core.progress import is_heard, tell
 
 SAVE_EVERY = 100  # steps
@@ -74,7 +68,7 @@ def train(
 
 
 def _save(file: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write under a temporary name first, so that an interrupted run never leaves a partial checkpoint.
+    """Write network, optimizer and step.
 
     Raises:
         OSError: the disk is full, or cannot be written.
@@ -83,26 +77,18 @@ def _save(file: Path, step: int, network: nn.Module, optimizer: torch.optim.Opti
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).clone()
-    tensors["step"] = torch.tensor(step)
-    temporary = file.with_suffix(".tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, {"checksum": _checksum(file, tensors)})
-        temporary.replace(file)
-    except SafetensorError as error:  # its own error for a disk that takes no more
-        raise OSError(errno.ENOSPC, str(error), str(file)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    unfinished.save(file, tensors | {"step": torch.tensor(step)})
 
 
 def _resume(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load the checkpoint and return its step; 0, and nothing changed, if there is none that can be trusted."""
-    if not file.is_file():
-        return 0
-    try:
-        tensors = _read(file, network)
-    except (SafetensorError, ValueError) as error:
-        warnings.warn(f"{file} is damaged ({error}); the training begins anew", DamagedCheckpoint, stacklevel=3)
+    wanted = {f"network.{name}": value.shape for name, value in network.state_dict().items()}
+
+    def fits(tensors: Mapping[str, Tensor]) -> bool:
+        return {name: value.shape for name, value in tensors.items() if name.startswith("network.")} == wanted
+
+    tensors = unfinished.load(file, fits, "training")
+    if tensors is None:
         return 0
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     state: dict[int, dict[str, Tensor]] = {}
@@ -112,26 +98,3 @@ def _resume(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer) ->
             state.setdefault(int(index), {})[field] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(tensors["step"])
-
-
-def _read(file: Path, network: nn.Module) -> dict[str, Tensor]:
-    """Return a checkpoint's tensors.
-
-    Raises:
-        SafetensorError: the file is none of safetensors.
-        ValueError: the checksum does not match, or it is the checkpoint of another network.
-    """
-    with safe_open(file, framework="pt") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        recorded = (opened.metadata() or {}).get("checksum")
-    if recorded != _checksum(file, tensors):
-        raise ValueError("its checksum does not match")
-    wanted = {f"network.{name}": value.shape for name, value in network.state_dict().items()}
-    if {name: value.shape for name, value in tensors.items() if name.startswith("network.")} != wanted:
-        raise ValueError("it is the checkpoint of another network")
-    return tensors
-
-
-def _checksum(file: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Of the tensors in this place: another training's checkpoint, copied here, does not match."""
-    return hashlib.sha256(f"{file.parent.name}/{file.name} {digest_tensors(tensors)}".encode()).hexdigest()

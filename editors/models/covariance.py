@@ -2,47 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from editors.core import unfinished
 from editors.core.errors import MissingCorpus, StateMismatch
 from editors.core.progress import tell
 from editors.core.typing import PreTrainedTokenizerBase
 from editors.models.architecture import Architecture
-from editors.models.hooks import forward_pre_hooks
+from editors.models.hooks import StopForward, forward_pre_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode
 from editors.models.trace import pad
 
 TOKENS_A_BATCH = 4096
+SAVE_SECONDS = 30.0
+DONE = "batches done"
 
 
 def compute_covariances(
-    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
+    architecture: Architecture,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    matrices: Sequence[Matrix],
+    scratch: Path | None = None,
 ) -> dict[str, Tensor]:
     """C [f, f] in float32 of each matrix, by its path.
 
     Summed in float64 over every token of every text, BOS included; texts are cut to the model's context
-    length. One pass over the texts serves all matrices.
+    length. One pass over the texts serves all matrices, and ends where the last of them is reached.
+
+    Args:
+        architecture: The model.
+        tokenizer: Its tokenizer.
+        texts: The corpus.
+        matrices: Whose inputs are meant.
+        scratch: Folder in which sums are kept while they grow: what was killed goes on from there, to the same bits.
 
     Raises:
         MissingCorpus: The texts contain no token.
+        OSError: the sums cannot be written.
     """
     rows = _rows(architecture, tokenizer, texts)
     if not rows:
         raise MissingCorpus("the corpus has no text; covariances need at least as many tokens as inner neurons")
-    sums: dict[str, Tensor] = {}
-    done = 0
-    for batch in _batches(rows):
+    batches = _batches(rows)
+    file = None if scratch is None else scratch / "covariances.safetensors"
+    begin, sums = (0, {}) if file is None else _resume(file, matrices)
+    saved = time.monotonic()
+    done = sum(len(batch) for batch in batches[:begin])
+    for number, batch in enumerate(batches[begin:], start=begin + 1):
         _add(sums, architecture, batch, matrices)
         done += len(batch)
         tell("text", done, len(rows))
+        if file is not None and number < len(batches) and time.monotonic() - saved > SAVE_SECONDS:
+            unfinished.save(file, {**sums, DONE: torch.tensor(number)})
+            saved = time.monotonic()
     count = sum(len(row.ids) for row in rows)
     return {path: (total / count).float() for path, total in sums.items()}
+
+
+def _resume(file: Path, matrices: Sequence[Matrix]) -> tuple[int, dict[str, Tensor]]:
+    """Return how many batches are summed already, and the sums."""
+    widths = {matrix.path: matrix.stored(matrix.weight).shape[1] for matrix in matrices}
+
+    def fits(tensors: Mapping[str, Tensor]) -> bool:
+        shapes = {path: tuple(total.shape) for path, total in tensors.items() if path != DONE}
+        return DONE in tensors and shapes == {path: (width, width) for path, width in widths.items()}
+
+    found = unfinished.load(file, fits, "summing of covariances")
+    if found is None:
+        return 0, {}
+    done = int(found.pop(DONE))
+    return done, {matrix.path: found[matrix.path].to(matrix.weight.device) for matrix in matrices}
 
 
 @dataclass(frozen=True)
@@ -72,9 +110,11 @@ class Cost:
 def cost(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
 ) -> Cost:
-    """Estimate `compute_covariances`: a pass of the model over the tokens, and 2 f² operations a token and matrix."""
+    """Estimate `compute_covariances`: a pass up to the last matrix, and 2 f² operations a token and matrix."""
     tokens = sum(len(row.ids) for row in _rows(architecture, tokenizer, texts))
-    weights = sum(parameter.numel() for parameter in architecture.trunk.parameters())
+    needed = {id(matrix.module) for matrix in matrices}
+    last = max(i for i, block in enumerate(architecture.blocks) if needed & {id(module) for module in block.modules()})
+    weights = sum(parameter.numel() for block in architecture.blocks[: last + 1] for parameter in block.parameters())
     squares = sum(matrix.stored(matrix.weight).shape[1] ** 2 for matrix in matrices)
     first = next(architecture.trunk.parameters())
     pace = _seconds_an_operation(first.dtype, first.device), _seconds_an_operation(torch.float64, first.device)
@@ -110,16 +150,24 @@ def _add(sums: dict[str, Tensor], architecture: Architecture, rows: Sequence[Row
     """Add K Kᵀ in float64 of each matrix's inputs at the real tokens of some rows."""
     ids, mask = pad(rows, next(architecture.trunk.parameters()).device)
     real = mask.bool()
+    waiting = {matrix.path for matrix in matrices}
+    spread = getattr(architecture.trunk, "hf_device_map", None)  # what moves weights about must end its pass
 
     def hook_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             inputs = args[0].reshape(*real.shape, -1)[real].double()  # [tokens, f]
             gram = inputs.T @ inputs
             sums[path] = sums[path] + gram if path in sums else gram
+            waiting.discard(path)
+            if not waiting and not spread:
+                raise StopForward
 
         return hook
 
-    with forward_pre_hooks(*((matrix.module, hook_of(matrix.path)) for matrix in matrices)):
+    with (
+        contextlib.suppress(StopForward),
+        forward_pre_hooks(*((matrix.module, hook_of(matrix.path)) for matrix in matrices)),
+    ):
         architecture.trunk(input_ids=ids, attention_mask=mask, use_cache=False)
 
 

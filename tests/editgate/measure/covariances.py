@@ -6,6 +6,7 @@ stored ones, so that another method or another learning rate does not read the c
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,7 +38,12 @@ def supply(
         editor.load_prepared({path: entry[ENTRY] for path, entry in stored.items() if entry and ENTRY in entry})
         if missing := editor.missing:
             announce(f"computing {editor.cost()}")
-            made = compute_covariances(editor.architecture, editor.tokenizer, editor.resources.corpus or (), missing)
+            paths = {matrix.path: keys[matrix.path] for matrix in missing}
+            scratch = store.root / "training" / Store.key(unfinished="covariances", **paths)[:16]
+            texts = editor.resources.corpus or ()
+            with store.scratch():
+                made = compute_covariances(editor.architecture, editor.tokenizer, texts, missing, scratch)
             for path, moment in made.items():
                 store.save_tensors("covariances", keys[path], {ENTRY: moment})
+            shutil.rmtree(scratch, ignore_errors=True)
             editor.load_prepared(made)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from editors.core import training
+from editors.core import training, unfinished
 from editors.core.errors import DamagedCheckpoint
 from editors.core.training import train
 from editors.core.weights import same_bits
@@ -105,7 +105,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch
         (tmp_path / "net.tmp").write_bytes(b"half")
         raise SafetensorError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error {errno.ENOSPC})")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(unfinished, "save_file", full)
     with pytest.raises(OSError, match="No space left") as caught:
         trained(tmp_path)
     assert caught.value.filename == str(tmp_path / "net.safetensors")

@@ -35,9 +35,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the matrices whose moments were computed, in order."""
     paths: list[str] = []
 
-    def counting(architecture: object, tokenizer: object, texts: object, matrices: Sequence[Matrix]) -> object:
+    def counting(
+        architecture: object, tokenizer: object, texts: object, matrices: Sequence[Matrix], scratch: Path
+    ) -> object:
         paths.extend(matrix.path for matrix in matrices)
-        return compute_covariances(architecture, tokenizer, texts, matrices)  # type: ignore[arg-type]
+        return compute_covariances(architecture, tokenizer, texts, matrices, scratch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(covariances, "compute_covariances", counting)
     return paths
