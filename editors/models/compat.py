@@ -62,8 +62,8 @@ def cache_argument(forward: Callable[..., object]) -> str:
 
 
 def returned_cache(output: Any) -> Cache | None:  # noqa: ANN401 - outputs have no common type across releases
-    """Return the cache in a model's output, under the name that this release gives it."""
-    cache: Cache | None = output.cache if hasattr(output, "cache") else output.past_key_values
+    """Return the cache in a model's output, under the name that this release gives it; None if it has none."""
+    cache: Cache | None = getattr(output, "cache", None) or getattr(output, "past_key_values", None)
     return cache
 
 
@@ -74,6 +74,8 @@ def forward_with_cache(model: nn.Module, ids: Tensor, cache: Cache | None, **arg
 
 def keys_and_values(cache: Cache, layer: int) -> tuple[Tensor, Tensor] | None:
     """Return a layer's stored keys and values [B, heads, T, head size]; None if the layer does not keep all of them."""
+    if layer >= len(cache.layers):
+        return None
     stored = cache.layers[layer]
     if not isinstance(stored, DynamicLayer) or stored.keys is None or stored.values is None:
         return None
