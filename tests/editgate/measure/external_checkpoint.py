@@ -18,10 +18,12 @@ from editgate.cache.digest import digest_tensors
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import model_loading
+from editgate.inputs import model_loading, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.files import model_files
-from editgate.inputs.models import LoadedModel, ModelSource
+from editgate.inputs.files.user_files import is_file
+from editgate.inputs.models import STORE, LoadedModel, ModelSource
+from editgate.inputs.other_forms import adapter, gguf
 from editgate.measure import edit_quality
 from editgate.measure.edit_quality import EditQuality
 from editors import Edit
@@ -34,9 +36,10 @@ MUST_AGREE = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "n
 
 @dataclass(frozen=True)
 class ExternalCheckpointSpec(EditorSpec):
-    """The edited model in `folder`, in an editor's stead."""
+    """The edited model in `folder`, in an editor's stead; `given` is what `--edited` names, which it may be made of."""
 
     folder: Path = Path()
+    given: Path = Path()
 
     @property
     def external(self) -> bool:
@@ -44,33 +47,50 @@ class ExternalCheckpointSpec(EditorSpec):
         return True
 
 
-def find(folder: Path, base: ModelSource, taken: Sequence[str]) -> ExternalCheckpointSpec:
+def find(given: Path, base: ModelSource, taken: Sequence[str], store: Path = STORE) -> ExternalCheckpointSpec:
     """Return the changed model that `--edited` names, without loading it.
 
     Args:
-        folder: its directory.
+        given: its directory, its GGUF file, or the directory of an adapter to the base.
         base: what it was made from.
         taken: names of editors that it must not be mistaken for.
+        store: where a model that is no directory yet is made into one.
 
     Raises:
         ConfigError: it is not a whole model's directory, or cannot have been made from the base.
     """
+    models.unpack(base)
+    folder = _as_directory(given, base, store)
     config = model_files.check("--edited", folder)
     known = Path(base.location)
     wanted = model_files.read_config("--model", known) if known.is_dir() else config
     for name in MUST_AGREE:
         if config.get(name) != wanted.get(name):
             raise ConfigError(
-                f"--edited {folder}: its {name} is {config.get(name)!r}, that of --model {base.name} is "
+                f"--edited {given}: its {name} is {config.get(name)!r}, that of --model {base.name} is "
                 f"{wanted.get(name)!r}. It must be made from --model, or give its own base."
             )
     model_loading.check("--edited", folder, tokenizer=False)
     if has_tokenizer(folder):
         model_loading.load_tokenizer("--edited", str(folder))
-    name = re.sub(r"[^a-z0-9_]+", "_", folder.resolve().name.lower()).strip("_") or "edited"
-    return ExternalCheckpointSpec(
-        f"{name}_edited" if name in taken or name == base.name else name, f"edited:{folder}", folder=folder.resolve()
-    )
+    own = given.resolve()
+    name = re.sub(r"[^a-z0-9_]+", "_", (own.stem if is_file(own) else own.name).lower()).strip("_") or "edited"
+    if name in taken or name == base.name:
+        name = f"{name}_edited"
+    return ExternalCheckpointSpec(name, f"edited:{given}", folder=folder.resolve(), given=given)
+
+
+def _as_directory(given: Path, base: ModelSource, store: Path) -> Path:
+    """The directory of the changed model; one is made of a GGUF file and of an adapter."""
+    if gguf.is_gguf(given):
+        folder = gguf.folder_of("--edited", given.resolve(), store.resolve())
+        gguf.convert("--edited", given.resolve(), folder)
+        return folder
+    if adapter.is_adapter(given):
+        merged = adapter.folder_of("--edited", given, base.location, base.name, store.resolve())
+        adapter.merge("--edited", given, base.location, merged)
+        return merged
+    return given
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -109,7 +129,7 @@ class ExternalCheckpoint:
     @cached_property
     def patched(self) -> LoadedModel:
         """The changed model, loaded as the base was."""
-        self.announce(f"loading {self.spec.folder.name}")
+        self.announce(f"loading {self.spec.given.name}")
         parameter = next(self.base.model.parameters())
         dtype = str(parameter.dtype).removeprefix("torch.")
         folder = str(self.spec.folder)

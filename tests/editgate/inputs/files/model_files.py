@@ -43,7 +43,7 @@ def check(option: str, folder: Path) -> dict[str, Any]:
             "adapter_config.json if the weights are merged."
         )
     for file in (*files, *filter(is_file, (folder / "tokenizer.json", folder / "tokenizer.model"))):
-        _refuse_pointer(shown, file)
+        refuse_pointer(shown, file)
     names = [name for file in files if file.suffix == ".safetensors" for name in _tensors_of(shown, file)]
     _refuse_absurd_depth(shown, config, names)
     return config
@@ -97,7 +97,17 @@ def _shards_of(shown: str, folder: Path, index: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _refuse_pointer(shown: str, file: Path) -> None:
+def has_weights(folder: Path) -> bool:
+    """Return whether a directory holds weights of a whole model, by the names of its files."""
+    return any(is_file(folder / name) or is_file(folder / f"{name}.index.json") for name in WEIGHTS)
+
+
+def refuse_pointer(shown: str, file: Path) -> None:
+    """Refuse what Git LFS leaves in a file's place.
+
+    Raises:
+        ConfigError: it is such a pointer, or cannot be read.
+    """
     try:
         with file.open("rb") as opened:
             begins = opened.read(len(LFS_POINTER))

@@ -34,7 +34,7 @@ def the_model_differs_from_its_base(run: ExternalCheckpoint) -> None:
     """
     if not weight_changes.changed_parameters(run.before, run.patched.model):
         raise EditHadNoEffect(
-            f"{run.name}: every tensor in {run.spec.folder} equals that of {run.base.source.name}. The change was not "
+            f"{run.name}: every tensor in {run.spec.given} equals that of {run.base.source.name}. The change was not "
             "saved, or both options name the same model."
         )
 
@@ -88,7 +88,7 @@ def the_tokenizer_is_the_bases(run: ExternalCheckpoint) -> None:
         differing = ["special tokens"]
     if differing:
         raise BaselineModified(
-            f"{run.name}: the tokenizer in {run.spec.folder} is not that of {run.base.source.name} "
+            f"{run.name}: the tokenizer in {run.spec.given} is not that of {run.base.source.name} "
             f"({', '.join(differing)}); the two models cannot be asked the same questions."
         )
 
