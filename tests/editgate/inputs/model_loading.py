@@ -60,7 +60,7 @@ def check(option: str, folder: Path, *, tokenizer: bool) -> dict[str, Any]:
             to nothing; or the tokenizer or its chat template cannot be used.
     """
     config = model_files.check(option, folder)
-    model = _from_pretrained(option, str(folder), device_map="meta")
+    model = modules(option, str(folder))
     if tokenizer:
         found = load_tokenizer(option, str(folder))
         _check_vocabulary(f"{option} {str(folder)!r}", found, model)
@@ -99,13 +99,22 @@ def load_gguf(option: str, file: Path) -> PreTrainedModel:
     return _from_pretrained(option, str(file.parent), gguf_file=file.name, dtype=torch.float32)
 
 
+def modules(option: str, location: str) -> PreTrainedModel:
+    """Return a model whose tensors have shapes and no values, without reading weights.
+
+    Raises:
+        ConfigError: the model cannot be built.
+    """
+    return _from_pretrained(option, location, device_map="meta")
+
+
 def shapes(option: str, location: str) -> dict[str, tuple[int, ...]]:
     """Return the shape of each module's weight, by the module's path, without reading weights.
 
     Raises:
         ConfigError: the model cannot be built.
     """
-    model = _from_pretrained(option, location, device_map="meta")
+    model = modules(option, location)
     named = model.named_parameters(remove_duplicate=False)
     return {name.removesuffix(".weight"): tuple(value.shape) for name, value in named if name.endswith(".weight")}
 

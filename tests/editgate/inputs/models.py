@@ -143,6 +143,15 @@ def unpack(source: ModelSource) -> None:
         gguf.convert("--model", source.file, Path(source.location))
 
 
+def notes(source: ModelSource) -> list[str]:
+    """Return what a person should know of where the weights come from, a line each."""
+    if source.file is not None:
+        return [f"model: {source.file.name}, dequantized to float32 in {source.location}"]
+    folder = Path(source.location)
+    loaded, others = model_files.left_over(folder) if user_files.is_dir(folder) else ("", [])
+    return [f"model: {loaded} is loaded; not read: {', '.join(others)}"] if others else []
+
+
 def check(source: ModelSource) -> None:
     """Refuse a directory that does not hold a whole model, and documents that are none; weights are not read.
 

@@ -40,6 +40,7 @@ def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
     if given.edited:
         changed = f"editgate: changed checkpoint {', '.join(about.editors)}, made from model {about.model}"
         lines = [changed, conditions, *lines[3:]]
+    lines += [note for model in chosen.models if model.name in chosen.chosen_models for note in models.notes(model)]
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
 
