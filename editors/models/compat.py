@@ -63,7 +63,8 @@ def cache_argument(forward: Callable[..., object]) -> str:
 
 def returned_cache(output: Any) -> Cache | None:  # noqa: ANN401 - outputs have no common type across releases
     """Return the cache in a model's output, under the name that this release gives it; None if it has none."""
-    cache: Cache | None = getattr(output, "cache", None) or getattr(output, "past_key_values", None)
+    cache: Cache | None = getattr(output, "cache", None)  # an empty one is false
+    cache = getattr(output, "past_key_values", None) if cache is None else cache
     return cache
 
 

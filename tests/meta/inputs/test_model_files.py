@@ -161,7 +161,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "an index that is none": (_only("model.safetensors.index.json", b"[]"), "index.json: must hold a JSON object"),
     "an index of nothing": (_only("model.safetensors.index.json", b"{}"), "index.json has no weight_map"),
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
-    "an adapter": (_adapter, "holds an adapter, not a model; merge the adapter .*merge_and_unload"),
+    "an adapter": (_adapter, "holds an adapter, not a model; give it as --edited=.* or merge"),
     "an adapter with a config": (_adapter_with_config, "has no weights .*merge the adapter .*merge_and_unload"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     "an empty tokenizer": (_write("tokenizer.json", "{}"), "cannot be loaded"),
