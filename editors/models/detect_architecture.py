@@ -101,7 +101,9 @@ def _row(model: nn.Module, kind: str) -> ArchitectureSpec:
     if not dense and is_mixture_of_experts(model):
         down = ""
     elif not dense and mixers:
-        raise UnsupportedModel(f"{kind} has no MLP beside what mixes its tokens, and editors write MLPs; IKE needs none")
+        raise UnsupportedModel(
+            f"{kind} has no MLP beside what mixes its tokens, and editors write MLPs; IKE needs none"
+        )
     else:
         down = _only(kind, "down-projection of an MLP", dense, inside)
     children = dict(model.get_submodule(trunk).named_children())

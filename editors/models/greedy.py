@@ -44,6 +44,8 @@ def generate_greedily(
             break
         cache, new = returned_cache(output), ids.new_tensor([generated[-1:]])
         if cache is None and hooks is not _no_hooks:
-            raise UnsupportedModel(f"{type(model).__name__} returns no cache, without which no generated token is alone")
+            raise UnsupportedModel(
+                f"{type(model).__name__} returns no cache, without which no generated token is alone"
+            )
         ids = new if cache is not None else torch.cat([ids, new], dim=1)
     return generated

@@ -128,7 +128,11 @@ def load_tokenizer(option: str, location: str, *, gguf_file: str | None = None) 
     from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import; a shipped model is found without it
 
     folder = Path(location)
-    if gguf_file is None and is_dir(folder) and not any(file for pattern in TOKENIZERS for file in folder.glob(pattern)):
+    if (
+        gguf_file is None
+        and is_dir(folder)
+        and not any(file for pattern in TOKENIZERS for file in folder.glob(pattern))
+    ):
         raise ConfigError(
             f"{option} {location!r} has no tokenizer.json. Save it there: tokenizer.save_pretrained(DIR)."
         )

@@ -55,7 +55,9 @@ class Options(BaseModel):
         metavar="|".join(PROFILES),
         repeat=True,
     )
-    model: str | None = option(None, f"model to edit. Default: {MODEL}", metavar="NAME|DIR|FILE.gguf|HUB_ID", repeat=True)
+    model: str | None = option(
+        None, f"model to edit. Default: {MODEL}", metavar="NAME|DIR|FILE.gguf|HUB_ID", repeat=True
+    )
     editor: Texts = option(
         (),
         "run this editor only; may be given again. Default: all built-in ones",

@@ -108,7 +108,9 @@ NOT_AS_IT_IS = {**dict.fromkeys([*SANDWICH, "olmo2", "glm4"], "normalizes"), "gr
 def _late(family: str) -> PreTrainedModel:
     """A model whose norms behind the MLP are not all ones: a search that ignored them would be seen."""
     scaled = {"residual_multiplier": 0.5, "logits_scaling": 4.0} if family == "granite" else {}
-    model = tiny.model(family, extra={"pad_token_id": 0, "num_key_value_heads": 1, **tiny.EXTRA.get(family, {}), **scaled})
+    model = tiny.model(
+        family, extra={"pad_token_id": 0, "num_key_value_heads": 1, **tiny.EXTRA.get(family, {}), **scaled}
+    )
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):

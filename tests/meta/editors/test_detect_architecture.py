@@ -111,7 +111,13 @@ def test_blocks_that_mix_tokens_otherwise_can_be_edited(family: str) -> None:
 def test_where_an_mlp_is_missing_the_blocks_that_have_one_are_named() -> None:
     """DeepSeek's first block alone has an MLP of one piece: it can be edited, and the refusal of others names it."""
     ranks = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
-    experts = {"n_routed_experts": 4, "moe_intermediate_size": 8, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
+    experts = {
+        "n_routed_experts": 4,
+        "moe_intermediate_size": 8,
+        "n_group": 1,
+        "topk_group": 1,
+        "num_experts_per_tok": 2,
+    }
     model = tiny.model("deepseek_v3", extra={**ranks, **experts, "first_k_dense_replace": 1, "head_dim": 8})
     assert Architecture(model).down(0).path == "model.layers.0.mlp.down_proj"
     with pytest.raises(UnsupportedModel, match="block 1 has no single MLP down-projection; there is one in block 0"):

@@ -62,7 +62,7 @@ def left_over(folder: Path) -> tuple[str, list[str]]:
     """Return what is loaded of a directory's sets of weights, and the other sets, by the name that stands for each."""
     sets = [name for name in WEIGHTS if (folder / name).exists() or is_file(folder / f"{name}.index.json")]
     others = [*sets[1:], *(path.name for pattern in OTHER_SETS for path in sorted(folder.glob(pattern)))]
-    return (sets[0] if sets else ""), others
+    return (sets[0] if sets else ""), list(dict.fromkeys(others))
 
 
 def read_config(option: str, folder: Path) -> dict[str, Any]:

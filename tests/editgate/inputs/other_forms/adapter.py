@@ -45,7 +45,9 @@ def folder_of(option: str, folder: Path, base: str, base_name: str, store: Path)
     shown = f"{option} {str(folder)!r}"
     config = read_object(folder / CONFIG, f"{shown}: {CONFIG}")
     if not is_file(folder / WEIGHTS):
-        fault = f"its weights are a pickle ({PICKLE}), which is never read" if is_file(folder / PICKLE) else "it has none"
+        fault = (
+            f"its weights are a pickle ({PICKLE}), which is never read" if is_file(folder / PICKLE) else "it has none"
+        )
         raise ConfigError(f"{shown} is an adapter without {WEIGHTS}: {fault}. Save it again with save_pretrained.")
     model_files.refuse_pointer(shown, folder / WEIGHTS)
     if config.get("auto_mapping"):
@@ -57,8 +59,15 @@ def folder_of(option: str, folder: Path, base: str, base_name: str, store: Path)
         )
     _check_base(shown, folder / WEIGHTS, base, base_name, config)
     if importlib.util.find_spec("peft") is None:
-        raise ConfigError(f"{shown} is an adapter, and needs the package peft. Install it: pip install 'editgate[peft]'.")
-    files = [folder / CONFIG, folder / WEIGHTS, *model_files.weights_of("--model", Path(base)), Path(base) / "config.json"]
+        raise ConfigError(
+            f"{shown} is an adapter, and needs the package peft. Install it: pip install 'editgate[peft]'."
+        )
+    files = [
+        folder / CONFIG,
+        folder / WEIGHTS,
+        *model_files.weights_of("--model", Path(base)),
+        Path(base) / "config.json",
+    ]
     return conversion.place(store, files, "peft")
 
 
@@ -110,11 +119,15 @@ def _check_base(shown: str, weights: Path, base: str, base_name: str, config: di
             given = {"A": shape[-1], "B": shape[0]}.get(side)  # [r, in] and [out, r]
             if given is not None and given not in modules[path]:
                 wanted = " by ".join(map(str, modules[path]))
-                raise ConfigError(f"{shown}: {path} is {wanted} in {base_name}, and {given} wide in the adapter{other}.")
+                raise ConfigError(
+                    f"{shown}: {path} is {wanted} in {base_name}, and {given} wide in the adapter{other}."
+                )
 
 
 def _opened(shown: str, file: Path) -> Any:  # noqa: ANN401 - safetensors' own
     try:
         return safe_open(file, framework="np")
     except Exception as error:
-        raise ConfigError(f"{shown}: {file.name} cannot be read ({error}); it may be cut off. Copy it again.") from error
+        raise ConfigError(
+            f"{shown}: {file.name} cannot be read ({error}); it may be cut off. Copy it again."
+        ) from error
