@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -63,9 +63,8 @@ def cache_argument(forward: Callable[..., object]) -> str:
 
 def returned_cache(output: Any) -> Cache | None:  # noqa: ANN401 - outputs have no common type across releases
     """Return the cache in a model's output, under the name that this release gives it; None if it has none."""
-    cache: Cache | None = getattr(output, "cache", None)  # an empty one is false
-    cache = getattr(output, "past_key_values", None) if cache is None else cache
-    return cache
+    found: Iterator[Cache | None] = (getattr(output, name, None) for name in MODEL_CACHE_ARGUMENTS)
+    return next((cache for cache in found if cache is not None), None)  # an empty one is false
 
 
 def forward_with_cache(model: nn.Module, ids: Tensor, cache: Cache | None, **arguments: object) -> Any:  # noqa: ANN401

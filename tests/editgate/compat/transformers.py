@@ -47,7 +47,7 @@ def hide_progress_bars() -> None:
 
 def forget_quantization(model: transformers.PreTrainedModel) -> None:
     """Make a model whose weights were dequantized one like any other, which can be saved."""
-    model.hf_quantizer, model.is_quantized = None, False
+    vars(model).update(hf_quantizer=None, is_quantized=False)
     for name in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, name):
             delattr(model.config, name)

@@ -114,9 +114,9 @@ def find(
         file = folder.resolve()
         _reject_shipped_name(file.with_suffix(""))
         place = gguf.folder_of("--model", file, store.resolve())
-        keys = _defaults_key(file.stem, gguf.base_name(file))
+        key = _defaults_key(file.stem, gguf.base_name(file))
         name = inert.terminal(file.stem)
-        return ModelSource(name, str(place), source, corpus, tuple, keys, miniature=False, file=file)
+        return ModelSource(name, str(place), source, corpus, tuple, key, miniature=False, file=file)
     if wanted and (user_files.is_dir(folder) or user_files.is_file(folder)):
         folder = folder.resolve()
         _reject_shipped_name(folder)

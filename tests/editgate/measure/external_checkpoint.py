@@ -91,7 +91,7 @@ def find(given: Path, base: ModelSource, taken: Sequence[str], store: Path = STO
 
 
 def _of_rows(given: Path, own: object, bases: object, base: ModelSource) -> tuple[str, ...]:
-    """A longer vocabulary (added tokens, rows up to a multiple of 64) is noted; one that lacks the base's is refused."""
+    """A longer vocabulary (added tokens, padded rows) is noted; one that lacks tokens of the base's is refused."""
     if own == bases or not isinstance(own, int) or not isinstance(bases, int):
         return ()
     words = model_loading.load_tokenizer("--model", base.location).get_vocab().values()
@@ -100,10 +100,8 @@ def _of_rows(given: Path, own: object, bases: object, base: ModelSource) -> tupl
             f"--edited {given}: its vocab_size is {own}, but the tokenizer of --model {base.name} has tokens up to "
             f"{max(words)}. It must be made from --model, or give its own base."
         )
-    return (
-        f"{given.name} has {own} rows for tokens, {base.name} has {bases}: the first {min(own, bases)} are judged, which "
-        "hold all tokens of the questions",
-    )
+    shared = f"the first {min(own, bases)} are judged, which hold all tokens of the questions"
+    return (f"{given.name} has {own} rows for tokens, {base.name} has {bases}: {shared}",)
 
 
 def _as_directory(given: Path, base: ModelSource, store: Path) -> Path:

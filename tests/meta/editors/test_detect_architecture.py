@@ -59,7 +59,7 @@ def test_what_stands_behind_the_mlp_is_seen() -> None:
 
 EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss")
 FEW = {"num_key_value_heads": 1, "head_dim": 8, "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
-METHODS = {"rome": {"layers": (1,)}, "ftl": {"layers": (1,)}, "grace": {"layer": 1}}
+METHODS: dict[str, dict[str, object]] = {"rome": {"layers": (1,)}, "ftl": {"layers": (1,)}, "grace": {"layer": 1}}
 
 
 @pytest.mark.parametrize("family", EXPERTS)
@@ -126,7 +126,7 @@ def test_where_an_mlp_is_missing_the_blocks_that_have_one_are_named() -> None:
 
 def test_what_has_no_mlp_is_named() -> None:
     """A model of state spaces alone has nothing that editors write."""
-    with pytest.raises(UnsupportedModel, match="mamba has no MLP beside what mixes its tokens, .* IKE needs none"):
+    with pytest.raises(UnsupportedModel, match=r"mamba has no MLP beside what mixes its tokens, .* IKE needs none"):
         Architecture(tiny.model("mamba", extra={"pad_token_id": 0}))
 
 
@@ -134,7 +134,7 @@ def test_what_stands_between_head_and_logits_is_named() -> None:
     """A head whose logits the model changes in a way that is not known would make every search a wrong one."""
     model = tiny.model("starcoder2")
     model.forward = partial(_twice, model.forward)
-    with pytest.raises(UnsupportedModel, match="starcoder2 is not known, and .* does not give the model's logits"):
+    with pytest.raises(UnsupportedModel, match=r"starcoder2 is not known, and .* does not give the model's logits"):
         Architecture(model)
 
 

@@ -183,7 +183,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "an index that is none": (_only("model.safetensors.index.json", b"[]"), "index.json: must hold a JSON object"),
     "an index of nothing": (_only("model.safetensors.index.json", b"{}"), "index.json has no weight_map"),
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
-    "an adapter": (_adapter, "holds an adapter, not a model; give it as --edited=.* or merge"),
+    "an adapter": (_adapter, "holds an adapter, not a model; give it as --edited .* or merge"),
     "an adapter with a config": (_adapter_with_config, "has no weights .*merge the adapter .*merge_and_unload"),
     "an unmerged adapter": (
         _also(**{"model.layers.0.mlp.down_proj.base_layer.weight": torch.ones(1)}),
@@ -241,9 +241,8 @@ def test_of_several_sets_of_weights_the_one_loaded_is_named(whole: Path, tmp_pat
     (folder / "onnx").mkdir()
     source = models.find(str(folder))
     models.check(source)
-    assert models.notes(source) == [
-        "model: model.safetensors is loaded; not read: pytorch_model.bin, consolidated.safetensors, tiny.Q4_1.gguf, onnx"
-    ]
+    others = "pytorch_model.bin, consolidated.safetensors, tiny.Q4_1.gguf, onnx"
+    assert models.notes(source) == [f"model: model.safetensors is loaded; not read: {others}"]
 
 
 def test_a_whole_model_is_taken(whole: Path, tmp_path: Path) -> None:

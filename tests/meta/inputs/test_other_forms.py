@@ -50,7 +50,7 @@ def test_what_is_no_whole_gguf_file_is_one_sentence(case: str, tmp_path: Path) -
 
 
 def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """gguf is small and optional: what installs it is said within a second."""
+    """The package gguf is small and optional: what installs it is said within a second."""
     monkeypatch.setitem(sys.modules, "gguf", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     began = time.monotonic()
@@ -131,7 +131,7 @@ def test_an_adapter_of_another_base_is_named(tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_cannot_be_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pickle, classes of its own, a base that is on the hub, a torn file, and a missing peft each have their way out."""
+    """A pickle, classes of its own, a base on the hub, a torn file and a missing peft each have their way out."""
     base = models.find("llama-mini")
     with pytest.raises(ConfigError, match=r"its weights are a pickle \(adapter_model.bin\), which is never read"):
         external_checkpoint.find(_pickle(_adapter(tmp_path / "pickle")), base, [], tmp_path)

@@ -149,7 +149,7 @@ def _checkpoint(folder: Path, tmp_path: Path) -> ExternalCheckpoint:
 
 @pytest.mark.parametrize("rows", [4097, 4160])
 def test_what_is_shared_of_a_longer_vocabulary_is_judged(rows: int, tmp_path: Path) -> None:
-    """An added token, or rows up to a multiple of 64, make no other model: all rules hold, and one matrix was edited."""
+    """Neither an added token nor padded rows make another model: all rules hold, and one matrix was edited."""
     tensors = load_file(BASE / "model.safetensors")
     longer = {name: value for name, value in tensors.items() if value.shape[0] == 4096}
     noise = {name: torch.cat([value, torch.ones(rows - 4096, 160).half()]) for name, value in longer.items()}

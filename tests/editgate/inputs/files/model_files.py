@@ -44,15 +44,15 @@ def check(option: str, folder: Path) -> dict[str, Any]:
     if is_file(folder / "adapter_config.json"):
         raise ConfigError(
             f"{shown} holds an adapter beside weights, which transformers adds to them where peft is installed. Remove "
-            "adapter_config.json if the weights are merged; else give the adapter alone: --edited=ADAPTER --model=BASE."
+            "adapter_config.json if the weights are merged; else give the adapter alone: --edited=ADAPTER."
         )
     for file in (*files, *filter(is_file, (folder / "tokenizer.json", folder / "tokenizer.model"))):
         refuse_pointer(shown, file)
     names = [name for file in files if file.suffix == ".safetensors" for name in _tensors_of(shown, file)]
     if unmerged := next((name for name in names if UNMERGED.search(name)), None):
         raise ConfigError(
-            f"{shown} holds the state of a model with an adapter that was not merged ({unmerged}). Merge it where it was "
-            "made (PEFT: merge_and_unload, then save_pretrained), or save the adapter alone: --edited=ADAPTER."
+            f"{shown} holds the state of a model with an adapter that was not merged ({unmerged}). Merge it where it "
+            "was made (PEFT: merge_and_unload, then save_pretrained), or save the adapter alone: --edited=ADAPTER."
         )
     _refuse_absurd_depth(shown, config, names)
     return config
@@ -79,7 +79,7 @@ def read_config(option: str, folder: Path) -> dict[str, Any]:
     if not is_file(folder / "config.json"):
         if is_file(folder / "adapter_config.json"):
             raise ConfigError(
-                f"{shown} holds an adapter, not a model; give it as --edited={folder} with its base as --model, or {MERGE}."
+                f"{shown} holds an adapter, not a model; give it as --edited with its base as --model, or {MERGE}."
             )
         if files := sorted(folder.glob("*.gguf")):
             raise ConfigError(

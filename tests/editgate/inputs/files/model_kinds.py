@@ -38,8 +38,8 @@ def refuse(shown: str, config: Mapping[str, Any]) -> None:
         )
     if head := next((each for each in OTHER_HEADS if each in _architecture(config)), None):
         raise ConfigError(
-            f"{shown} is a {_architecture(config)}: it has a head {head.removeprefix('For')}, and writes no text. Allowed: "
-            "models with a causal head (…ForCausalLM)."
+            f"{shown} is a {_architecture(config)}: it has a head {head.removeprefix('For')}, and writes no text. "
+            "Allowed: models with a causal head (…ForCausalLM)."
         )
     if sense := next((name for name in OTHER_SENSES if isinstance(config.get(name), dict)), None):
         raise ConfigError(
