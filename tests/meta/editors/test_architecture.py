@@ -137,7 +137,16 @@ def test_what_is_searched_is_what_the_matrix_writes(family: str, method: str) ->
     model(input_ids=torch.tensor([tiny.tokenizer()(EDIT.text)["input_ids"]]))
     handle.remove()
     assert torch.allclose(written[0], wanted, rtol=1e-3, atol=1e-3)
+    loss = editor.diagnostics()["loss"]
     editor.undo()
+
+    def put(_module: object, _args: object, output: Tensor) -> Tensor:
+        output[0, len(tiny.tokenizer()(EDIT.text)["input_ids"]) - 1] = wanted
+        return output
+
+    handle = Architecture(model).down(1).module.register_forward_hook(put)
+    assert _nll(model, EDIT) == pytest.approx(loss, rel=1e-3)
+    handle.remove()
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -199,7 +199,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "an encoder-decoder": (_config(is_encoder_decoder=True), "is an encoder-decoder .llama."),
     "a model that also sees": (_config(vision_config={}), "takes images or sound .vision_config in config.json"),
     "a model that writes no text": (_config(architectures=["LlamaForSequenceClassification"]), "and writes no text"),
-    "a GGUF file in a folder": (_gguf_only, r"holds 1 GGUF file and no config.json. Give the file: \S+tiny.Q4_1.gguf"),
+    "a GGUF file in a folder": (_gguf_only, r"holds a GGUF file and no config.json. Give the file: \S+tiny.Q4_1.gguf"),
     "weights in another form": (_original_only, r"has no weights .* Here is consolidated.00.pth, in another form"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     "an empty tokenizer": (_write("tokenizer.json", "{}"), "cannot be loaded"),

@@ -82,10 +82,8 @@ def read_config(option: str, folder: Path) -> dict[str, Any]:
                 f"{shown} holds an adapter, not a model; give it as --edited with its base as --model, or {MERGE}."
             )
         if files := sorted(folder.glob("*.gguf")):
-            raise ConfigError(
-                f"{shown} holds {len(files)} GGUF {'file' if len(files) == 1 else 'files'} and no config.json. Give the "
-                f"file: {files[0]}."
-            )
+            named = "a GGUF file" if len(files) == 1 else f"{len(files)} GGUF files"
+            raise ConfigError(f"{shown} holds {named} and no config.json. Give the file: {files[0]}.")
         raise ConfigError(f"{shown} has no config.json. Allowed: a model's directory, as save_pretrained writes it.")
     return read_object(folder / "config.json", f"{shown}: config.json")
 
