@@ -169,7 +169,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if item not in left_out]
     if not kept:
         config.stash[NOTHING_LEFT] = near_misses.nothing_left(config, chosen)
-    else:
+    elif not hasattr(config, "workerinput"):  # a worker's usage error is a crash
         _refuse_what_cannot_be_edited(kept)
     with warnings_shown(config):
         items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))

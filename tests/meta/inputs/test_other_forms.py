@@ -80,7 +80,7 @@ def test_a_name_without_its_quantization_finds_hyperparameters() -> None:
 def test_a_conversion_is_done_once_and_left_whole(tmp_path: Path) -> None:
     """What was cut short leaves no folder, what was finished is not done again, and other bytes are another folder."""
     file = _file(tmp_path)
-    folder = conversion.place(tmp_path, [file])
+    folder = conversion.place(tmp_path, "some", [file])
     calls: list[Path] = []
 
     def write(trial: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_conversion_is_done_once_and_left_whole(tmp_path: Path) -> None:
     assert len(calls) == 2
     assert (folder / "config.json").is_file()
     file.write_bytes(b"GGUF4")
-    assert conversion.place(tmp_path, [file]) != folder
+    assert conversion.place(tmp_path, "some", [file]) != folder
 
 
 def _adapter(folder: Path, *, module: str = MODULE, inputs: int = 432, **config: Any) -> Path:  # noqa: ANN401

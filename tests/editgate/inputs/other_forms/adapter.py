@@ -6,6 +6,7 @@ The merged directory goes by the bytes of the adapter and of the base's weights.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def folder_of(option: str, folder: Path, base: str, base_name: str, store: Path)
         *model_files.weights_of("--model", Path(base)),
         Path(base) / "config.json",
     ]
-    return conversion.place(store, files, "peft")
+    return conversion.place(store, folder.resolve().name, files, "peft")
 
 
 def merge(option: str, folder: Path, base: str, merged: Path) -> None:
@@ -85,7 +86,10 @@ def merge(option: str, folder: Path, base: str, merged: Path) -> None:
         model = model_loading.load_weights("--model", base, device="cpu", dtype="float32")
         before = [name for name, _ in model.named_parameters()]
         try:
-            whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, and none of ours
+                warnings.filterwarnings("error", "Found missing adapter keys")  # they would be drawn at random
+                whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
         except Exception as error:
             raise ConfigError(
                 f"{option} {str(folder)!r} cannot be merged into --model ({model_loading.line(str(error))}); it may be "

@@ -17,14 +17,17 @@ from editgate.errors import ConfigError
 KIND = "converted"  # the folder of the store
 
 
-def place(store: Path, files: Iterable[Path], *packages: str) -> Path:
-    """Return the folder for what is made of these files' bytes by these releases, whether it is there yet or not."""
+def place(store: Path, name: str, files: Iterable[Path], *packages: str) -> Path:
+    """Return the folder for what is made of these files' bytes by these releases, whether it is there yet or not.
+
+    Its last part is the model's name, by which hyperparameters are looked up; the one before is the digest.
+    """
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:
             total.update(hashlib.file_digest(opened, "sha256").digest())
-    total.update(" ".join(f"{name}={version(name)}" for name in ("transformers", *packages)).encode())
-    return store / KIND / total.hexdigest()[:32]
+    total.update(" ".join(f"{each}={version(each)}" for each in ("transformers", *packages)).encode())
+    return store / KIND / total.hexdigest()[:32] / name
 
 
 def make(folder: Path, shown: str, write: Callable[[Path], None]) -> None:
@@ -42,7 +45,7 @@ def make(folder: Path, shown: str, write: Callable[[Path], None]) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with held(folder.with_suffix(".lock"), say):
+        with held(folder.parent.with_suffix(".lock"), say):
             if folder.is_dir():
                 return
             trial = Path(mkdtemp(dir=folder.parent))

@@ -46,7 +46,7 @@ def folder_of(option: str, file: Path, store: Path) -> Path:
         raise ConfigError(f"{shown} is one of several parts. Join them: llama-gguf-split --merge {file.name} OUT.gguf.")
     if importlib.util.find_spec("gguf") is None:
         raise ConfigError(f"{shown} needs the package gguf. Install it: pip install 'editgate[gguf]'.")
-    return conversion.place(store, [file], "gguf")
+    return conversion.place(store, base_name(file), [file], "gguf")
 
 
 def convert(option: str, file: Path, folder: Path) -> None:
