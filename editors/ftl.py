@@ -30,6 +30,7 @@ from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.core.weights import same_bits
 from editors.models.architecture import Architecture
+from editors.models.projection import Matrix
 from editors.models.suffix_forward import UpperBlocks
 from editors.models.tokens import Row, prompt_row, target_ids, target_row
 from editors.models.trace import Trace
@@ -105,6 +106,11 @@ class Ftl(Editor):
         self.architecture = Architecture(model)
         self.architecture.check_layers("layers", hyperparameters.layers)
 
+    @property
+    def matrices(self) -> list[Matrix]:
+        """The down-projections that are trained."""
+        return [self.architecture.down(layer) for layer in self.hyperparameters.layers]
+
     def apply_many(self, edits: Sequence[Edit]) -> None:
         """Train on several edits at once, `batch_size` of them a step."""
         self._apply(edits)
@@ -139,9 +145,8 @@ class Ftl(Editor):
 
     def _trained(self) -> list[str]:
         """Names of the trained parameters."""
-        matrices = [self.architecture.down(layer) for layer in self.hyperparameters.layers]
-        biased = [matrix for matrix in matrices if self.hyperparameters.bias and matrix.module.bias is not None]
-        return [matrix.parameter for matrix in matrices] + [f"{matrix.path}.bias" for matrix in biased]
+        biased = [matrix for matrix in self.matrices if self.hyperparameters.bias and matrix.module.bias is not None]
+        return [matrix.parameter for matrix in self.matrices] + [f"{matrix.path}.bias" for matrix in biased]
 
     def _minimize(self, batches: Sequence[Batch], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights after training, in float32 or wider.

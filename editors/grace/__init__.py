@@ -105,9 +105,11 @@ class Grace(Editor):
         self._count = 0
 
     def _find_matrix(self, hyperparameters: GraceHyperparameters) -> Matrix:
-        family = self.architecture.family
-        roles = {"down": family.down, "up": family.up, "attention_out": family.attention_out}
-        path = f"{family.blocks}.{hyperparameters.layer}.{roles.get(hyperparameters.matrix, hyperparameters.matrix)}"
+        architecture, layer = self.architecture, hyperparameters.layer
+        roles = {"down": architecture.down, "up": architecture.up, "attention_out": architecture.attention_out}
+        if hyperparameters.matrix in roles:
+            return roles[hyperparameters.matrix](layer)
+        path = f"{architecture.family.blocks}.{layer}.{hyperparameters.matrix}"
         try:
             return Matrix(path, self._model.get_submodule(path))
         except AttributeError:

@@ -82,7 +82,9 @@ class _Paths:
                 f"attn_implementation is {attention_implementation(config)!r}; attribution needs one of "
                 f"{', '.join(ANY_MASK_ATTENTION)}"
             )
-        architecture.writer(0)  # attribution adds what the MLP writes to the hidden states as it is
+        architecture.check_mlp_is_added("KN")
+        if not architecture.family.only_attends:
+            raise UnsupportedModel("KN needs keys and values of every block, and some blocks here mix tokens otherwise")
         self._architecture = architecture
         self._neuron: Neuron = neuron
         inputs, self._trace = _traced(architecture, ids)

@@ -18,7 +18,7 @@ from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.closed_form import CholeskyFactor
 from editors.locate.value_search import SearchResult, search_value
 from editors.models.architecture import Architecture
-from editors.models.cached_window import open_window
+from editors.models.cached_window import WriterWindow, open_window
 from editors.models.contexts import Contexts, generate
 from editors.models.covariance import check, compute_covariances, cost
 from editors.models.projection import Matrix
@@ -131,13 +131,15 @@ class LocateEditor(Editor):
 
         Args:
             located: The edit's trace.
-            site: Block to whose output the optimized vector is added.
+            site: Block to whose output the optimized vector is added; to its down-projection's, where that is not
+                what arrives in the hidden states.
             start: v0.
             lens: Read the targets after `v_loss_layer` if that is not the last block.
         """
         last = self.architecture.depth - 1
         wanted = self.hyperparameters.v_loss_layer if lens else None
-        window = open_window(located.trace, site, last if wanted is None else max(wanted, site))
+        opened = open_window if self.architecture.family.adds_mlp_output_directly else WriterWindow
+        window = opened(located.trace, site, last if wanted is None else max(wanted, site))
         result = search_value(window, located.targets, start, self.hyperparameters, self.record)
         self._diagnostics |= {"loss": result.loss, "steps": float(result.steps)}
         return result

@@ -4,6 +4,9 @@ For each edit a vector z is optimized: as the output of the last edited block at
 give the new answer. Then each layer, from the lowest up, adds its share of the remaining residual,
 R = (z - h) / (layers left), to its down-projection as ΔW = R Aᵀ. The methods differ in how they compute A from the
 edits' keys K.
+
+Where a block normalizes or multiplies what its down-projection writes, z and h are that projection's output: what it
+must write is what is searched. A constant factor is the same in all blocks; with a norm there can be one layer only.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ import torch
 from torch import Tensor
 
 from editors.core.edit import Edit
+from editors.core.hyperparameters import LocateHyperparameters
+from editors.core.resources import EditorResources
+from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.base import Located, LocateEditor
 from editors.models.contexts import Contexts
 from editors.models.projection import Matrix
@@ -34,6 +40,17 @@ def mean_key(located: Located, keys: Tensor, contexts: Contexts) -> Tensor:
 class SpreadEditor(LocateEditor):
     """Base of the methods that spread a batch's values over several layers."""
 
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        hyperparameters: LocateHyperparameters,
+        resources: EditorResources | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
+        self.architecture.check_spread(self.name, hyperparameters.layers)
+
     def apply_many(self, edits: Sequence[Edit]) -> None:
         """Apply all edits as one batch."""
         self._apply(edits)
@@ -49,7 +66,7 @@ class SpreadEditor(LocateEditor):
         values: list[Tensor] = []
         for edit in edits:
             traced = self.locate(edit, self.contexts, layers)
-            values.append(self.optimize_value(traced, last, traced.trace.leaving(last)[0], lens=True).value)
+            values.append(self.optimize_value(traced, last, self._present(traced), lens=True).value)
             traced.trace.drop_cache()
             located.append(traced)
         goal = torch.stack(values)  # z [n, d]
@@ -60,12 +77,21 @@ class SpreadEditor(LocateEditor):
                 for traced in located:
                     traced.trace.advance(layer, last)
 
+    def _present(self, located: Located) -> Tensor:
+        """What the last edited block gives now for the bare prompt, h [d], where the search adds its vector."""
+        last = self.hyperparameters.layers[-1]
+        states = (
+            located.trace.leaving(last)
+            if self.architecture.family.adds_mlp_output_directly
+            else located.trace.outputs[last]
+        )
+        return states[0]
+
     def _edit_layer(self, located: Sequence[Located], goal: Tensor, layer: int, left: int) -> None:
         """Write one layer's share; the traces must be of the current weights."""
         matrix = self.architecture.down(layer)
-        last = self.hyperparameters.layers[-1]
         keys = torch.stack([mean_key(traced, traced.trace.keys[layer], self.contexts) for traced in located])  # [n, f]
-        present = torch.stack([traced.trace.leaving(last)[0] for traced in located])  # h [n, d]
+        present = torch.stack([self._present(traced) for traced in located])  # h [n, d]
         residual = (goal.double() - present.double()).T / left  # R [d, n]
         solved = self._solve(matrix, layer, keys.T)  # A [f, n]
         update = residual @ solved.T

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from editors.core.errors import HyperparameterError, UnsupportedModel
 from editors.models.architectures import ARCHITECTURES, ArchitectureSpec
-from editors.models.detect_architecture import detect_architecture, output_head, reject_mixture_of_experts
+from editors.models.detect_architecture import detect_architecture, is_mixture_of_experts, output_head
 from editors.models.projection import Matrix
 
 __all__ = ["ARCHITECTURES", "Architecture", "ArchitectureSpec", "States", "first_tensor"]
@@ -22,13 +23,12 @@ class Architecture:
     `head(norm(states))` are the model's own logits of the states that leave the last block.
 
     Raises:
-        UnsupportedModel: The model is a mixture of experts, a path of its row does not exist in it, or its modules
-            cannot be identified; the message names the nearest families or module paths.
+        UnsupportedModel: A path of its row does not exist in it, or its modules cannot be identified; the message names
+            the nearest families or module paths.
     """
 
     def __init__(self, model: nn.Module) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        reject_mixture_of_experts(model, kind)
         self.family = ARCHITECTURES[kind] if kind in ARCHITECTURES else detect_architecture(model, kind)
         self._model = model
         self._kind = kind
@@ -42,7 +42,7 @@ class Architecture:
         self.blocks: list[nn.Module] = list(blocks)
 
     def _reject_post_norm(self) -> None:
-        """OPT-350m alone normalizes after adding_hook, and projects its states before the head."""
+        """OPT-350m alone normalizes after adding, and projects its states before the head."""
         config: Any = self._model.config
         if not config.do_layer_norm_before or config.word_embed_proj_dim != config.hidden_size:
             raise UnsupportedModel(
@@ -65,12 +65,20 @@ class Architecture:
         return len(self.blocks)
 
     def down(self, layer: int) -> Matrix:
-        """The MLP down-projection of a block."""
-        return self._matrix(layer, self.family.down)
+        """The MLP down-projection of a block.
+
+        Raises:
+            UnsupportedModel: The block has none: its MLP is a mixture of experts, or it has no MLP.
+        """
+        return self._matrix(layer, self.family.down, "MLP down-projection")
 
     def attention_out(self, layer: int) -> Matrix:
-        """The attention out-projection of a block."""
-        return self._matrix(layer, self.family.attention_out)
+        """The attention out-projection of a block.
+
+        Raises:
+            UnsupportedModel: The block has none.
+        """
+        return self._matrix(layer, self.family.attention_out, "attention out-projection")
 
     def up(self, layer: int) -> Matrix:
         """The projection into the MLP whose output enters the activation function (the gate, in Llama).
@@ -80,7 +88,7 @@ class Architecture:
         """
         if not self.family.up:
             raise UnsupportedModel(f"{self._kind} fuses gate and up-projection: no matrix gives a neuron's value alone")
-        return self._matrix(layer, self.family.up)
+        return self._matrix(layer, self.family.up, "matrix before the activation")
 
     def mlp(self, layer: int) -> nn.Module:
         """The whole MLP of a block, from hidden states [B, length, d] to what it adds to them.
@@ -88,6 +96,7 @@ class Architecture:
         Raises:
             UnsupportedModel: The block has no such module.
         """
+        self.down(layer)  # a block with experts has no MLP of one piece
         if not self.family.mlp:
             raise UnsupportedModel(
                 f"{self._kind} has no module that is its MLP and nothing else, only {self.family.up} and "
@@ -96,19 +105,31 @@ class Architecture:
             )
         return self._find(f"{self.family.blocks}.{layer}.{self.family.mlp}")
 
-    def writer(self, layer: int) -> nn.Module:
-        """The module whose output the block adds to the hidden states as it is: the down-projection.
+    def check_mlp_is_added(self, method: str) -> None:
+        """Raise unless what the MLP writes arrives in the hidden states as it is.
 
         Raises:
-            UnsupportedModel: The block normalizes that output first.
+            UnsupportedModel: The block normalizes or multiplies it first.
         """
         if not self.family.adds_mlp_output_directly:
+            how = "multiplies" if self.family.scales_mlp_output else "normalizes"
             raise UnsupportedModel(
-                f"{self._kind} normalizes what its MLP writes before adding_hook it, so that a vector searched in the "
-                "hidden states is not what its down-projection must give: ROME, R-ROME, MEMIT, AlphaEdit and KN "
-                "cannot be used; FT-L, MEND, PMET, GRACE, SERAC and IKE can"
+                f"{self._kind} {how} what its MLP writes before it is added, and {method} takes it as it is; use ROME, "
+                "R-ROME, FT-L, MEND, GRACE, SERAC or IKE"
             )
-        return self.down(layer).module
+
+    def check_spread(self, method: str, layers: tuple[int, ...]) -> None:
+        """Raise unless one vector means the same in each of these blocks, so that each can write its share of it.
+
+        Raises:
+            UnsupportedModel: There are several, and each has a norm of its own behind its MLP.
+        """
+        if len(layers) > 1 and not (self.family.adds_mlp_output_directly or self.family.scales_mlp_output):
+            raise UnsupportedModel(
+                f"{self._kind} normalizes what its MLP writes before it is added, in each block differently, so that "
+                f"{method} cannot spread one vector over layers {', '.join(map(str, layers))}; give one, such as "
+                f"layers=[{layers[-1]}], or use ROME, R-ROME, FT-L, MEND, GRACE, SERAC or IKE"
+            )
 
     def check_batch_dimension(self, method: str) -> None:
         """Raise unless the model's MLP gets hidden states with a batch dimension.
@@ -121,8 +142,13 @@ class Architecture:
                 f"{self._kind} hands its MLP the tokens of all rows one after another; {method} must know the rows"
             )
 
-    def _matrix(self, layer: int, part: str) -> Matrix:
+    def _matrix(self, layer: int, part: str, what: str) -> Matrix:
         path = f"{self.family.blocks}.{layer}.{part}"
+        have = [index for index, block in enumerate(self.blocks) if part and _has(block, part)]
+        if layer not in have:
+            why = "is a mixture of experts" if is_mixture_of_experts(self._model) else "has blocks that differ"
+            way = f"there is one in {_list(have)}" if have else "GRACE with matrix=attention_out, and IKE, need none"
+            raise UnsupportedModel(f"{self._kind} {why}, and block {layer} has no single {what}; {way}")
         return Matrix(path, self._find(path))
 
     def check_layers(self, name: str, layers: tuple[int, ...]) -> None:
@@ -136,6 +162,18 @@ class Architecture:
                 raise HyperparameterError(
                     f"{name} contains {layer}; this model has layers 0 to {self.depth - 1} ({self._kind})"
                 )
+
+
+def _list(blocks: Sequence[int]) -> str:
+    return f"block {blocks[0]}" if len(blocks) == 1 else f"blocks {', '.join(map(str, blocks))}"
+
+
+def _has(block: nn.Module, path: str) -> bool:
+    try:
+        block.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
 
 
 def first_tensor(output: States) -> Tensor:

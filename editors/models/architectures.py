@@ -11,8 +11,12 @@ class ArchitectureSpec:
 
     Attributes:
         mlp: Empty if the projections are modules of the block itself.
+        down: Empty if all MLPs are mixtures of experts. Where blocks differ, some may lack it.
         up: Empty where gate and up-projection are fused into one matrix.
-        adds_mlp_output_directly: Whether the down-projection's output is added to the hidden states without a norm.
+        attention, attention_out: Empty where no matrix, or more than one, writes what attention found.
+        adds_mlp_output_directly: Whether the down-projection's output is added to the hidden states as it is.
+        scales_mlp_output: Whether it is multiplied by one constant before, and not normalized.
+        only_attends: Whether attention alone mixes tokens, so that keys and values are all that a pass must keep.
         mlp_keeps_batch_dim: Whether the MLP gets hidden states [B, length, d]; else [B length, d].
     """
 
@@ -26,7 +30,9 @@ class ArchitectureSpec:
     attention: str
     attention_out: str
     adds_mlp_output_directly: bool = True
+    scales_mlp_output: bool = False
     mlp_keeps_batch_dim: bool = True
+    only_attends: bool = True
 
 
 _LLAMA = ArchitectureSpec(

@@ -84,7 +84,7 @@ class CachedWindow:
 
     def __init__(self, trace: Trace, site: int, early: int) -> None:
         architecture = trace.architecture
-        if not takes_any_mask(architecture.trunk.config):
+        if not takes_any_mask(architecture.trunk.config) or not architecture.family.only_attends:
             raise CachedWindowUnsupported
         self._architecture = architecture
         self._site = site
@@ -211,6 +211,31 @@ class PlainWindow:
         read = torch.cat([taps[self._early][:-1], taps[last][-1:]])
         logits: Tensor = architecture.head(architecture.norm(read))
         return logits
+
+
+class WriterWindow:
+    """The same logits, given what is added to what a block's down-projection writes, and not to the block's output.
+
+    What the block makes of it (a norm behind the MLP, a factor) is a part of the pass. Arguments as for `CachedWindow`.
+    """
+
+    def __init__(self, trace: Trace, site: int, early: int) -> None:
+        self._window = open_window(trace, site - 1, early)  # block `site` itself is run too
+        self._writer = trace.architecture.down(site).module
+
+    @property
+    def facts(self) -> Tensor:
+        """See `Window`."""
+        return self._window.facts
+
+    def logits(self, delta: Tensor) -> Tensor:
+        """Logits [labels, V] with `delta` [d] added to the down-projection's output at each fact token."""
+        with forward_hooks((self._writer, adding_hook(delta, self.facts))):
+            return self._window.unchanged()
+
+    def unchanged(self) -> Tensor:
+        """Logits [labels, V] with nothing added."""
+        return self._window.unchanged()
 
 
 def open_window(trace: Trace, site: int, early: int) -> Window:

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -62,9 +62,9 @@ def cache_argument(forward: Callable[..., object]) -> str:
 
 
 def returned_cache(output: Any) -> Cache | None:  # noqa: ANN401 - outputs have no common type across releases
-    """Return the cache in a model's output, under the name that this release gives it."""
-    cache: Cache | None = output.cache if hasattr(output, "cache") else output.past_key_values
-    return cache
+    """Return the cache in a model's output, under the name that this release gives it; None if it has none."""
+    found: Iterator[Cache | None] = (getattr(output, name, None) for name in MODEL_CACHE_ARGUMENTS)
+    return next((cache for cache in found if cache is not None), None)  # an empty one is false
 
 
 def forward_with_cache(model: nn.Module, ids: Tensor, cache: Cache | None, **arguments: object) -> Any:  # noqa: ANN401
@@ -74,6 +74,8 @@ def forward_with_cache(model: nn.Module, ids: Tensor, cache: Cache | None, **arg
 
 def keys_and_values(cache: Cache, layer: int) -> tuple[Tensor, Tensor] | None:
     """Return a layer's stored keys and values [B, heads, T, head size]; None if the layer does not keep all of them."""
+    if layer >= len(cache.layers):
+        return None
     stored = cache.layers[layer]
     if not isinstance(stored, DynamicLayer) or stored.keys is None or stored.values is None:
         return None

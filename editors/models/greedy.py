@@ -1,4 +1,4 @@
-"""Greedy decoding of one row with a cache."""
+"""Greedy decoding of one row, with a cache where the model returns one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from editors.core.errors import UnsupportedModel
 from editors.core.typing import PreTrainedModel
 from editors.models.compat import forward_with_cache, returned_cache
 
@@ -41,5 +42,10 @@ def generate_greedily(
         generated.append(int(output.logits[0, -1].argmax()))
         if generated[-1] in eos_ids:
             break
-        ids, cache = ids.new_tensor([generated[-1:]]), returned_cache(output)
+        cache, new = returned_cache(output), ids.new_tensor([generated[-1:]])
+        if cache is None and hooks is not _no_hooks:
+            raise UnsupportedModel(
+                f"{type(model).__name__} returns no cache, without which no generated token is alone"
+            )
+        ids = new if cache is not None else torch.cat([ids, new], dim=1)
     return generated

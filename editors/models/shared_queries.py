@@ -50,6 +50,8 @@ class Queries:
     @torch.no_grad()
     def _read_group(self, run: Sequence[Tokens], common: int) -> None:
         prefix_cache = DynamicCache()
+        if not self._architecture.family.only_attends:
+            common = 0  # what a state was is not kept: each prompt is read from its start
         if common:
             self._read([run[0][:common]], prefix_cache)
         for batch in _batches(sorted(run, key=len), common):
@@ -70,7 +72,10 @@ class Queries:
             raise StopForward
 
         with forward_pre_hooks((self._matrix, take)), suppress(StopForward):
-            forward_with_cache(self._architecture.trunk, ids, cache)
+            if self._architecture.family.only_attends:
+                forward_with_cache(self._architecture.trunk, ids, cache)
+            else:
+                self._architecture.trunk(input_ids=ids, use_cache=False)
         return taken[0]
 
 

@@ -60,9 +60,9 @@ class Trace:
         entering: Hidden states [B, length, d] that enter block l, for l = 0 .. depth; the last is the final
             output.
         calls: Each block's arguments by name, as the model gave them, without the hidden states.
-        cache: The keys and values of all blocks.
+        cache: The keys and values of all blocks; empty where not attention alone mixes tokens.
         keys: Input of the down-projection at the fact token, [B, f], per recorded layer.
-        outputs: What the MLP adds at the fact token, [B, d], per recorded layer.
+        outputs: What the down-projection writes at the fact token, [B, d], per recorded layer.
         inputs, results: Input [B, in] and output [B, out] at the fact token of each recorded matrix, by its path.
     """
 
@@ -99,7 +99,10 @@ class Trace:
         blocks = self.architecture.blocks
         before = forward_pre_hooks(*((block, keep_input) for block in blocks), with_kwargs=True)
         with self._recording(), before, forward_hooks((blocks[-1], keep_last_output)):
-            forward_with_cache(self.architecture.trunk, self.ids, self.cache, attention_mask=self.mask)
+            if self.architecture.family.only_attends:
+                forward_with_cache(self.architecture.trunk, self.ids, self.cache, attention_mask=self.mask)
+            else:  # its states are no keys and values: windows run whole passes
+                self.architecture.trunk(input_ids=self.ids, attention_mask=self.mask, use_cache=False)
 
     def _recording(self) -> AbstractContextManager[None]:
         """Record, in the block, what the attributes `keys`, `outputs`, `inputs` and `results` say."""
@@ -118,7 +121,7 @@ class Trace:
 
             return hook
 
-        layers = [(self.architecture.writer(layer), of_layer(layer)) for layer in self._recorded]
+        layers = [(self.architecture.down(layer).module, of_layer(layer)) for layer in self._recorded]
         matrices = [(matrix.module, of_matrix(matrix.path)) for matrix in self._matrices]
         return forward_hooks(*layers, *matrices)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -169,12 +169,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if item not in left_out]
     if not kept:
         config.stash[NOTHING_LEFT] = near_misses.nothing_left(config, chosen)
+    elif not hasattr(config, "workerinput"):  # a worker's usage error is a crash
+        _refuse_what_cannot_be_edited(kept)
     with warnings_shown(config):
         items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
         if not config.option.pythonwarnings:
             for item in items:
                 if selection.case_of(item) is not None:
                     item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+def _refuse_what_cannot_be_edited(kept: Sequence[pytest.Item]) -> None:
+    """Stop if no chosen method can edit its model; where some can, the others' tests say why they cannot."""
+    found = [case for item in kept if isinstance(case := selection.case_of(item), Case) and not case.editor.external]
+    pairs = {(case.editor.name, case.model.name): (case.editor, case.model) for case in found}
+    if all(model.miniature for _, model in pairs.values()):
+        return
+    from editgate.measure.editor_fit import refusals  # noqa: PLC0415 - see `late_imports`
+
+    said = refusals(pairs.values())
+    if said and len(said) == len(pairs):
+        raise pytest.UsageError("\n".join(dict.fromkeys(said)))
 
 
 @pytest.hookimpl(tryfirst=True)

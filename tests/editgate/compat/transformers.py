@@ -7,6 +7,8 @@
 - `cache_utils.Cache(layers=...)` and `DynamicLayer` with `keys`, `values`, `is_initialized` and `update` (since 5.0):
   imported here only. Before a class of models is first run by the engine, a dozen tokens are compared with its own
   forward pass; if they differ, HFLM runs it.
+- `hf_quantizer`, `is_quantized` and `config.quantization_config` of a model from a GGUF file (since 4.41). Its weights
+  are plain numbers by then, but saving it is refused while these say that it is quantized.
 - `utils.logging.disable_progress_bar`. Without it loading shows its progress bars.
 """
 
@@ -26,6 +28,7 @@ __all__ = [
     "DynamicLayer",
     "attention_implementation",
     "cache_argument",
+    "forget_quantization",
     "has_forward_hooks",
     "hide_progress_bars",
     "takes_a_cache",
@@ -40,6 +43,14 @@ def takes_a_cache(forward: Callable[..., object]) -> bool:
 def hide_progress_bars() -> None:
     """Load models without progress bars, where transformers can."""
     getattr(transformers.utils.logging, "disable_progress_bar", lambda: None)()
+
+
+def forget_quantization(model: transformers.PreTrainedModel) -> None:
+    """Make a model whose weights were dequantized one like any other, which can be saved."""
+    vars(model).update(hf_quantizer=None, is_quantized=False)
+    for name in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
 
 
 def has_forward_hooks(module: nn.Module) -> bool:

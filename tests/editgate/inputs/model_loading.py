@@ -60,7 +60,7 @@ def check(option: str, folder: Path, *, tokenizer: bool) -> dict[str, Any]:
             to nothing; or the tokenizer or its chat template cannot be used.
     """
     config = model_files.check(option, folder)
-    model = _from_pretrained(option, str(folder), device_map="meta")
+    model = modules(option, str(folder))
     if tokenizer:
         found = load_tokenizer(option, str(folder))
         _check_vocabulary(f"{option} {str(folder)!r}", found, model)
@@ -88,8 +88,39 @@ def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreT
     return model
 
 
-def load_tokenizer(option: str, location: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer.
+def load_gguf(option: str, file: Path) -> PreTrainedModel:
+    """Load the model of a GGUF file on the CPU, dequantized to float32.
+
+    Raises:
+        ConfigError: it cannot be read, or transformers knows no such architecture.
+    """
+    import torch  # noqa: PLC0415 - as in `load_weights`
+
+    return _from_pretrained(option, str(file.parent), gguf_file=file.name, dtype=torch.float32)
+
+
+def modules(option: str, location: str) -> PreTrainedModel:
+    """Return a model whose tensors have shapes and no values, without reading weights.
+
+    Raises:
+        ConfigError: the model cannot be built.
+    """
+    return _from_pretrained(option, location, device_map="meta")
+
+
+def shapes(option: str, location: str) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each module's weight, by the module's path, without reading weights.
+
+    Raises:
+        ConfigError: the model cannot be built.
+    """
+    model = modules(option, location)
+    named = model.named_parameters(remove_duplicate=False)
+    return {name.removesuffix(".weight"): tuple(value.shape) for name, value in named if name.endswith(".weight")}
+
+
+def load_tokenizer(option: str, location: str, *, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; of a GGUF file, that is in the directory `location`, the one that it holds.
 
     Raises:
         ConfigError: its files are missing or broken, or it is a slow one.
@@ -97,13 +128,18 @@ def load_tokenizer(option: str, location: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import; a shipped model is found without it
 
     folder = Path(location)
-    if is_dir(folder) and not any(file for pattern in TOKENIZERS for file in folder.glob(pattern)):
+    if (
+        gguf_file is None
+        and is_dir(folder)
+        and not any(file for pattern in TOKENIZERS for file in folder.glob(pattern))
+    ):
         raise ConfigError(
             f"{option} {location!r} has no tokenizer.json. Save it there: tokenizer.save_pretrained(DIR)."
         )
     shown = f"{option} {location!r}: the tokenizer"
+    inside = {"gguf_file": gguf_file} if gguf_file else {}
     found: PreTrainedTokenizerBase = _asked(
-        shown, location, lambda: AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+        shown, location, lambda: AutoTokenizer.from_pretrained(location, trust_remote_code=False, **inside)
     )
     if not getattr(found, "is_fast", False):
         raise ConfigError(f"{option} {location!r}: no fast tokenizer (tokenizer.json), which editors need.")
@@ -121,7 +157,7 @@ def _from_pretrained(option: str, location: str, **how: Any) -> PreTrainedModel:
         model, info = found
         return model, info
 
-    shown = f"{option} {location!r}"
+    shown = f"{option} {str(Path(location) / how.get('gguf_file', '')) if 'gguf_file' in how else location!r}"
     model, info = _asked(shown, location, load)
     if wrong := sorted(info["mismatched_keys"], key=str):
         name, saved, built = wrong[0]
@@ -140,7 +176,7 @@ def _from_pretrained(option: str, location: str, **how: Any) -> PreTrainedModel:
             "describes, and would be left out. Save the whole model with its own config.json."
         )
     if info.get("error_msgs"):
-        raise ConfigError(f"{shown} cannot be loaded: {_line(info['error_msgs'][0])}.")
+        raise ConfigError(f"{shown} cannot be loaded: {line(info['error_msgs'][0])}.")
     return model
 
 
@@ -162,10 +198,11 @@ def _reason(error: BaseException) -> str:
         return "its pickle would run code, which is never done here; save the model with save_pretrained (safetensors)"
     if "custom code" in str(error):
         return "it needs Python code of its own, which is never run here; allowed are architectures of transformers"
-    return f"its files are not what transformers expects ({type(error).__name__}: {_line(str(error))})"
+    return f"its files are not what transformers expects ({type(error).__name__}: {line(str(error))})"
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
+    """Return another library's message in one short line."""
     return textwrap.shorten(text, LONGEST, placeholder=" …").rstrip(".")
 
 
@@ -202,7 +239,7 @@ def _check_template(shown: str, tokenizer: PreTrainedTokenizerBase) -> None:
     try:
         template = tokenizer.get_chat_template()
     except ValueError as error:  # several by name, and none of them the default
-        raise ConfigError(f"{shown}: its chat template cannot be used ({_line(str(error))}).") from error
+        raise ConfigError(f"{shown}: its chat template cannot be used ({line(str(error))}).") from error
     given = json.dumps({"template": template, "tokens": {k: str(v) for k, v in tokenizer.special_tokens_map.items()}})
     endless = ConfigError(f"{shown}: its chat template does not end within {TEMPLATE_SECONDS} seconds.")
     try:

@@ -19,12 +19,14 @@ from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors, model_loading
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.inputs.files import model_files, user_files
+from editgate.inputs.other_forms import gguf
 from editgate.miniature.recipes import WEIGHTS
 from editors import Edit
 from editors.core.hyperparameters import known_anywhere
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
 MINIATURE = WEIGHTS.parent
+STORE = Path(".editgate")  # where the store lies, unless the caller knows better
 SHIPPED = LocalDocuments(MINIATURE / "documents")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # hub ids from before there were owners
@@ -42,6 +44,7 @@ class ModelSource:
         training: edits for methods that train a network first; their subjects are not those of the gate's edits.
         hyperparameters: the key of the editors' defaults; empty: by the model's own name.
         miniature: whether the shipped edits are about people that it knows.
+        file: the GGUF file that `location` is made of; it is there once `unpack` was called.
     """
 
     name: str
@@ -51,6 +54,7 @@ class ModelSource:
     training: Callable[[], Sequence[Edit]]
     hyperparameters: str = ""
     miniature: bool = True
+    file: Path | None = None
 
     @property
     def chat(self) -> bool:
@@ -80,13 +84,16 @@ def miniatures() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in WEIGHTS.glob("*/config.json")))
 
 
-def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | None = None) -> ModelSource:
+def find(
+    wanted: str, *, documents: Path | None = None, covariance_text: Path | None = None, store: Path = STORE
+) -> ModelSource:
     """Return the source that `--model` names, without loading anything.
 
     Args:
-        wanted: A shipped model's name, a directory, or a hub id.
+        wanted: A shipped model's name, a directory, a GGUF file, or a hub id.
         documents: A folder of benchmark documents to ask instead of the data sets on the hub.
         covariance_text: A text file to compute covariances from instead of wikitext.
+        store: Where a GGUF file's model will be unpacked.
 
     Raises:
         ConfigError: the name is none of a shipped model, a model's directory or a hub id; a directory has no readable
@@ -103,6 +110,13 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
     corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
     if covariance_text:
         covariance_texts.check(covariance_text)
+    if gguf.is_gguf(folder):
+        file = folder.resolve()
+        _reject_shipped_name(file.with_suffix(""))
+        place = gguf.folder_of("--model", file, store.resolve())
+        key = _defaults_key(file.stem, gguf.base_name(file))
+        name = inert.terminal(file.stem)
+        return ModelSource(name, str(place), source, corpus, tuple, key, miniature=False, file=file)
     if wanted and (user_files.is_dir(folder) or user_files.is_file(folder)):
         folder = folder.resolve()
         _reject_shipped_name(folder)
@@ -115,8 +129,27 @@ def find(wanted: str, *, documents: Path | None = None, covariance_text: Path | 
         return ModelSource(name, wanted, source, corpus, tuple, _defaults_key(wanted), miniature=False)
     raise ConfigError(
         f"--model {wanted!r} is not known. Allowed: {', '.join(miniatures())}; a directory with a config.json; "
-        "or a hub id such as meta-llama/Llama-2-7b-hf."
+        "a GGUF file; or a hub id such as meta-llama/Llama-2-7b-hf."
     )
+
+
+def unpack(source: ModelSource) -> None:
+    """Make the directory of a model that is a GGUF file, unless it is there.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if source.file is not None:
+        gguf.convert("--model", source.file, Path(source.location))
+
+
+def notes(source: ModelSource) -> list[str]:
+    """Return what a person should know of where the weights come from, a line each."""
+    if source.file is not None:
+        return [f"model: {source.file.name}, dequantized to float32 in {source.location}"]
+    folder = Path(source.location)
+    loaded, others = model_files.left_over(folder) if user_files.is_dir(folder) else ("", [])
+    return [f"model: {loaded} is loaded; not read: {', '.join(others)}"] if others else []
 
 
 def check(source: ModelSource) -> None:
@@ -128,6 +161,7 @@ def check(source: ModelSource) -> None:
     """
     if isinstance(source.documents, LocalDocuments) and source.documents.for_hub:
         source.documents.check()
+    unpack(source)
     folder = Path(source.location)
     if user_files.is_dir(folder) and folder.parent != WEIGHTS:  # those are checked by the suite's own tests
         model_loading.check("--model", folder, tokenizer=True)
@@ -141,6 +175,7 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
             of its own, the tokenizer is a slow one, or `auto` would spread the model over several devices; with the
             command that helps.
     """
+    unpack(source)
     tokenizer = model_loading.load_tokenizer("--model", source.location)
     model = model_loading.load_weights("--model", source.location, device=device, dtype=dtype)
     digest = digest_tensors(dict(model.named_parameters()))

@@ -55,7 +55,9 @@ class Options(BaseModel):
         metavar="|".join(PROFILES),
         repeat=True,
     )
-    model: str | None = option(None, f"model to edit. Default: {MODEL}", metavar="NAME|DIR|HUB_ID", repeat=True)
+    model: str | None = option(
+        None, f"model to edit. Default: {MODEL}", metavar="NAME|DIR|FILE.gguf|HUB_ID", repeat=True
+    )
     editor: Texts = option(
         (),
         "run this editor only; may be given again. Default: all built-in ones",
@@ -83,8 +85,9 @@ class Options(BaseModel):
     )
     edited: Path | None = option(
         None,
-        "judge this changed model against --model instead of an editor; with --edits also whether edits took",
-        metavar="DIR",
+        "judge this changed model (or a PEFT adapter to --model) instead of an editor; with --edits also whether edits "
+        "took",
+        metavar="DIR|FILE.gguf",
         repeat=True,
     )
     edit_counts: Counts | None = option(

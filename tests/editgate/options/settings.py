@@ -110,16 +110,14 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         ConfigError: the first thing that is wrong, with its allowed values.
     """
     profile = profiles.find(options.profile)
-    chosen = _chosen_models(options, model_names or profile.models(), profile)
+    place = Store(options.store or store)
+    chosen = _chosen_models(options, model_names or profile.models(), profile, place.root)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
-    chosen_editors = _chosen_editors(options, chosen)
+    chosen_editors = _chosen_editors(options, chosen, place.root)
     specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
-    for source in chosen.values():
-        models.check(source)
-    place = Store(options.store or store)
     place.check_writable()
-    return Settings(
+    found = Settings(
         profile=profile,
         models=tuple(known.values()),
         chosen_models=frozenset(chosen),
@@ -137,17 +135,21 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         policy=load_policy(SHIPPED, list(specs), list(ALL), list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
     )
+    for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
+        models.check(source)
+    return found
 
 
-def _chosen_models(options: Options, names: Sequence[str], profile: Profile) -> dict[str, ModelSource]:
+def _chosen_models(options: Options, names: Sequence[str], profile: Profile, store: Path) -> dict[str, ModelSource]:
     wanted = (options.model,) if options.model else names
     if not wanted:
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
-    found = [models.find(name, documents=options.documents, covariance_text=options.covariance_text) for name in wanted]
+    given = {"documents": options.documents, "covariance_text": options.covariance_text}
+    found = [models.find(name, store=store, **given) for name in wanted]
     return {source.name: source for source in found}
 
 
-def _chosen_editors(options: Options, bases: Sources) -> list[EditorSpec]:
+def _chosen_editors(options: Options, bases: Sources, store: Path) -> list[EditorSpec]:
     """The editors that `--editor` names, or the changed model that `--edited` does."""
     changed = editor_specs.parse_settings(options.editor_arg)
     if changed and len(options.editor) != 1:
@@ -156,7 +158,7 @@ def _chosen_editors(options: Options, bases: Sources) -> list[EditorSpec]:
         )
     found = [editor_specs.find(name, changed) for name in options.editor]
     if options.edited:
-        found.append(_external_checkpoint(options.edited, bases, found))
+        found.append(_external_checkpoint(options.edited, bases, found, store))
     _refuse_namesakes(found)
     return found
 
@@ -199,13 +201,13 @@ def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
             )
 
 
-def _external_checkpoint(folder: Path, bases: Sources, editors: Sequence[EditorSpec]) -> EditorSpec:
+def _external_checkpoint(folder: Path, bases: Sources, editors: Sequence[EditorSpec], store: Path) -> EditorSpec:
     if editors:
         raise ConfigError(f"--edited {folder} and --editor {editors[0].name}: allowed is one of them.")
     if len(bases) != 1:
         raise ConfigError(f"--edited {folder} has one base, not {', '.join(bases)}. Give it: --model NAME|DIR|HUB_ID.")
     (base,) = bases.values()
-    return external_checkpoint.find(folder, base, [spec.name for spec in editor_specs.built_in()])
+    return external_checkpoint.find(folder, base, [spec.name for spec in editor_specs.built_in()], store)
 
 
 def _edits(

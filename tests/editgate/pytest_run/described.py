@@ -8,6 +8,7 @@ import pytest
 
 from editgate import inert
 from editgate.inputs import models
+from editgate.measure.external_checkpoint import ExternalCheckpointSpec
 from editgate.options.options import Options
 from editgate.options.settings import Settings
 from editgate.report.run_report import Subject
@@ -40,6 +41,10 @@ def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
     if given.edited:
         changed = f"editgate: changed checkpoint {', '.join(about.editors)}, made from model {about.model}"
         lines = [changed, conditions, *lines[3:]]
+        lines += [
+            note for editor in chosen.editors if isinstance(editor, ExternalCheckpointSpec) for note in editor.notes
+        ]
+    lines += [note for model in chosen.models if model.name in chosen.chosen_models for note in models.notes(model)]
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
 

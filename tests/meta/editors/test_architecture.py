@@ -79,7 +79,7 @@ def test_what_the_mlp_writes_is_added_as_it_is(family: str) -> None:
         return changed.reshape(output.shape)
 
     window = open_window(Trace(architecture, [row], []), 1, architecture.depth - 1)
-    handle = architecture.writer(1).register_forward_hook(add)
+    handle = architecture.down(1).module.register_forward_hook(add)
     own = _own(model, [row])
     handle.remove()
     assert torch.allclose(window.logits(delta), own, rtol=CLOSE, atol=CLOSE)
@@ -102,15 +102,67 @@ def test_one_edit_lands_and_is_taken_back(family: str, method: str) -> None:
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("family", SANDWICH)
-def test_a_norm_behind_the_mlp_is_refused_by_name(family: str) -> None:
-    """Where the MLP's output is normalized before it is added, ROME would write what it did not search."""
-    model = tiny.model(family)
-    with pytest.raises(UnsupportedModel, match=f"{family} normalizes what its MLP writes .* FT-L, MEND"):
-        _create("rome", model).apply(EDIT)
+NOT_AS_IT_IS = {**dict.fromkeys([*SANDWICH, "olmo2", "glm4"], "normalizes"), "granite": "multiplies"}
+
+
+def _late(family: str) -> PreTrainedModel:
+    """A model whose norms behind the MLP are not all ones: a search that ignored them would be seen."""
+    scaled = {"residual_multiplier": 0.5, "logits_scaling": 4.0} if family == "granite" else {}
+    model = tiny.model(
+        family, extra={"pad_token_id": 0, "num_key_value_heads": 1, **tiny.EXTRA.get(family, {}), **scaled}
+    )
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model.requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize("method", ["rome", "rrome", "memit"])
+@pytest.mark.parametrize("family", NOT_AS_IT_IS)
+def test_what_is_searched_is_what_the_matrix_writes(family: str, method: str) -> None:
+    """Behind a norm or a factor the vector found is what the down-projection gives after the edit, and it is undone."""
+    model = _late(family)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found: dict[str, Tensor] = {}
+    changes = {"layers": (1,), "mom2_update_weight": 1e-6} if method == "memit" else {"layers": (1,)}
+    editor = _create(method, model, **GENTLE, **changes)
+    editor.record = lambda name, value: found.update({name.partition(".")[0]: value.detach().clone()})
     wrong = _nll(model, EDIT)
-    _create("ftl", model).apply(EDIT)
+    editor.apply(EDIT)
     assert _nll(model, EDIT) < wrong
+    wanted = found["z"][0] if method == "memit" else found["v_star"]
+    written: list[Tensor] = []
+    handle = Architecture(model).down(1).module.register_forward_hook(lambda _m, _a, out: written.append(out[0, -1]))
+    model(input_ids=torch.tensor([tiny.tokenizer()(EDIT.text)["input_ids"]]))
+    handle.remove()
+    assert torch.allclose(written[0], wanted, rtol=1e-3, atol=1e-3)
+    loss = editor.diagnostics()["loss"]
+    editor.undo()
+
+    def put(_module: object, _args: object, output: Tensor) -> Tensor:
+        output[0, len(tiny.tokenizer()(EDIT.text)["input_ids"]) - 1] = wanted
+        return output
+
+    handle = Architecture(model).down(1).module.register_forward_hook(put)
+    assert _nll(model, EDIT) == pytest.approx(loss, rel=1e-3)
+    handle.remove()
+    assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", [*SANDWICH, "olmo2"])
+@pytest.mark.parametrize("method", ["memit", "alphaedit", "pmet"])
+def test_a_vector_is_not_spread_over_several_norms(method: str, family: str) -> None:
+    """Each block's norm makes another thing of it; one layer, or another method, is the way out."""
+    with pytest.raises(UnsupportedModel, match=rf"{family} normalizes .* give one, such as layers=\[1\], or use ROME"):
+        _create(method, _late(family), layers=(0, 1))
+
+
+@pytest.mark.parametrize("family", NOT_AS_IT_IS)
+def test_kn_says_that_it_takes_the_mlp_as_it_is(family: str) -> None:
+    """Attribution adds what the MLP writes to the hidden states, which a norm or a factor makes wrong."""
+    with pytest.raises(UnsupportedModel, match=f"{family} {NOT_AS_IT_IS[family]} what its MLP writes .* use ROME"):
+        _create("kn", _late(family)).apply(tiny.EDITS[0])
 
 
 REFUSED = {

@@ -27,7 +27,7 @@ from editgate.inference.select_backend import backend, runs_on_engine
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.tokenize import PairTokenizer
 from editgate.measure.weight_changes import fingerprint
-from meta.support import toy
+from meta.support import tiny_models, toy
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "mistral")
 HEADER = "red blue green cat dog sun moon gold. " * 6
@@ -257,3 +257,13 @@ def test_options_do_not_see_each_other() -> None:
         [1, 1, 1, 0, 0, 1, 0],
         [1, 1, 1, 0, 0, 0, 1],
     ]
+
+
+def test_a_model_that_keeps_more_than_keys_and_values_is_run_by_hflm() -> None:
+    """LFM2's convolutions have states that the engine's cache does not hold: it is not run by it, and scores."""
+    extra = {"layer_types": ["conv", "full_attention", "conv"], "num_key_value_heads": 1, "pad_token_id": 0}
+    model = tiny_models.model("lfm2", extra=extra)
+    assert not runs_on_engine(model)
+    ((value, _),) = backend(model, tiny_models.tokenizer(), "test").score([((5, 6, 7, 8), (9, 10))])
+    logits = model(torch.tensor([[5, 6, 7, 8, 9]])).logits[0].log_softmax(-1).detach()
+    assert value == pytest.approx(float(logits[3, 9] + logits[4, 10]), abs=1e-4)

@@ -115,6 +115,28 @@ class _Evil:
         return (sys.exit, ("was run",))
 
 
+def _also(**tensors: torch.Tensor) -> Spoil:
+    return _tensors(lambda found: found.update(tensors))
+
+
+def _gguf_only(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / "tiny.Q4_1.gguf").write_bytes(b"GGUF")
+
+
+def _original_only(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "consolidated.00.pth").write_bytes(b"")
+
+
+QUANTIZED = {
+    "gptq": "GPTQ",
+    "awq": "AWQ",
+    "bitsandbytes": "bitsandbytes",
+    "fp8": "FP8",
+    "compressed-tensors": "compressed",
+}
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 BROKEN: dict[str, tuple[Spoil, str]] = {
     "a missing tensor": (_tensors(lambda t: t.pop(MATRIX)), f"{MATRIX} .and 0 more. is not in the files"),
@@ -161,8 +183,24 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "an index that is none": (_only("model.safetensors.index.json", b"[]"), "index.json: must hold a JSON object"),
     "an index of nothing": (_only("model.safetensors.index.json", b"{}"), "index.json has no weight_map"),
     "a pickle": (_only("pytorch_model.bin", pickle.dumps(_Evil(), 2)), "its pickle would run code"),
-    "an adapter": (_adapter, "holds an adapter, not a model; merge the adapter .*merge_and_unload"),
+    "an adapter": (_adapter, "holds an adapter, not a model; give it as --edited .* or merge"),
     "an adapter with a config": (_adapter_with_config, "has no weights .*merge the adapter .*merge_and_unload"),
+    "an unmerged adapter": (
+        _also(**{"model.layers.0.mlp.down_proj.base_layer.weight": torch.ones(1)}),
+        r"adapter that was not merged \(model\.layers\.0\.mlp\.down_proj\.base_layer\.weight\).*merge_and_unload",
+    ),
+    **{
+        f"weights quantized by {method}": (
+            _config(quantization_config={"quant_method": method, "bits": 4}),
+            rf"has quantized weights \({name}.*, 4 bits\).*Give the model that it was quantized from",
+        )
+        for method, name in QUANTIZED.items()
+    },
+    "an encoder-decoder": (_config(is_encoder_decoder=True), "is an encoder-decoder .llama."),
+    "a model that also sees": (_config(vision_config={}), "takes images or sound .vision_config in config.json"),
+    "a model that writes no text": (_config(architectures=["LlamaForSequenceClassification"]), "and writes no text"),
+    "a GGUF file in a folder": (_gguf_only, r"holds a GGUF file and no config.json. Give the file: \S+tiny.Q4_1.gguf"),
+    "weights in another form": (_original_only, r"has no weights .* Here is consolidated.00.pth, in another form"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     "an empty tokenizer": (_write("tokenizer.json", "{}"), "cannot be loaded"),
     "a tokenizer that is a list": (_write("tokenizer.json", "[]"), "cannot be loaded"),
@@ -192,6 +230,19 @@ def test_a_broken_model_is_one_sentence(
         models.check(models.find(str(folder)))
     assert str(raised.value).startswith(f"--model {str(folder)!r}")
     assert "\n" not in str(raised.value)
+
+
+def test_of_several_sets_of_weights_the_one_loaded_is_named(whole: Path, tmp_path: Path) -> None:
+    """Weights in other forms beside those that are loaded are noted, and not read."""
+    folder = shutil.copytree(whole, tmp_path / "given")
+    assert models.notes(models.find(str(folder))) == []
+    for name in ("pytorch_model.bin", "consolidated.safetensors", "tiny.Q4_1.gguf"):
+        (folder / name).write_bytes(b"torn")
+    (folder / "onnx").mkdir()
+    source = models.find(str(folder))
+    models.check(source)
+    others = "pytorch_model.bin, consolidated.safetensors, tiny.Q4_1.gguf, onnx"
+    assert models.notes(source) == [f"model: model.safetensors is loaded; not read: {others}"]
 
 
 def test_a_whole_model_is_taken(whole: Path, tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ def _lower_case(words: dict[str, Any]) -> None:
     words["normalizer"] = {"type": "Lowercase"}
 
 
-def _another_word(words: dict[str, Any]) -> None:
-    words["added_tokens"].append(words["added_tokens"][0] | {"id": 4095, "content": "<pad2>"})
+def _greedy_word(words: dict[str, Any]) -> None:
+    words["added_tokens"][0]["lstrip"] = True
 
 
-OTHER_TOKENIZERS = {"model": _fewer_merges, "normalizer": _lower_case, "added_tokens": _another_word}
+OTHER_TOKENIZERS = {"model": _fewer_merges, "normalizer": _lower_case, "added_tokens": _greedy_word}
 
 
 @pytest.mark.parametrize("part", OTHER_TOKENIZERS)
@@ -139,6 +139,66 @@ def test_another_tokenizer_is_an_error(part: str, tmp_path: Path) -> None:
     spec = external_checkpoint.find(folder, base.source, [])
     with pytest.raises(BaselineModified, match=rf"the tokenizer in \S+other is not that of llama-mini \({part}"):
         checkpoint_rules.the_tokenizer_is_the_bases(ExternalCheckpoint(spec, base, (), Store(tmp_path / "store")))
+
+
+def _checkpoint(folder: Path, tmp_path: Path) -> ExternalCheckpoint:
+    base = models.load(models.find("llama-mini"), device="cpu", dtype="float32")
+    spec = external_checkpoint.find(folder, base.source, [])
+    return ExternalCheckpoint(spec, base, (), Store(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("rows", [4097, 4160])
+def test_what_is_shared_of_a_longer_vocabulary_is_judged(rows: int, tmp_path: Path) -> None:
+    """Neither an added token nor padded rows make another model: all rules hold, and one matrix was edited."""
+    tensors = load_file(BASE / "model.safetensors")
+    longer = {name: value for name, value in tensors.items() if value.shape[0] == 4096}
+    noise = {name: torch.cat([value, torch.ones(rows - 4096, 160).half()]) for name, value in longer.items()}
+    folder = changed(tmp_path / "longer", **noise, **{MATRIX: 1.1 * tensors[MATRIX]})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": rows}), encoding="utf-8")
+    words = AutoTokenizer.from_pretrained(BASE)
+    words.add_tokens(["<tool>"])
+    words.save_pretrained(folder)
+    run = _checkpoint(folder, tmp_path)
+    for rule in checkpoint_rules.RULES.values():
+        rule(run)
+    assert run.patched.model.get_output_embeddings().weight.shape[0] == 4096
+    assert set(run.norm_ratio(1)) == {MATRIX}
+    assert [f"has {rows} rows for tokens" in note or "'<tool>'" in note for note in run.spec.notes] == [True, True]
+
+
+def test_a_base_with_padded_rows_is_compared_by_what_is_shared(tmp_path: Path) -> None:
+    """The changed model may also have fewer rows, as long as it has all of the base's tokens."""
+    longer = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    longer.resize_token_embeddings(4160)
+    longer.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(BASE).save_pretrained(tmp_path / "base")
+    base = models.load(models.find(str(tmp_path / "base")), device="cpu", dtype="float32")
+    folder = changed(tmp_path / "shorter", **{MATRIX: 1.1 * load_file(BASE / "model.safetensors")[MATRIX]})
+    spec = external_checkpoint.find(folder, base.source, [])
+    assert set(ExternalCheckpoint(spec, base, (), Store(tmp_path / "store")).norm_ratio(1)) == {MATRIX}
+
+
+def test_too_few_rows_are_another_model(tmp_path: Path) -> None:
+    """Tokens of the questions that the changed model has no row for cannot be asked about."""
+    tensors = load_file(BASE / "model.safetensors")
+    folder = changed(tmp_path / "cut", **{n: v[:4000].contiguous() for n, v in tensors.items() if v.shape[0] == 4096})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 4000}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="its vocab_size is 4000, but the tokenizer of --model llama-mini has tokens"):
+        external_checkpoint.find(folder, models.find("llama-mini"), [])
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_model_that_was_only_rounded_is_said_to_be_that(edited: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Rounding to another type changes every tensor and is no edit; one tensor that is something else is one."""
+    tensors = load_file(BASE / "model.safetensors")
+    rounded = {name: value.float().bfloat16() for name, value in tensors.items()}
+    if edited:
+        rounded[MATRIX] = rounded[MATRIX] * 1.5
+    run = _checkpoint(changed(tmp_path / "rounded", **rounded), tmp_path)
+    assert (list(run.diagnostics(1)) == ["no edit: rounded to bfloat16"]) is not edited
+    assert 0 < max(run.diagnostics(1).values()) < (1 if edited else 0.01)
 
 
 def test_the_tokenizer_saved_again_is_the_same(tmp_path: Path) -> None:
@@ -178,7 +238,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "given' does not exist. Allowed: a model's directory"),
     "no model": (_no_config, "has no config.json"),
     "another shape": (_wider, "its hidden_size is 320, that of --model llama-mini is 160"),
-    "an adapter": (_adapter, "merge the adapter into its base first"),
+    "an adapter": (_adapter, "its weights are a pickle (adapter_model.bin), which is never read"),
     "a missing tensor": (_torn, f"{MATRIX} (and 0 more) is not in the files"),
     "a broken tokenizer": (_no_tokenizer, "the tokenizer cannot be loaded"),
 }

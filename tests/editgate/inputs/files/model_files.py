@@ -13,11 +13,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from editgate.errors import ConfigError
+from editgate.inputs.files import model_kinds
 from editgate.inputs.files.user_files import is_dir, is_file, read_object
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers looks for them
 LFS_POINTER = b"version https://git-lfs"
 MERGE = "merge the adapter into its base first (PEFT: merge_and_unload, then save_pretrained)"
+UNMERGED = re.compile(r"\.(base_layer|lora_[AB]|lora_embedding_[AB]|modules_to_save)\.")  # PEFT's, in names of tensors
+OTHER_SETS = ("consolidated*", "original", "*.gguf", "onnx", "*.onnx", "*.pth", "tf_model.h5", "flax_model.msgpack")
 BLOCK = re.compile(r"\.(\d+)\.")  # the first number in a tensor's name is that of its block
 ABSURD = 10  # times as many blocks as there are
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -36,17 +39,30 @@ def check(option: str, folder: Path) -> dict[str, Any]:
     """
     shown = f"{option} {str(folder)!r}"
     config = read_config(option, folder)
+    model_kinds.refuse(shown, config)
     files = weights_of(shown, folder)
     if is_file(folder / "adapter_config.json"):
         raise ConfigError(
             f"{shown} holds an adapter beside weights, which transformers adds to them where peft is installed. Remove "
-            "adapter_config.json if the weights are merged."
+            "adapter_config.json if the weights are merged; else give the adapter alone: --edited=ADAPTER."
         )
     for file in (*files, *filter(is_file, (folder / "tokenizer.json", folder / "tokenizer.model"))):
-        _refuse_pointer(shown, file)
+        refuse_pointer(shown, file)
     names = [name for file in files if file.suffix == ".safetensors" for name in _tensors_of(shown, file)]
+    if unmerged := next((name for name in names if UNMERGED.search(name)), None):
+        raise ConfigError(
+            f"{shown} holds the state of a model with an adapter that was not merged ({unmerged}). Merge it where it "
+            "was made (PEFT: merge_and_unload, then save_pretrained), or save the adapter alone: --edited=ADAPTER."
+        )
     _refuse_absurd_depth(shown, config, names)
     return config
+
+
+def left_over(folder: Path) -> tuple[str, list[str]]:
+    """Return what is loaded of a directory's sets of weights, and the other sets, by the name that stands for each."""
+    sets = [name for name in WEIGHTS if (folder / name).exists() or is_file(folder / f"{name}.index.json")]
+    others = [*sets[1:], *(path.name for pattern in OTHER_SETS for path in sorted(folder.glob(pattern)))]
+    return (sets[0] if sets else ""), list(dict.fromkeys(others))
 
 
 def read_config(option: str, folder: Path) -> dict[str, Any]:
@@ -62,7 +78,12 @@ def read_config(option: str, folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{shown} does not exist. Allowed: a model's directory.")
     if not is_file(folder / "config.json"):
         if is_file(folder / "adapter_config.json"):
-            raise ConfigError(f"{shown} holds an adapter, not a model; {MERGE}.")
+            raise ConfigError(
+                f"{shown} holds an adapter, not a model; give it as --edited with its base as --model, or {MERGE}."
+            )
+        if files := sorted(folder.glob("*.gguf")):
+            named = "a GGUF file" if len(files) == 1 else f"{len(files)} GGUF files"
+            raise ConfigError(f"{shown} holds {named} and no config.json. Give the file: {files[0]}.")
         raise ConfigError(f"{shown} has no config.json. Allowed: a model's directory, as save_pretrained writes it.")
     return read_object(folder / "config.json", f"{shown}: config.json")
 
@@ -83,7 +104,9 @@ def weights_of(shown: str, folder: Path) -> list[Path]:
         if is_file(folder / f"{name}.index.json"):
             return _shards_of(shown, folder, f"{name}.index.json")
     way = MERGE if is_file(folder / "adapter_config.json") else "save them there"
-    raise ConfigError(f"{shown} has no weights ({' or '.join(WEIGHTS)}, or either in shards); {way}.")
+    _, others = left_over(folder)
+    here = f" Here {'is' if len(others) == 1 else 'are'} {', '.join(others[:3])}, in another form." if others else ""
+    raise ConfigError(f"{shown} has no weights ({' or '.join(WEIGHTS)}, or either in shards); {way}.{here}")
 
 
 def _shards_of(shown: str, folder: Path, index: str) -> list[Path]:
@@ -97,7 +120,17 @@ def _shards_of(shown: str, folder: Path, index: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _refuse_pointer(shown: str, file: Path) -> None:
+def has_weights(folder: Path) -> bool:
+    """Return whether a directory holds weights of a whole model, by the names of its files."""
+    return any(is_file(folder / name) or is_file(folder / f"{name}.index.json") for name in WEIGHTS)
+
+
+def refuse_pointer(shown: str, file: Path) -> None:
+    """Refuse what Git LFS leaves in a file's place.
+
+    Raises:
+        ConfigError: it is such a pointer, or cannot be read.
+    """
     try:
         with file.open("rb") as opened:
             begins = opened.read(len(LFS_POINTER))

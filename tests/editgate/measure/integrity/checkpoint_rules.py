@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -34,7 +35,7 @@ def the_model_differs_from_its_base(run: ExternalCheckpoint) -> None:
     """
     if not weight_changes.changed_parameters(run.before, run.patched.model):
         raise EditHadNoEffect(
-            f"{run.name}: every tensor in {run.spec.folder} equals that of {run.base.source.name}. The change was not "
+            f"{run.name}: every tensor in {run.spec.given} equals that of {run.base.source.name}. The change was not "
             "saved, or both options name the same model."
         )
 
@@ -61,7 +62,7 @@ def what_is_saved_is_what_is_loaded(run: ExternalCheckpoint) -> None:
     """
     loaded = dict(run.patched.model.named_parameters(remove_duplicate=False))
     for name, saved in _saved(run.spec.folder):
-        if name in loaded and not same_bits(saved.to(loaded[name]), loaded[name]):
+        if name in loaded and not same_bits(saved[: len(loaded[name])].to(loaded[name]), loaded[name]):
             raise StateNotRestored(
                 f"{run.name}: {name} is one thing in the files and another in the loaded model: the config ties it to "
                 "another tensor. Set tie_word_embeddings to false before saving."
@@ -76,6 +77,8 @@ def what_is_saved_is_what_is_loaded(run: ExternalCheckpoint) -> None:
 def the_tokenizer_is_the_bases(run: ExternalCheckpoint) -> None:
     """Every part that decides how a text becomes tokens is the same, where the changed model brings a tokenizer.
 
+    Tokens that were added behind the base's are left out: the questions are put with the base's tokenizer.
+
     Raises:
         BaselineModified: one is not, so the two models would not be asked the same questions.
     """
@@ -83,17 +86,24 @@ def the_tokenizer_is_the_bases(run: ExternalCheckpoint) -> None:
         return
     own = model_loading.load_tokenizer("--edited", str(run.spec.folder))
     mine, bases = (json.loads(words.backend_tokenizer.to_str()) for words in (own, run.base.tokenizer))
+    mine["added_tokens"] = _without_new(mine.get("added_tokens"), run.base.tokenizer.get_vocab())
     differing = [part for part in TOKENIZER_PARTS if mine.get(part) != bases.get(part)]
     if not differing and own(PROBE).input_ids != run.base.tokenizer(PROBE).input_ids:
         differing = ["special tokens"]
     if differing:
         raise BaselineModified(
-            f"{run.name}: the tokenizer in {run.spec.folder} is not that of {run.base.source.name} "
+            f"{run.name}: the tokenizer in {run.spec.given} is not that of {run.base.source.name} "
             f"({', '.join(differing)}); the two models cannot be asked the same questions."
         )
 
 
 RULES: dict[str, Callable[[ExternalCheckpoint], None]] = {name: globals()[name] for name in CHECKPOINT_RULES}
+
+
+def _without_new(added: list[dict[str, Any]] | None, vocabulary: Mapping[str, int]) -> list[dict[str, Any]] | None:
+    """Added tokens but for those that are new and displace none of the base's."""
+    taken = set(vocabulary.values())
+    return added and [each for each in added if each["content"] in vocabulary or each["id"] in taken]
 
 
 def _saved(folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,45 @@
+"""Whether a method can edit a model at all, told in seconds: tried on the model's modules, before weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from editgate.inputs import model_loading
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.models import LoadedModel, ModelSource
+from editors import HyperparameterError, UnsupportedModel
+
+if TYPE_CHECKING:
+    from editors import Editor
+
+
+def refusals(pairs: Iterable[tuple[EditorSpec, ModelSource]]) -> list[str]:
+    """Return a sentence for each pair of a built-in method and a model's directory that do not go together.
+
+    Shipped models and models on the hub are left out: the former go with all methods, the latter are not here yet.
+    """
+    found: list[str] = []
+    bases: dict[str, LoadedModel] = {}
+    for spec, source in pairs:
+        if source.miniature or not spec.built_in or not Path(source.location).is_dir():
+            continue
+        if source.name not in bases:
+            model = model_loading.modules("--model", source.location)
+            words = model_loading.load_tokenizer("--model", source.location)
+            bases[source.name] = LoadedModel(source, model, words, "", "")
+        found += _refusal(spec, bases[source.name])
+    return found
+
+
+def _refusal(spec: EditorSpec, base: LoadedModel) -> Sequence[str]:
+    """What the method's constructor says, and its choice of matrices; the modules have shapes and no values."""
+    try:
+        editor: Editor = spec.create(base.model, base)
+        getattr(editor, "matrices", None)
+    except (UnsupportedModel, HyperparameterError) as error:
+        return [f"{spec.name} cannot edit {base.source.name}: {error}."]
+    except (NotImplementedError, RuntimeError):  # it needs values: what it says of them is said when it is run
+        return []
+    return []
