@@ -141,5 +141,10 @@ class LocateEditor(Editor):
         opened = open_window if self.architecture.family.adds_mlp_output_directly else WriterWindow
         window = opened(located.trace, site, last if wanted is None else max(wanted, site))
         result = search_value(window, located.targets, start, self.hyperparameters, self.record)
-        self._diagnostics |= {"loss": result.loss, "steps": float(result.steps)}
+        self._diagnostics |= {
+            "loss": result.loss,
+            "steps": float(result.steps),
+            "value_change": result.change,
+            "clamped": float(result.clamped),
+        }
         return result

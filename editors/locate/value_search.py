@@ -45,11 +45,15 @@ class SearchResult:
         value: v* = v0 + δ, [d], float32 or wider.
         loss: Last loss computed.
         steps: Number of Adam steps taken.
+        change: ‖δ‖ / ‖v0‖.
+        clamped: Whether the clamp shortened δ after the last step.
     """
 
     value: Tensor
     loss: float
     steps: int
+    change: float
+    clamped: bool
 
 
 def search_value(
@@ -72,7 +76,7 @@ def search_value(
     delta = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
     loss_of = Loss(targets, float(length), settings)
-    value = float("nan")
+    value, clamped = float("nan"), False
     for step in range(settings.v_num_grad_steps):
         loss = loss_of(window.logits(delta), delta)
         value = float(loss.detach())
@@ -84,9 +88,11 @@ def search_value(
         with torch.no_grad():
             limit = settings.clamp_norm_factor * length
             size = delta.norm()
-            if size > limit:
+            clamped = bool(size > limit)
+            if clamped:
                 delta.mul_(limit / size)
-    return SearchResult(start + delta.detach(), value, step)
+    delta = delta.detach()
+    return SearchResult(start + delta, value, step, float(delta.norm() / length), clamped)
 
 
 class Terms:
