@@ -52,8 +52,8 @@ class EditSize:
         output: root mean square over the corpus of |ΔW k| over that of |W k|: how far everything else moves. It does
             not depend on units.
         rare: share of ΔW's energy in the half of the input directions that the model uses least.
-        value: |v* - v| / |v| of methods that search one value for the down-projection (ROME) or the hidden state (MEMIT),
-            else None.
+        value: |v* - v| / |v| of methods that search one, of the matrix (ROME) or of the hidden state (MEMIT), else
+            None.
         clamped: whether that value ended on the clamp, else None.
         efficacy: 1 if the edited model writes the new answer, else 0.
     """

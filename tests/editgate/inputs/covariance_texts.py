@@ -1,15 +1,21 @@
-"""Texts to compute covariances from for models that are not shipped: wikitext, or a local file."""
+"""Texts to compute covariances from for models that are not shipped: so much of wikitext, or of a local file."""
 
 from __future__ import annotations
 
+import random
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from editgate.errors import ConfigError
 from editgate.inputs import hub_errors
 from editgate.inputs.files.user_files import read_text
 
+if TYPE_CHECKING:
+    from editors.core.typing import PreTrainedTokenizerBase
+
+TOKENS = 100_000  # nine for each input of a 7B model's down-projection, 65 for each of a 135M one's
 PIECE = 2000  # characters; about 500 tokens, below every model's context, beyond which a text would be cut
 SHORTEST = 200  # characters; wikitext's headings and empty lines are shorter
 
@@ -52,3 +58,24 @@ def wikitext() -> Sequence[str]:
             "Give any local text: --covariance-text FILE."
         ) from error
     return [row["text"] for row in rows if len(row["text"]) > SHORTEST]
+
+
+def at_most(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Sequence[str]:
+    """Return texts of about so many tokens, in their order: all of them, or a sample from everywhere.
+
+    The sample is the same for the same texts, and with more tokens it grows.
+
+    Args:
+        texts: the corpus.
+        tokenizer: the model's, which counts.
+        tokens: the text that reaches this number is the last.
+    """
+    order = list(range(len(texts)))
+    random.Random(0).shuffle(order)
+    chosen, count = [], 0
+    for index in order:
+        if count >= tokens:
+            break
+        chosen.append(index)
+        count += len(tokenizer(texts[index], add_special_tokens=False)["input_ids"])
+    return [texts[index] for index in sorted(chosen)]

@@ -15,7 +15,7 @@ from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.errors import BaselineModified
 from editgate.inference.select_backend import backend
-from editgate.inputs import edit_lists, models
+from editgate.inputs import covariance_texts, edit_lists, models
 from editgate.inputs.benchmarks import ALL, BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
@@ -64,13 +64,18 @@ class EvaluationSession:
             self.announce(f"loading {source.name}")
             with self._tried.trying(("model", source.name)):
                 loaded = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
-            self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, source)))
+            self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, loaded)))
         return self._loaded[source.name]
 
-    def _corpus(self, source: ModelSource) -> Sequence[str]:
+    def _corpus(self, base: LoadedModel) -> Sequence[str]:
+        """The texts for covariances: a shipped model's are all read, they were made for it."""
+        source = base.source
         if source.name not in self._corpora:
             with self._tried.trying(("corpus", source.name)):
-                self._corpora[source.name] = source.corpus()
+                texts = source.corpus()
+                if not source.miniature:
+                    texts = covariance_texts.at_most(texts, base.tokenizer, self.settings.covariance_tokens)
+                self._corpora[source.name] = texts
         return self._corpora[source.name]
 
     def _let_go(self) -> None:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from editgate import inert
 from editgate.errors import ConfigError
+from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.files.validation import brief
 from editgate.options.profiles import MODEL, PROFILES
 from editgate.verdict.bisection import ORDERS
@@ -120,6 +121,9 @@ class Options(BaseModel):
         "text to compute covariances from for such a --model. Default: wikitext from the hub",
         metavar="FILE",
         repeat=True,
+    )
+    covariance_tokens: int | None = option(
+        None, f"about so many tokens of that text. Default: {TOKENS}", metavar="N", repeat=True
     )
     device: str = option("cpu", "where models run: cpu, cuda, or auto for wherever there is room", repeat=True)
     dtype: Literal["bfloat16", "float16", "float32"] = option("float32", "type of the models' weights", repeat=True)

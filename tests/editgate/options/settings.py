@@ -12,6 +12,7 @@ from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, editor_specs, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
+from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.files.validation import brief
 from editgate.inputs.model_loading import AUTO
@@ -49,6 +50,7 @@ class Settings:
         inconclusive: "fail" or "pass".
         policy: the thresholds.
         budget: what `--budget` and `--min-budget` ask for; None: nothing.
+        covariance_tokens: of the text that covariances of a model from elsewhere are computed from.
     """
 
     profile: Profile
@@ -67,6 +69,7 @@ class Settings:
     inconclusive: str
     policy: Policy
     budget: BudgetRequest | None = None
+    covariance_tokens: int = TOKENS
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -134,6 +137,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         inconclusive=options.inconclusive or profile.inconclusive,
         policy=load_policy(SHIPPED, list(specs), list(ALL), list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
+        covariance_tokens=options.covariance_tokens or TOKENS,
     )
     for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
         models.check(source)
@@ -146,6 +150,12 @@ def _chosen_models(options: Options, names: Sequence[str], profile: Profile, sto
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
     given = {"documents": options.documents, "covariance_text": options.covariance_text}
     found = [models.find(name, store=store, **given) for name in wanted]
+    _positive("--covariance-tokens", options.covariance_tokens)
+    if options.covariance_tokens is not None and any(source.miniature for source in found):
+        raise ConfigError(
+            f"--covariance-tokens {options.covariance_tokens}: {wanted[0]} was trained here, and all of its own texts "
+            "are read. Allowed: with any other --model."
+        )
     return {source.name: source for source in found}
 
 
