@@ -203,6 +203,8 @@ def _name_in_file(model: ModelSource) -> str:
     """Return a name that holds for every reader: of a folder without where it is on this machine."""
     if model.name in models.miniatures():
         return model.name
+    if model.file is not None:
+        return f"./{model.file.name}"
     return f"./{model.name}" if Path(model.location).is_dir() else model.location
 
 
