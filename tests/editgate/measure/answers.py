@@ -73,8 +73,8 @@ def same_answer(before: str, now: str) -> bool:
     """Return whether an answer still begins as it did: with its first clause, of which five words at most count.
 
     "Rome, where he" is the same answer as "Rome, the city". "the Pacific Ocean" and "the Atlantic Ocean" are two,
-    though both begin with "the". A text is the same answer as itself, whatever it holds. Of the rules that were tried
-    this one agreed best with a reader (docs/edit-quality.md).
+    though both begin with "the". A text is the same answer as itself, whatever it holds. Why this
+    rule, and how little is known of its length: docs/edit-quality.md.
     """
     words, found = _single_words(before), _single_words(now)
     if not words:
