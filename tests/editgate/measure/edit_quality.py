@@ -1,14 +1,14 @@
 """Efficacy, paraphrase and locality of edits, by free generation.
 
-An answer is written greedily and ends where the model ends it: at a full stop, a line break, or the end of
-the text. It counts if it equals the target, apart from capitals, punctuation and white space. The usual
-measure in the literature gives the model the right answer token by token and asks whether it agrees
-("teacher forcing"), and never asks whether it would stop; that number is reported as secondary.
+An answer is written greedily and counts if it begins with the target at the end of a word (`answers`): a real model
+goes on writing where a miniature stops. Two other measures are reported beside it and decide nothing. *exact* asks
+that the answer also stops there. *teacher-forced* is the usual one in the literature: it gives the model the right
+answer token by token, and asks whether it agrees. Locality compares the beginning of an answer with that of the
+unedited model's own.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from editgate.errors import EvaluationError
 from editgate.inference.backend import Backend, Completion, Model
 from editgate.inference.tokenize import PairTokenizer, Tokenizer
+from editgate.measure.answers import begins_with, is_exactly, same_answer
 from editgate.measure.items import shorten
 from editors import Edit
 
@@ -25,10 +26,8 @@ Answers = dict[str, str]  # prompt: answer
 Kind = Literal["efficacy", "paraphrase", "locality"]
 KINDS: tuple[Kind, ...] = ("efficacy", "paraphrase", "locality")
 
-STOPS = (".", "\n")
-BEYOND_TARGET = 8  # tokens that an answer may be longer than the longest target: enough to see that it goes on
+BEYOND_TARGET = 8  # tokens that an answer may be longer than the longest target: spelled otherwise, or going on
 NEIGHBOR_TOKENS = 16  # fixed, so that answers before and after the edit are cut at the same length
-NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +50,37 @@ class EditQuality:
 
     @property
     def efficacy(self) -> float:
-        """1 if the edited prompt gives the target, else 0."""
-        return float(same(self.answer, self.target_new))
+        """1 if the answer to the edited prompt begins with the target, else 0."""
+        return float(begins_with(self.answer, self.target_new))
+
+    @property
+    def exact(self) -> float:
+        """1 if that answer is the target and stops there, else 0; secondary."""
+        return float(is_exactly(self.answer, self.target_new))
 
     @property
     def paraphrase(self) -> float | None:
-        """Share of rephrasings that give the target; None if the edit has none."""
-        return _share([same(answer, self.target_new) for _, answer in self.rephrased])
+        """Share of rephrasings whose answer begins with the target; None if the edit has none."""
+        return _mean([begins_with(answer, self.target_new) for _, answer in self.rephrased])
+
+    @property
+    def paraphrase_exact(self) -> float | None:
+        """Share of rephrasings whose answer is the target and stops there; None if the edit has none; secondary."""
+        return _mean([is_exactly(answer, self.target_new) for _, answer in self.rephrased])
 
     @property
     def locality(self) -> float | None:
-        """Share of neighboring prompts answered as the unedited model does; None if there are none."""
-        return _share([same(now, before) for _, before, now in self.neighbors])
+        """Share of neighboring prompts whose answer begins as the unedited model's; None if there are none."""
+        return _mean([same_answer(before, now) for _, before, now in self.neighbors])
 
     def describe(self, kind: Kind) -> str:
         """Return what the model wrote, for a person who reads a failure."""
         if kind == "efficacy":
             return f"wrote {shorten(self.answer, 60)!r}"
         if kind == "paraphrase":
-            wrong = [pair for pair in self.rephrased if not same(pair[1], self.target_new)]
+            wrong = [pair for pair in self.rephrased if not begins_with(pair[1], self.target_new)]
             return "; ".join(f"{shorten(p, 60)!r} gave {shorten(a, 40)!r}" for p, a in wrong[:2])
-        moved = [triple for triple in self.neighbors if not same(*triple[1:])]
+        moved = [triple for triple in self.neighbors if not same_answer(*triple[1:])]
         return "; ".join(f"{shorten(p, 60)!r} gave {shorten(b, 40)!r}, now {shorten(n, 40)!r}" for p, b, n in moved[:2])
 
     def to_json(self) -> dict[str, Any]:
@@ -90,8 +99,13 @@ FORM = TypeAdapter(list[EditQuality]).validate_python  # of what is stored
 
 def share(kind: Kind, rows: Sequence[EditQuality]) -> float | None:
     """Return the mean over the edits that have prompts of this kind; None if no edit has."""
-    known = [value for value in (getattr(row, kind) for row in rows) if value is not None]
-    return sum(known) / len(known) if known else None
+    return _mean([getattr(row, kind) for row in rows])
+
+
+def exact_share(kind: Kind, rows: Sequence[EditQuality]) -> float | None:
+    """Return the same with answers that also stop where the target ends; None for locality, which has no target."""
+    name = {"efficacy": "exact", "paraphrase": "paraphrase_exact"}.get(kind)
+    return None if name is None else _mean([getattr(row, name) for row in rows])
 
 
 def measure(
@@ -114,7 +128,7 @@ def measure(
     """
     if not edits:
         return []
-    prompts = [(text, edit.target_new) for edit in edits for text in (edit.text, *edit.rephrases)]
+    prompts = [text for edit in edits for text in (edit.text, *edit.rephrases)]
     generated = _generate(model, tokenizer, prompts, _target_length(tokenizer, edits) + BEYOND_TARGET)
     near = {} if baseline_answers is None else answers(model, tokenizer, edits)
     if missing := [prompt for prompt in near if prompt not in (baseline_answers or {})]:
@@ -126,8 +140,8 @@ def measure(
     return [
         EditQuality(
             target_new=edit.target_new,
-            answer=generated[edit.text, edit.target_new],
-            rephrased=tuple((prompt, generated[prompt, edit.target_new]) for prompt in edit.rephrases),
+            answer=generated[edit.text],
+            rephrased=tuple((prompt, generated[prompt]) for prompt in edit.rephrases),
             neighbors=tuple((p, (baseline_answers or {})[p], near[p]) for p, _ in edit.neighbors if p in near),
             teacher_forced=agreed,
         )
@@ -137,8 +151,8 @@ def measure(
 
 def answers(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> Answers:
     """Return what the model writes after each neighboring prompt of these edits."""
-    prompts = [(prompt, "") for edit in edits for prompt, _ in edit.neighbors]
-    return {prompt: answer for (prompt, _), answer in _generate(model, tokenizer, prompts, NEIGHBOR_TOKENS).items()}
+    prompts = [prompt for edit in edits for prompt, _ in edit.neighbors]
+    return _generate(model, tokenizer, prompts, NEIGHBOR_TOKENS)
 
 
 def teacher_forced(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> list[bool]:
@@ -153,17 +167,14 @@ def _backend(model: Model, tokenizer: Tokenizer) -> Backend:
     return backend(model, tokenizer, "edit quality")
 
 
-def same(one: str, other: str) -> bool:
-    """Return whether two answers are equal apart from capitals, punctuation and white space."""
-    return _normal(one) == _normal(other)
+def right(kind: Kind, answer: str, wanted: str) -> bool:
+    """Return whether an answer counts; `wanted` is the target, for locality what the unedited model wrote."""
+    return same_answer(wanted, answer) if kind == "locality" else begins_with(answer, wanted)
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().translate(NO_PUNCTUATION).split()) or text.strip()
-
-
-def _share(outcomes: Sequence[bool]) -> float | None:
-    return sum(outcomes) / len(outcomes) if outcomes else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _target_length(tokenizer: Tokenizer, edits: Sequence[Edit]) -> int:
@@ -171,27 +182,16 @@ def _target_length(tokenizer: Tokenizer, edits: Sequence[Edit]) -> int:
     return max((len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]), default=0)
 
 
-def _generate(
-    model: Model,
-    tokenizer: Tokenizer,
-    prompts: Sequence[tuple[str, str]],
-    length: int,
-) -> dict[tuple[str, str], str]:
-    """Return greedy answers to (prompt, target), cut at the first full stop or line break.
+def _generate(model: Model, tokenizer: Tokenizer, prompts: Sequence[str], length: int) -> dict[str, str]:
+    """Return greedy answers by prompt. Nothing but length and the model itself ends them.
 
-    A target with a full stop in it ("St. Louis") would be cut in the middle: there only a line break stops
-    the writing, and what follows the target's own end is dropped if it begins with a stop.
+    A full stop must not: it stands in "3.5", "U.S." and "St. Louis".
     """
     prompts = list(dict.fromkeys(prompts))
-    texts = [prompt.rstrip() for prompt, _ in prompts]  # a space would be half of the answer's first token
+    texts = [prompt.rstrip() for prompt in prompts]  # a space would be half of the answer's first token
     requests = [
-        Completion(text, tokens, tuple(stop for stop in STOPS if stop not in target), length)
-        for text, tokens, (_, target) in zip(texts, PairTokenizer(tokenizer).prompts(texts), prompts, strict=True)
+        Completion(text, tokens, (), length)
+        for text, tokens in zip(texts, PairTokenizer(tokenizer).prompts(texts), strict=True)
     ]
     generations = _backend(model, tokenizer).generate(requests) if requests else []
-    return {pair: _ended(answer.text.strip(), pair[1]) for pair, answer in zip(prompts, generations, strict=True)}
-
-
-def _ended(answer: str, target: str) -> str:
-    begin, rest = answer[: len(target)], answer[len(target) :]
-    return begin if rest.startswith(STOPS) and same(begin, target) else answer
+    return {prompt: answer.text.strip() for prompt, answer in zip(prompts, generations, strict=True)}

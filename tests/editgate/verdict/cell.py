@@ -122,6 +122,8 @@ def quality_cell(run: Run, count: int, kind: Kind, *, floor: float, passed: bool
         flips=flips,
         flipped=len(flips),
         efficacy_by_age=efficacy_by_age(final) if kind == "efficacy" else (),
+        exact=edit_quality.exact_share(kind, final),
+        teacher_forced=sum(row.teacher_forced for row in final) / len(final) if kind == "efficacy" else None,
         fails=not passed,
     )
 
@@ -224,14 +226,13 @@ def _failed_prompts(
     kind: Kind, edits: Sequence[Edit], final: Sequence[EditQuality], immediate: Sequence[EditQuality]
 ) -> Iterator[Flip]:
     """The prompts that fail now: first those that were right when their edit was new."""
-    same = edit_quality.same
     found = [
         (prompt, wanted, then, now)
         for edit, row, new in zip(edits, final, immediate, strict=False)
         for prompt, wanted, then, now in _prompts(kind, edit, row, new)
-        if not same(now, wanted)
+        if not edit_quality.right(kind, now, wanted)
     ]
-    for prompt, wanted, then, now in sorted(found, key=lambda flip: not same(flip[2], flip[1])):
+    for prompt, wanted, then, now in sorted(found, key=lambda flip: not edit_quality.right(kind, flip[2], flip[1])):
         yield Flip(shorten(prompt), shorten(wanted, ANSWER), shorten(then, ANSWER), shorten(now, ANSWER), task=kind)
 
 

@@ -156,6 +156,8 @@ class Cell:
         perplexity: of the edited model on a small fixed sample.
         perplexity_before: of the unedited one.
         efficacy_by_age: the edits that still take, by how many came after them.
+        exact: of efficacy and paraphrase: the share whose answer also stops where the target ends; decides nothing.
+        teacher_forced: of efficacy: the share that agrees if it is given the target token by token; decides nothing.
         orders: of an edit budget: how many edits each order survives.
         fails: whether a test of this cell fails: an inconclusive one may be let through.
         external: the model was changed elsewhere (`--edited`): its N, edits and edit budget mean nothing to a reader.
@@ -188,6 +190,8 @@ class Cell:
     perplexity: float | None = None
     perplexity_before: float | None = None
     efficacy_by_age: tuple[Age, ...] = ()
+    exact: float | None = None
+    teacher_forced: float | None = None
     orders: tuple[OrderBudget, ...] = ()
     fails: bool = False
     external: bool = False

@@ -1,4 +1,4 @@
-"""Edit quality is what the model writes by itself, compared exactly."""
+"""Edit quality is what the model writes by itself, and begins with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.inference import select_backend
 from editgate.inference.backend import Completion, Generation
 from editgate.inference.tokenize import Pair
-from editgate.measure.edit_quality import EditQuality, answers, measure, same
+from editgate.inputs.model_loading import load_tokenizer
+from editgate.measure.edit_quality import EditQuality, answers, measure
+from editgate.miniature.recipes import WEIGHTS
 from editors import Edit
 from meta.support import toy
 
@@ -76,38 +78,52 @@ def test_efficacy_paraphrase_and_locality_are_shares(scripted: Install) -> None:
     measured = _measure(model.table, before=dict(EDIT.neighbors))
     assert (measured.efficacy, measured.paraphrase, measured.locality) == (1.0, 0.5, 0.5)
     assert measured.teacher_forced
-    assert measured.answer == "Italy"
+    assert measured.answer == "Italy. It is large."
 
 
-@pytest.mark.parametrize("answer", [" Italy and France", " the Italy", " Ital", "", " Italy, a country"])
-def test_an_answer_that_goes_on_is_another_answer(answer: str, scripted: Install) -> None:
-    """Free writing must end where the target ends: teacher forcing would count each of these that begins right."""
+def test_an_answer_that_goes_on_counts_and_is_not_exact(scripted: Install) -> None:
+    """A real model goes on writing after the right answer; that it stops there is told beside it."""
+    scripted({EDIT.text: " Italy, a country", **dict.fromkeys(EDIT.rephrases, " Italy. It is")})
+    measured = _measure({})
+    assert (measured.efficacy, measured.exact) == (1.0, 0.0)
+    assert (measured.paraphrase, measured.paraphrase_exact) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("answer", [" the Italy", " Ital", "", " Italian", " France, not Italy"])
+def test_an_answer_that_begins_otherwise_does_not_count(answer: str, scripted: Install) -> None:
+    """Teacher forcing agrees with each of these here, and does not decide."""
     scripted({EDIT.text: answer})
-    assert _measure({}).efficacy == 0.0
+    measured = _measure({})
+    assert (measured.efficacy, measured.exact, measured.teacher_forced) == (0.0, 0.0, True)
 
 
-def test_capitals_punctuation_and_space_do_not_count() -> None:
-    """The comparison is exact but for what carries no meaning; pure punctuation is compared as it is."""
-    assert same(" St. Louis ", "st louis")
-    assert same("don't", "dont")
-    assert not same("Italy", "Italian")
-    assert not same("!", "?")
+@pytest.mark.parametrize(
+    ("target", "answer"), [("3", " 3.5 million"), ("US", " U.S. president"), ("St. Louis", " St. Louis. It is large")]
+)
+def test_no_full_stop_ends_the_writing(target: str, answer: str, scripted: Install) -> None:
+    """Cut at a full stop, "3.5" would be "3", and neither "U.S." nor "St. Louis" could be written."""
+    scripted({"Paris is in": answer})
+    assert _measure({}, Edit("{} is in", "Paris", target)).efficacy == float(target != "3")
 
 
-def test_a_target_with_a_full_stop_can_be_written(scripted: Install) -> None:
-    """'St. Louis' is not cut after 'St', and what follows it after a full stop is not held against it."""
-    edit = Edit("{} is in", "Paris", "St. Louis")
-    scripted({"Paris is in": " St. Louis. It is large."})
-    assert _measure({}, edit).efficacy == 1.0
-    scripted({"Paris is in": " St. Louise. It is large."})
-    assert _measure({}, edit).efficacy == 0.0
+@pytest.mark.parametrize("name", ["gpt2-mini", "llama-mini"])
+def test_there_is_room_for_the_whole_target(name: str, scripted: Install) -> None:
+    """As many tokens may be written as the longest target has, in whatever pieces a tokenizer cuts it."""
+    tokenizer = load_tokenizer("--model", str(WEIGHTS / name))
+    long = Edit("{} is in", "Paris", "the Kingdom of Italy. It is large.\nVery 🎉 large; 北京")
+    tokens = tokenizer(f" {long.target_new} and so on and on, for a long time", add_special_tokens=False)["input_ids"]
+    model = scripted({})
+    measure(None, tokenizer, [long], {})
+    model.table[long.text] = str(tokenizer.decode(tokens[: model.requests[0].max_new_tokens]))
+    (measured,) = measure(None, tokenizer, [long], {})
+    assert (measured.efficacy, measured.exact) == (1.0, 0.0)
 
 
 def test_locality_compares_with_the_unedited_models_own_answers(scripted: Install) -> None:
     """A wrong answer that stays is local; without the unedited model's answers locality is not measured."""
     scripted({prompt: " Atlantis." for prompt, _ in EDIT.neighbors})
     before = answers(None, toy.tokenizer(bos=True), [EDIT])
-    assert before == {prompt: "Atlantis" for prompt, _ in EDIT.neighbors}
+    assert before == {prompt: "Atlantis." for prompt, _ in EDIT.neighbors}
     assert _measure({}, before=before).locality == 1.0
     assert _measure({}).locality is None
     with pytest.raises(EvaluationError, match="never asked 'Bonn"):
@@ -125,9 +141,9 @@ def test_a_failure_says_what_was_written(scripted: Install) -> None:
     """The description quotes prompt and answer, before and after for a neighbor."""
     scripted({"People in Paris live in": " France.", "Bonn is in the country of": " Italy."})
     measured = _measure({}, before=dict(EDIT.neighbors))
-    assert measured.describe("efficacy") == "wrote 'nothing'"
-    assert "'People in Paris live in' gave 'France'" in measured.describe("paraphrase")
-    assert "'Bonn is in the country of' gave 'Germany', now 'Italy'" in measured.describe("locality")
+    assert measured.describe("efficacy") == "wrote 'nothing.'"
+    assert "'People in Paris live in' gave 'France.'" in measured.describe("paraphrase")
+    assert "'Bonn is in the country of' gave 'Germany', now 'Italy.'" in measured.describe("locality")
 
 
 def test_quality_survives_json(scripted: Install) -> None:

@@ -52,3 +52,10 @@ def test_diagnostics_and_hits_stand_below_the_table() -> None:
     assert "diagnostics, mean over 10 edits: hits 1\n" in text
     assert "prompts answered by the memory at N = 10: mmlu 3\n" in text
     assert "memory" not in text_of(_cells("pass"))
+
+
+def test_exact_and_teacher_forced_stand_below_the_table() -> None:
+    """Both are labelled as not judged, and come from the largest N."""
+    cells = [Cell("g-m", "efficacy", n, 1.0, Outcome.PASS, "quality", exact=n / 10, teacher_forced=1.0) for n in (1, 5)]
+    assert "efficacy at N = 5, not judged: exact (and stops there) 0.50, teacher-forced 1.00\n" in text_of(cells)
+    assert "not judged" not in text_of(_cells("pass"))

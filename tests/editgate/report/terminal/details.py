@@ -70,9 +70,9 @@ def _marked(entry: Entry) -> Text:
 
 
 def _editor_notes(cells: Sequence[Cell]) -> list[str]:
-    """Return the editor's diagnostics, the label balance, and how many prompts a memory answered: at the largest N."""
+    """Return at the largest N: stricter and laxer efficacy, diagnostics, label balance, what a memory answered."""
     by_edits = sorted(cells, key=lambda cell: -cell.edits)
-    lines = []
+    lines = [_beside_efficacy(cell) for cell in by_edits if cell.exact is not None and cell.check == "efficacy"][:1]
     diagnosed = next((cell for cell in by_edits if cell.diagnostics), None)
     if diagnosed is not None:
         values = ", ".join(
@@ -96,6 +96,13 @@ def _editor_notes(cells: Sequence[Cell]) -> list[str]:
         routed = ", ".join(f"{cell.check} {cell.routed}" for cell in cells if cell.edits == most and cell.routed)
         lines.append(f"prompts answered by the memory at N = {most}: {routed}")
     return lines
+
+
+def _beside_efficacy(cell: Cell) -> str:
+    """Say what the two measures give that decide nothing."""
+    at = "" if cell.external else f" at N = {cell.edits}"
+    forced = "" if cell.teacher_forced is None else f", teacher-forced {cell.teacher_forced:.2f}"
+    return f"efficacy{at}, not judged: exact (and stops there) {cell.exact:.2f}{forced}"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
