@@ -57,6 +57,14 @@ class EditorSetup:
         self._add_covariances(editor)
         return editor, model
 
+    def supply(self) -> None:
+        """Compute the covariances that the method needs, into the store, for other hyperparameters to find.
+
+        Raises:
+            EditorError: the method does not take these hyperparameters.
+        """
+        self._add_covariances(self._create(copy.deepcopy(self.base.model)))
+
     @cached_property
     def key(self) -> str:
         """The store's key of what is prepared: everything that it depends on."""

@@ -1,0 +1,1 @@
+"""Hyperparameters for a model that nobody has tried: `python -m editgate.tune MODEL --editor rome --edits FILE`."""
