@@ -69,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.count < 1:
             raise ConfigError(f"--count is {given.count}; allowed: at least 1.")  # noqa: TRY301
         output = given.output or Path("hyperparameters") / f"{method}.toml"
-        options = Options.of_command_line(given).model_copy(
-            update={"model": given.model, "edit_counts": str(2 * given.count)}
-        )
+        options = Options.of_command_line(given).model_copy(update={"model": given.model, "edit_counts": "1"})
         trials, place = prepare(options, given.count)
         _check_output(output, place)
         tried = tune(trials, space, given.count)
@@ -96,8 +94,13 @@ def prepare(options: Options, count: int) -> tuple[Trials, str]:
     session = EvaluationSession(settings, partial(print, file=sys.stderr))
     (source,) = (source for source in settings.models if source.name in settings.chosen_models)
     (spec,) = (spec for spec in settings.editors if spec.name in settings.chosen_editors)
-    base = session.model(source)
-    edits = settings.edits[source.name][-count:]
+    listed = settings.edits[source.name]
+    if 2 * count > len(listed):
+        raise ConfigError(
+            f"--count is {count}, and {settings.edits_name} holds {len(listed)} edits, of which the first half is left "
+            f"to the gate. Allowed: at most {len(listed) // 2}."
+        )
+    base, edits = session.model(source), listed[-count:]
     return Trials(spec, base, edits, settings.store, session.announce), source.hyperparameters or model_key(base.model)
 
 
