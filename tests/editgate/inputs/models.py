@@ -45,6 +45,7 @@ class ModelSource:
         hyperparameters: the key of the editors' defaults; empty: by the model's own name.
         miniature: whether the shipped edits are about people that it knows.
         file: the GGUF file that `location` is made of; it is there once `unpack` was called.
+        keys: the names that its hyperparameters may go by, in lower case, the best first.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelSource:
     hyperparameters: str = ""
     miniature: bool = True
     file: Path | None = None
+    keys: tuple[str, ...] = ()
 
     @property
     def chat(self) -> bool:
@@ -114,19 +116,20 @@ def find(
         file = folder.resolve()
         _reject_shipped_name(file.with_suffix(""))
         place = gguf.folder_of("--model", file, store.resolve())
-        key = _defaults_key(file.stem, gguf.base_name(file))
+        keys = _keys(gguf.base_name(file), file.stem)
         name = inert.terminal(file.stem)
-        return ModelSource(name, str(place), source, corpus, tuple, key, miniature=False, file=file)
+        return ModelSource(name, str(place), source, corpus, tuple, _known(keys), miniature=False, file=file, keys=keys)
     if wanted and (user_files.is_dir(folder) or user_files.is_file(folder)):
         folder = folder.resolve()
         _reject_shipped_name(folder)
-        keys = (folder.name, _first_name(folder))
+        keys = _keys(folder.name, _first_name(folder))
         name = inert.terminal(folder.name)  # it is printed all over
-        return ModelSource(name, str(folder), source, corpus, tuple, _defaults_key(*keys), miniature=False)
+        return ModelSource(name, str(folder), source, corpus, tuple, _known(keys), miniature=False, keys=keys)
     if _is_hub_id(wanted):
         _reject_offline(wanted)
         name = name_of(wanted)
-        return ModelSource(name, wanted, source, corpus, tuple, _defaults_key(wanted), miniature=False)
+        keys = _keys(wanted)
+        return ModelSource(name, wanted, source, corpus, tuple, _known(keys), miniature=False, keys=keys)
     raise ConfigError(
         f"--model {wanted!r} is not known. Allowed: {', '.join(miniatures())}; a directory with a config.json; "
         "a GGUF file; or a hub id such as meta-llama/Llama-2-7b-hf."
@@ -184,7 +187,9 @@ def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
 
 
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
-    return ModelSource(name, str(folder), SHIPPED, _miniature_texts, _miniature_training, hyperparameters)
+    return ModelSource(
+        name, str(folder), SHIPPED, _miniature_texts, _miniature_training, hyperparameters, keys=_keys(name)
+    )
 
 
 def _miniature_texts() -> Sequence[str]:
@@ -229,9 +234,13 @@ def _first_name(folder: Path) -> str:
     return str(model_files.read_config("--model", folder).get("_name_or_path", ""))
 
 
-def _defaults_key(*names: str) -> str:
-    """Return the first of a model's names that some editor ships hyperparameters for, by its last part, or nothing."""
-    keys = [name.rstrip("/").rpartition("/")[2].lower() for name in names]
+def _keys(*names: str) -> tuple[str, ...]:
+    """Return the last parts of a model's names, in lower case."""
+    return tuple(dict.fromkeys(key for name in names if (key := name.rstrip("/").rpartition("/")[2].lower())))
+
+
+def _known(keys: Sequence[str]) -> str:
+    """Return the first of a model's names that some editor ships hyperparameters for, or nothing."""
     return next(filter(known_anywhere, keys), "")
 
 

@@ -71,6 +71,12 @@ class Options(BaseModel):
         metavar="KEY=VALUE",
         repeat=True,
     )
+    hyperparameters: Path | None = option(
+        None,
+        "hyperparameters of your own: METHOD.toml, or a folder of such files. Default: those shipped for the model",
+        metavar="FILE|DIR",
+        repeat=True,
+    )
     thresholds: Paths = option(
         (),
         "floors and known failures of your own, before the shipped ones; may be given again",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import edit_lists, editor_specs, models
+from editgate.inputs import edit_lists, editor_specs, hyperparameter_files, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
@@ -118,6 +118,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     known = {name: models.find(name) for name in models.miniatures()} | chosen
     chosen_editors = _chosen_editors(options, chosen, place.root)
     specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
+    specs |= _with_own_hyperparameters(options.hyperparameters, specs, chosen)
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
     place.check_writable()
     found = Settings(
@@ -171,6 +172,25 @@ def _chosen_editors(options: Options, bases: Sources, store: Path) -> list[Edito
         found.append(_external_checkpoint(options.edited, bases, found, store))
     _refuse_namesakes(found)
     return found
+
+
+def _with_own_hyperparameters(
+    place: Path | None, specs: Mapping[str, EditorSpec], chosen: Sources
+) -> dict[str, EditorSpec]:
+    """Return the editors that the user's files have hyperparameters for; `--editor-arg` goes before them."""
+    if place is None:
+        return {}
+    if len(chosen) != 1:
+        raise ConfigError(
+            f"--hyperparameters {str(place)!r} is for one model, not {', '.join(chosen)}. Give a --model."
+        )
+    (source,) = chosen.values()
+    given = hyperparameter_files.read(place, source.keys)
+    return {
+        name: replace(specs[name], settings={**own, **specs[name].settings})
+        for name, own in given.items()
+        if specs[name].built_in
+    }
 
 
 def _checked_order(options: Options) -> int:

@@ -29,14 +29,13 @@ from editgate.tune.search import Tried, search
 from editgate.tune.space import Space
 from editgate.tune.trials import Score, Trials
 from editors import EditorError
-from editors.core.hyperparameters import model_key
 from editors.core.registry import built_in
 from editors.models.architecture import Architecture
 
 COUNT = 20
 NOT_TAKEN = (
     "--model --edited --edit-counts --edit-order --budget --min-budget --report --compare --limit --documents "
-    "--thresholds --inconclusive"
+    "--thresholds --inconclusive --hyperparameters"
 ).split()
 
 
@@ -101,7 +100,7 @@ def prepare(options: Options, count: int) -> tuple[Trials, str]:
             f"to the gate. Allowed: at most {len(listed) // 2}."
         )
     base, edits = session.model(source), listed[-count:]
-    return Trials(spec, base, edits, settings.store, session.announce), source.hyperparameters or model_key(base.model)
+    return Trials(spec, base, edits, settings.store, session.announce), source.keys[0]
 
 
 def tune(trials: Trials, space: Space, count: int) -> list[Tried]:
