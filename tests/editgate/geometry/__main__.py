@@ -82,7 +82,7 @@ def spectra_table(geometry: Geometry) -> Table:
     table = _table(f"{geometry.model}: second moment of what a matrix is given", SPECTRA)
     for row in geometry.spectra:
         table.add_row(
-            row.path.removeprefix("model.").removeprefix("transformer."),
+            row.path.removeprefix("model.").removeprefix("transformer.").removeprefix("gpt_neox."),
             str(row.width),
             str(row.dead),
             f"{row.condition_number:.1e}",

@@ -42,6 +42,20 @@ class EditFormat(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     identified_by: ClassVar[tuple[str, ...]]  # fields any of which identifies this format
 
+    @classmethod
+    def reads(cls, record: Mapping[str, object]) -> bool:
+        """Return whether a record's fields identify this format."""
+        return any(field in record for field in cls.identified_by)
+
+    def edits(self) -> list[Edit]:
+        """Return the record's edits, one in most formats; none if it has none.
+
+        Raises:
+            EditError: the texts do not make an edit.
+        """
+        edit = self.edit()
+        return [] if edit is None else [edit]
+
     def edit(self) -> Edit | None:
         """Return the edit; None if the record has none.
 
@@ -86,6 +100,74 @@ class CounterFact(EditFormat):
         return Edit(
             rewrite.prompt, rewrite.subject, rewrite.target_new.str_, true, tuple(self.paraphrase_prompts), tuple(near)
         )
+
+
+class _MquakeRewrite(_Rewrite):
+    question: str = ""
+
+
+class Mquake(EditFormat):
+    """MQuAKE: one to four edits a record, each with the same as a question. Its multi-hop questions are not asked."""
+
+    identified_by = ("requested_rewrite",)
+    requested_rewrite: list[_MquakeRewrite] = Field(min_length=1)
+
+    @classmethod
+    def reads(cls, record: Mapping[str, object]) -> bool:
+        """Return whether it is a list of rewrites, where CounterFact has one."""
+        return isinstance(record.get("requested_rewrite"), list)
+
+    def edits(self) -> list[Edit]:
+        """Return the record's edits; they have no neighbors."""
+        return [
+            Edit(
+                rewrite.prompt,
+                rewrite.subject,
+                rewrite.target_new.str_,
+                rewrite.target_true.str_,
+                (rewrite.question,) if rewrite.question else (),
+            )
+            for rewrite in self.requested_rewrite
+        ]
+
+
+class Request(EditFormat):
+    """A rewrite alone, as in MEMIT's notebook: CounterFact's without what is asked around it."""
+
+    identified_by = ("target_new",)
+    prompt: str
+    subject: str
+    target_new: _Target
+    target_true: _Target | None = None
+
+    @classmethod
+    def reads(cls, record: Mapping[str, object]) -> bool:
+        """Return whether its target is an object; in all other formats it is a text."""
+        return isinstance(record.get("target_new"), Mapping)
+
+    def edit(self) -> Edit:
+        """Return the edit; there is nothing to measure paraphrase and locality on."""
+        true = self.target_true.str_ if self.target_true else ""
+        return Edit(self.prompt, self.subject, self.target_new.str_, true)
+
+
+class WikiBigEdit(EditFormat):
+    """WikiBigEdit's questions about changed facts; the old answer is unknown. Its multi-hop questions are not asked."""
+
+    identified_by = ("update",)
+    subject: str
+    update: str
+    ans: Answer
+    rephrase: Texts = []
+    personas: Texts = []
+    loc: str = ""
+    loc_ans: Answer = ""
+
+    def edit(self) -> Edit:
+        """Return the edit; a rephrasing by a persona is a rephrasing."""
+        rephrases = tuple(text for text in (*self.rephrase, *self.personas) if text)
+        near = ((self.loc, self.loc_ans),) if self.loc else ()
+        return Edit(_filled(self.update, self.subject), self.subject, self.ans, "", rephrases, near)
 
 
 class Zsre(EditFormat):
@@ -199,7 +281,8 @@ class Flat(EditFormat):
         return Edit(prompt, self.subject, self.target_new, true, tuple(self.rephrase_prompt), tuple(near))
 
 
-FORMATS: tuple[type[EditFormat], ...] = (CounterFact, Zsre, QaEdit, Flat)
+FORMATS: tuple[type[EditFormat], ...] = (Mquake, CounterFact, Request, WikiBigEdit, Zsre, QaEdit, Flat)
+WITHOUT_SUBJECT = {"filtered_rephrases": "FEVER"}  # a field that only this format has
 # What the formats call the same thing; of a name of another format nothing would be measured.
 MEANT = (
     ("paraphrase_prompts", "rephrase", "rephrase_prompt", "rephrases"),
@@ -210,7 +293,7 @@ NEAR = 0.85  # difflib's ratio: one letter more or less in ten
 
 def format_of(record: Mapping[str, object]) -> type[EditFormat] | None:
     """Return the format that a record's fields identify, or None."""
-    return next((format_ for format_ in FORMATS if any(field in record for field in format_.identified_by)), None)
+    return next((format_ for format_ in FORMATS if format_.reads(record)), None)
 
 
 def check_fields(record: Mapping[str, object], edit_format: type[EditFormat]) -> None:

@@ -1,4 +1,4 @@
-"""Lists of edits from files: CounterFact (nested or flattened), ZsRE, QAEdit, or this suite's own fields."""
+"""Lists of edits from files: in one of the formats of `edit_formats`, or in this suite's own fields."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ PUBLISHED = {
 }
 TRUE_ANSWERS = "answers:"  # before a file of ZsRE: edit towards the true answers, as ROME and MEMIT do
 OWN = "target_new"  # identifies a record in the fields of `Edit`
+NUMBERS = ("id", "case_id")  # of a record, for whoever made the list
 MAX_NOTES = 3  # repetitions that are listed; the others are counted
 SPARE = (
     Edit("The mother tongue of {} is", "Danielle Darrieux", "English", "French"),
@@ -41,15 +42,41 @@ class Parsed:
         edits: in order.
         left_out: number of records without one.
         repetitions: which records repeat or contradict an earlier one, in words.
+        bad: what is wrong with records that make no edit, in words; their number and field are in it.
+        records: how many there are.
     """
 
     edits: tuple[Edit, ...]
     left_out: int
-    repetitions: tuple[str, ...] = ()
+    repetitions: tuple[str, ...]
+    bad: tuple[str, ...]
+    records: int
+
+    def checked(self, *, skip_bad: bool) -> Parsed:
+        """Return it, unless it has bad records and they are not to be skipped, or no others.
+
+        Raises:
+            ConfigError: says what is wrong with the first, and how many there are.
+        """
+        if not self.bad or (skip_bad and self.edits):
+            return self
+        count = len(self.bad)
+        if count == self.records:
+            more = "" if count == 1 else f" All {count} records are bad."
+        elif count == 1:
+            more = f" It is the only bad one of {self.records} records; --skip-bad-edits leaves it out."
+        else:
+            more = f" {count} of {self.records} records are bad; --skip-bad-edits leaves them out."
+        raise ConfigError(f"{self.bad[0]}{more}")
 
 
-def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
+def load(wanted: str, model: ModelSource, *, skip_bad: bool = False) -> tuple[Edit, ...]:
     """Return the edits that `--edits` names: a shipped list, a file, or `answers:` and a file of ZsRE.
+
+    Args:
+        wanted: What `--edits` says.
+        model: The model that will be edited.
+        skip_bad: Leave malformed records out, as long as there are others; `skipped` lists them.
 
     Raises:
         ConfigError: no such list or file, the shipped lists are not for this model, or a record is malformed; the
@@ -61,7 +88,7 @@ def load(wanted: str, model: ModelSource) -> tuple[Edit, ...]:
             f"--edits {wanted} is about people that only the shipped models know. For {model.name} fetch the published "
             f"file once ({PUBLISHED[wanted]}) and give --edits {file}."
         )
-    return _parsed_now(wanted).edits
+    return _parsed_now(wanted).checked(skip_bad=skip_bad).edits
 
 
 def describe(wanted: str) -> str:
@@ -72,6 +99,11 @@ def describe(wanted: str) -> str:
     if len(parsed.repetitions) > MAX_NOTES:
         notes.append(f"{len(parsed.repetitions) - MAX_NOTES} more repeat or contradict one")
     return f"{wanted} ({'; '.join(notes)})" if notes else wanted
+
+
+def skipped(wanted: str) -> tuple[str, ...]:
+    """Return what is wrong with each record that `skip_bad` left out."""
+    return _parsed_now(wanted).bad
 
 
 def with_a_second(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
@@ -102,7 +134,7 @@ def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
     Raises:
         ConfigError: the file cannot be read, or a record is malformed or in no known format.
     """
-    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers).edits
+    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers).checked(skip_bad=False).edits
 
 
 def _parsed_now(wanted: str) -> Parsed:
@@ -123,11 +155,18 @@ def _parsed(path: Path, _written: int, *, true_answers: bool) -> Parsed:
     if not records:
         raise ConfigError(f"{path}: must hold at least one record.")
     found: dict[str, Edit] = {}
+    bad: list[str] = []
+    left_out = 0
     for place, value in records:
-        edit = _edit(f"{path}: {place}", value, true_answers=true_answers)
-        if edit is not None:
-            found[place] = edit
-    return Parsed(tuple(found.values()), len(records) - len(found), tuple(_repetitions(found)))
+        try:
+            edits = _edits(f"{path}: {place}", value, true_answers=true_answers)
+        except ConfigError as error:
+            bad.append(str(error))
+            continue
+        left_out += not edits
+        for number, edit in enumerate(edits):
+            found[place if len(edits) == 1 else f"{place}, rewrite {number}"] = edit
+    return Parsed(tuple(found.values()), left_out, tuple(_repetitions(found)), tuple(bad), len(records))
 
 
 def _repetitions(edits: Mapping[str, Edit]) -> Iterator[str]:
@@ -140,7 +179,7 @@ def _repetitions(edits: Mapping[str, Edit]) -> Iterator[str]:
             yield f"{place} {verb} {earlier}"
 
 
-def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
+def _edits(where: str, record: object, *, true_answers: bool) -> list[Edit]:
     if not isinstance(record, Mapping):
         raise ConfigError(f"{where} is {type(record).__name__}, not an object.")
     edit_format = edit_formats.format_of(record)
@@ -154,12 +193,18 @@ def _edit(where: str, record: object, *, true_answers: bool) -> Edit | None:
         raise ConfigError(f"{where}: {error}.") from error
 
 
-def _converted(where: str, record: Mapping[str, object], edit_format: type[EditFormat] | None) -> Edit | None:
+def _converted(where: str, record: Mapping[str, object], edit_format: type[EditFormat] | None) -> list[Edit]:
     if edit_format is not None:
         edit_formats.check_fields(record, edit_format)
-        return edit_format.model_validate(record).edit()
+        return edit_format.model_validate(record).edits()
     if OWN in record:
-        return Edit.from_dict(record)
+        return [Edit.from_dict({name: value for name, value in record.items() if name not in NUMBERS})]
+    for field, name in edit_formats.WITHOUT_SUBJECT.items():
+        if field in record:
+            raise ConfigError(
+                f"{where} is in {name}'s format, which does not say what an edit is about. Give each record prompt, "
+                "subject and target_new."
+            )
     known = ", ".join([*(field for known_format in edit_formats.FORMATS for field in known_format.identified_by), OWN])
     fields = ", ".join(map(str, record)) or "none"
     raise ConfigError(f"{where} has none of the fields that identify its format: {known}; it has {fields}.")

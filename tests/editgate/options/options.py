@@ -90,6 +90,11 @@ class Options(BaseModel):
         metavar="NAME|FILE",
         repeat=True,
     )
+    skip_bad_edits: bool = option(
+        False,  # noqa: FBT003 - a default
+        "leave out malformed records of --edits instead of refusing the file; they are counted and listed",
+        repeat=True,
+    )
     edited: Path | None = option(
         None,
         "judge this changed model (or a PEFT adapter to --model) instead of an editor; with --edits also whether edits "
@@ -177,7 +182,7 @@ class Options(BaseModel):
     def repeated(self) -> list[str]:
         """Return the arguments that decide a verdict and differ from their defaults, quoted for a shell."""
         return [
-            f"{flag(name)}={inert.shell(str(value))}"
+            flag(name) if value is True else f"{flag(name)}={inert.shell(str(value))}"
             for name, field in type(self).model_fields.items()
             if _extra(field)["repeat"] and getattr(self, name) != field.default
             for value in _values(getattr(self, name))
@@ -200,6 +205,8 @@ def add_to(group: Group) -> None:
             attributes["metavar"] = extra["metavar"] or "|".join(_choices(field))
         if isinstance(field.default, tuple):
             attributes["action"] = "append"
+        if field.annotation is bool:
+            attributes["action"] = "store_true"
         if extra["bare"]:
             attributes |= {"nargs": "?", "const": extra["bare"]}
         group.addoption(flag(name), **attributes)
@@ -235,7 +242,7 @@ def _choices(field: FieldInfo) -> tuple[str, ...]:
 
 
 def _default_shown(field: FieldInfo) -> str:
-    return "" if field.default in (None, ()) else f". Default: {field.default}"
+    return "" if field.default in (None, (), False) else f". Default: {field.default}"
 
 
 def _values(value: object) -> Iterator[object]:

@@ -41,6 +41,8 @@ class Settings:
         editors: all editors that get test parameters.
         chosen_editors: names given by `--editor`; empty: all.
         edits: by model name.
+        edits_name: what people call them, with what they should know of the list.
+        skipped_edits: what is wrong with each record that was left out.
         counts: the Ns, ascending.
         order: which order the edits come in; 0 is the file's own.
         limit: items per benchmark, or None for all.
@@ -60,6 +62,7 @@ class Settings:
     chosen_editors: frozenset[str]
     edits: dict[str, tuple[Edit, ...]]
     edits_name: str
+    skipped_edits: tuple[str, ...]
     counts: tuple[int, ...]
     order: int
     limit: int | None
@@ -129,6 +132,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         chosen_editors=frozenset(spec.name for spec in chosen_editors),
         edits={name: edit_lists.ordered(found, counts[-1], options.edit_order) for name, found in edits.items()},
         edits_name=edit_lists.describe(options.edits or profile.edits) if any(edits.values()) else "none listed",
+        skipped_edits=edit_lists.skipped(options.edits) if options.edits and options.skip_bad_edits else (),
         counts=counts,
         order=_checked_order(options),
         limit=_positive("--limit", profile.limit if options.limit is None else options.limit),
@@ -246,11 +250,12 @@ def _edits(
     """Return the Ns and every model's edits; for a model that was changed elsewhere, one N and the edits listed."""
     if options.edited:
         ((model, source),) = chosen.items()
-        listed = edit_lists.load(options.edits, source) if options.edits else ()
+        listed = edit_lists.load(options.edits, source, skip_bad=options.skip_bad_edits) if options.edits else ()
         return (max(len(listed), 1),), {model: listed}
     name = options.edits or profiles.EDITS
     wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
-    found = {model: edit_lists.load(name, source) for model, source in wanted.items()}
+    skip_bad = options.skip_bad_edits
+    found = {model: edit_lists.load(name, source, skip_bad=skip_bad) for model, source in wanted.items()}
     for model in chosen:
         _check_enough(name, counts, found[model])
     return counts, found

@@ -13,6 +13,8 @@ from editgate.options.options import Options
 from editgate.options.settings import Settings
 from editgate.report.run_report import Subject
 
+SKIPPED_SHOWN = 10
+
 
 def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
     """Return what the report says the run is about; it reads the weights' files for their digest."""
@@ -26,6 +28,7 @@ def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
         items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
         conditions=f"{chosen.dtype} on {chosen.device}",
         command=command.encode(errors="backslashreplace").decode(),
+        skipped_edits=chosen.skipped_edits,
     )
 
 
@@ -45,6 +48,10 @@ def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
             note for editor in chosen.editors if isinstance(editor, ExternalCheckpointSpec) for note in editor.notes
         ]
     lines += [note for model in chosen.models if model.name in chosen.chosen_models for note in models.notes(model)]
+    if skipped := chosen.skipped_edits:
+        lines.append(f"edits: {len(skipped)} bad records are left out, which no N counts")
+        lines += [f"  {text}" for text in skipped[:SKIPPED_SHOWN]]
+        lines += [f"  and {len(skipped) - SKIPPED_SHOWN} more (report.json)"] * (len(skipped) > SKIPPED_SHOWN)
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
 

@@ -44,6 +44,7 @@ class Subject(BaseModel):
         items: how many items a benchmark.
         conditions: dtype and device.
         command: the command line.
+        skipped_edits: what is wrong with each record of the edits that was left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +56,7 @@ class Subject(BaseModel):
     items: str
     conditions: str
     command: Text
+    skipped_edits: tuple[Text, ...] = ()
 
     def differences(self, other: Subject) -> list[str]:
         """Return what makes two runs incomparable, in words; other commands and editors do not."""

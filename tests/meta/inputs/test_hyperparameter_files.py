@@ -61,7 +61,7 @@ def test_a_folder_holds_a_file_a_method(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_files_are_usage_errors(tmp_path: Path, name: str, text: str, says: str) -> None:
-    """Another name, another model's tables, unknown hyperparameters and broken TOML are refused with the file's name."""
+    """Another name, another model's tables, unknown hyperparameters and broken TOML are refused, with the file."""
     with pytest.raises(ConfigError, match="--hyperparameters") as caught:
         read(written(tmp_path, name, text), KEYS)
     assert says in str(caught.value)
