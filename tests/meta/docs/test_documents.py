@@ -48,8 +48,10 @@ def test_named_options_exist(page: str, request: pytest.FixtureRequest) -> None:
     options = [option for group in [*parser._groups, parser._anonymous] for option in group.options]
     known = {"--family", *(flag for option in options for flag in option.names())}
     for module in re.findall(r"python -m (editgate(?:\.\w+)*)", PAGES[page]):
-        spec = importlib.util.find_spec(f"{module}.__main__" if module == "editgate" else module)
-        assert spec is not None, module
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{module}.__main__")
+        assert spec is not None, f"{module} is not a program"
         source = Path(spec.origin or "").read_text(encoding="utf-8")
         assert "__main__" in source, f"{module} is not a program"
         known |= set(FLAG.findall(source))
