@@ -9,13 +9,11 @@ expected failure (xfail), what some fail one that is not strict. The reason is a
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from editgate.cases import Case
 from editgate.errors import ConfigError, EvaluationError
@@ -26,6 +24,7 @@ from editgate.inputs.models import ModelSource
 from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options, add_to
 from editgate.options.profiles import MODEL
+from editgate.options.programs import Parser
 from editgate.options.settings import Settings, read
 from editgate.verdict.cell import checks_at, evaluate_cell
 from editgate.verdict.outcome import Cell, Outcome
@@ -40,15 +39,6 @@ OWN_FILE = Path("known_failures.toml")
 INSTALLED = SHIPPED.is_relative_to(Path(__file__).parent)  # and not a checkout
 MEANING = "N = [lowest, highest retention or share (one number if equal), orders that failed]"
 NOT_TAKEN = ("--editor", "--edited", "--edit-order", "--budget", "--min-budget", "--report", "--compare")
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes the gate's options, but for those that have no meaning here."""
-
-    def addoption(self, *names: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
-        """Add one of the gate's options."""
-        if not {*names} & {*NOT_TAKEN}:
-            self.add_argument(*names, **attributes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m editgate.known_failures",
-        description="Measure what an editing method fails on one model, over several orders of the edits.",
-        epilog="All other options are the gate's.",
+        "editgate.known_failures",
+        "Measure what an editing method fails on one model, over several orders of the edits.",
+        not_taken=NOT_TAKEN,
     )
     parser.add_argument("method", help="a built-in or registered method, or package.module:Class")
     parser.add_argument("--orders", type=int, default=ORDERS, help="orders of the edits. Default: %(default)s")

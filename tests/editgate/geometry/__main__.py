@@ -8,7 +8,6 @@ The first table has a row a matrix that some method writes, the second a row a m
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +24,7 @@ from editgate.geometry.edit_sizes import EditSize
 from editgate.geometry.measurement import Geometry, measure
 from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options, add_to
+from editgate.options.programs import Parser
 from editgate.options.settings import read
 from editors import EditorError
 
@@ -35,21 +34,12 @@ SPECTRA = ("matrix", "units", "dead", "condition", "eff. rank", "99 % in", "cond
 SIZES = ("method", "efficacy", "|ΔW|/|W|", "|ΔWk|/|Wk|", "rare half", "|v*-v|/|v|", "clamped")
 
 
-class Parser(argparse.ArgumentParser):
-    """Takes the gate's options, but for those that have no meaning here."""
-
-    def addoption(self, *names: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
-        """Add one of the gate's options."""
-        if not {*names} & {*NOT_TAKEN}:
-            self.add_argument(*names, **attributes)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print the tables."""
     parser = Parser(
-        prog="python -m editgate.geometry",
-        description="Measure the spectra of what editing methods write, and the size of single edits.",
-        epilog="All other options are the gate's.",
+        "editgate.geometry",
+        "Measure the spectra of what editing methods write, and the size of single edits.",
+        not_taken=NOT_TAKEN,
     )
     parser.add_argument("models", nargs="+", help="shipped models, directories, or hub ids")
     parser.add_argument("--count", type=int, default=COUNT, help="edits, each applied alone. Default: %(default)s")

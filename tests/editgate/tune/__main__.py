@@ -8,14 +8,12 @@ store: a search that was stopped goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tomllib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +22,7 @@ from editgate.errors import ConfigError, EvaluationError
 from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options, add_to
 from editgate.options.profiles import EDITS
+from editgate.options.programs import Parser
 from editgate.options.settings import read
 from editgate.tune.search import Tried, search
 from editgate.tune.space import Space
@@ -39,21 +38,12 @@ NOT_TAKEN = (
 ).split()
 
 
-class Parser(argparse.ArgumentParser):
-    """Takes the gate's options, but for those that have no meaning here."""
-
-    def addoption(self, *names: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
-        """Add one of the gate's options."""
-        if not {*names} & {*NOT_TAKEN}:
-            self.add_argument(*names, **attributes)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, search, write the file and show what was tried."""
     parser = Parser(
-        prog="python -m editgate.tune",
-        description="Search hyperparameters of one method for one model.",
-        epilog="All other options are the gate's.",
+        "editgate.tune",
+        "Search hyperparameters of one method for one model.",
+        not_taken=NOT_TAKEN,
     )
     parser.add_argument("model", help="a directory, a GGUF file, a hub id, or a shipped model")
     parser.add_argument("--count", type=int, default=COUNT, help="edits of the last round. Default: %(default)s")
