@@ -84,6 +84,11 @@ class Options(BaseModel):
         metavar="NAME|FILE",
         repeat=True,
     )
+    skip_bad_edits: bool = option(
+        default=False,
+        help_text="leave out records of --edits that hold no edit, and list them; without it one refuses the file",
+        repeat=True,
+    )
     edited: Path | None = option(
         None,
         "judge this changed model (or a PEFT adapter to --model) instead of an editor; with --edits also whether edits "
@@ -171,7 +176,7 @@ class Options(BaseModel):
     def repeated(self) -> list[str]:
         """Return the arguments that decide a verdict and differ from their defaults, quoted for a shell."""
         return [
-            f"{flag(name)}={inert.shell(str(value))}"
+            flag(name) if value is True else f"{flag(name)}={inert.shell(str(value))}"
             for name, field in type(self).model_fields.items()
             if _extra(field)["repeat"] and getattr(self, name) != field.default
             for value in _values(getattr(self, name))
@@ -194,6 +199,8 @@ def add_to(group: Group) -> None:
             attributes["metavar"] = extra["metavar"] or "|".join(_choices(field))
         if isinstance(field.default, tuple):
             attributes["action"] = "append"
+        if field.annotation is bool:
+            attributes["action"] = "store_true"
         if extra["bare"]:
             attributes |= {"nargs": "?", "const": extra["bare"]}
         group.addoption(flag(name), **attributes)
@@ -229,7 +236,7 @@ def _choices(field: FieldInfo) -> tuple[str, ...]:
 
 
 def _default_shown(field: FieldInfo) -> str:
-    return "" if field.default in (None, ()) else f". Default: {field.default}"
+    return "" if field.default in (None, (), False) else f". Default: {field.default}"
 
 
 def _values(value: object) -> Iterator[object]:

@@ -51,6 +51,7 @@ class Settings:
         policy: the thresholds.
         budget: what `--budget` and `--min-budget` ask for; None: nothing.
         covariance_tokens: of the text that covariances of a model from elsewhere are computed from.
+        skipped_edits: records of the list that hold no edit, and why.
     """
 
     profile: Profile
@@ -70,6 +71,7 @@ class Settings:
     policy: Policy
     budget: BudgetRequest | None = None
     covariance_tokens: int = TOKENS
+    skipped_edits: tuple[str, ...] = ()
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -138,6 +140,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         policy=load_policy(SHIPPED, list(specs), list(ALL), list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
         covariance_tokens=options.covariance_tokens or TOKENS,
+        skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
     )
     for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
         models.check(source)
@@ -226,11 +229,12 @@ def _edits(
     """Return the Ns and every model's edits; for a model that was changed elsewhere, one N and the edits listed."""
     if options.edited:
         ((model, source),) = chosen.items()
-        listed = edit_lists.load(options.edits, source) if options.edits else ()
+        skip_bad = options.skip_bad_edits
+        listed = edit_lists.load(options.edits, source, skip_bad=skip_bad) if options.edits else ()
         return (max(len(listed), 1),), {model: listed}
     name = options.edits or profiles.EDITS
     wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
-    found = {model: edit_lists.load(name, source) for model, source in wanted.items()}
+    found = {model: edit_lists.load(name, source, skip_bad=options.skip_bad_edits) for model, source in wanted.items()}
     for model in chosen:
         _check_enough(name, counts, found[model])
     return counts, found

@@ -40,6 +40,7 @@ class Subject(BaseModel):
         model: name and digest of the weights.
         editors: their names.
         edits: name or file of the edits, and their order.
+        skipped_edits: records of that file that hold no edit, and why.
         counts: the requested Ns.
         items: how many items a benchmark.
         conditions: dtype and device.
@@ -55,6 +56,7 @@ class Subject(BaseModel):
     items: str
     conditions: str
     command: Text
+    skipped_edits: tuple[Text, ...] = ()
 
     def differences(self, other: Subject) -> list[str]:
         """Return what makes two runs incomparable, in words; other commands and editors do not."""

@@ -142,7 +142,7 @@ def test_a_broken_line_and_another_form_are_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(OWN) + "\n\n{oops\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"edits\.jsonl: record 1 \(line 3\): not JSON"):
         edit_lists.read(path)
-    with pytest.raises(ConfigError, match="record 0 is not in ZsRE's format"):
+    with pytest.raises(ConfigError, match="record 0: it is not in ZsRE's format"):
         _read(tmp_path, FLAT, true_answers=True)
     with pytest.raises(ConfigError, match="at least one record"):
         _read(tmp_path)
@@ -204,7 +204,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     ),
     "nested for ever": (b"[" * 3000, "nested too deeply"),
     "a number without end": (b"[" + b"9" * 5000 + b"]", "thousands of digits"),
-    "an object that is no record": (b'{"edits": []}', "record 0 has none of the fields"),
+    "an object that is no record": (b'{"edits": []}', "record 0: it has none of the fields"),
 }
 
 
@@ -243,15 +243,6 @@ def test_records_that_repeat_or_contradict_are_told_by_both_numbers(tmp_path: Pa
         "(record 2 repeats record 0; record 3 contradicts record 0; record 4 repeats record 1; "
         "1 more repeat or contradict one)"
     )
-
-
-def test_braces_of_a_written_out_prompt_are_not_its_slot(tmp_path: Path) -> None:
-    """Where a format writes the subject out, `{}` beside it is refused; `{0}` and `%s` are text."""
-    with pytest.raises(ConfigError, match=r"holds \{\}, which stands for the subject here, besides 'Ann Ray'"):
-        _read(tmp_path, FLAT | {"prompt": '{"env": {}} Ann Ray speaks'})
-    (edit,) = _read(tmp_path, FLAT | {"prompt": "{0} %s Ann Ray speaks"}, name="text.json")
-    assert edit.text == "{0} %s Ann Ray speaks"
-    assert edit.prompt == "{0} %s {} speaks"
 
 
 def test_a_single_record_is_judged(pytester: pytest.Pytester, store: Path) -> None:
