@@ -54,8 +54,8 @@ class CounterFact(EditFormat):
     called = "CounterFact"
     identified_by = ("requested_rewrite",)
     requested_rewrite: _Rewrite
-    paraphrase_prompts: list[str] = []
-    neighborhood_prompts: list[str | _Neighbor] = []
+    paraphrase_prompts: list[str] = Field([])
+    neighborhood_prompts: list[str | _Neighbor] = Field([])
 
     def edits(self) -> Sequence[Edit]:
         """Return the edit; a neighbor that is only a prompt has the edited fact's own true answer."""
@@ -170,8 +170,8 @@ class KnowledgeEditor(EditFormat):
     subject: str
     input: str
     alternatives: list[str] = Field(min_length=1)
-    output: list[_Output] = []
-    filtered_rephrases: list[str] = []
+    output: list[_Output] = Field([])
+    filtered_rephrases: list[str] = Field([])
 
     def edits(self) -> Sequence[Edit]:
         """Return the edit; a rephrase that repeats the input is none."""
@@ -196,8 +196,8 @@ class QaEdit(EditFormat):
     subject: str
     prompt: str
     target: Answer
-    rephrase: Texts = []
-    locality: list[_QaNeighbor] = []
+    rephrase: Texts = Field([])
+    locality: list[_QaNeighbor] = Field([])
 
     def edits(self) -> Sequence[Edit]:
         """Return the edit."""
@@ -240,10 +240,10 @@ class Flat(EditFormat):
     prompt: str
     target_new: Answer
     ground_truth: Answer = ""
-    rephrase_prompt: Texts = []
+    rephrase_prompt: Texts = Field([])
     locality_prompt: str = ""
     locality_ground_truth: Answer = ""
-    locality: Groups = {}
+    locality: Groups = Field({})
 
     def edits(self) -> Sequence[Edit]:
         """Return the edit; `<|endoftext|>` stands for an unknown true answer."""
@@ -284,8 +284,8 @@ class Own(EditFormat):
     subject: str
     target_new: str
     target_true: str = ""
-    rephrases: list[str] = []
-    neighbors: list[list[str]] = []
+    rephrases: list[str] = Field([])
+    neighbors: list[list[str]] = Field([])
     slot: int | None = None
 
     def edits(self) -> Sequence[Edit]:

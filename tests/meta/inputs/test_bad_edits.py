@@ -1,4 +1,4 @@
-"""One bad record among thousands: named with its number, or left out, counted and listed; never edited as something else."""
+"""One bad record among thousands is named with its number, or left out, counted and listed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_n_counts_only_good_records(tmp_path: Path) -> None:
     chosen = read(Options.of(options | {"edit_counts": "2"}), tmp_path / "store")
     assert len(chosen.edits["llama-mini"]) == 2
     assert chosen.skipped_edits == ("record 1: it is str, not an object",)
-    with pytest.raises(ConfigError, match="asks for 3 edits, but .* holds 2"):
+    with pytest.raises(ConfigError, match=r"asks for 3 edits, but .* holds 2"):
         read(Options.of(options | {"edit_counts": "3"}), tmp_path / "store")
     assert "--skip-bad-edits" in Options.of(options).repeated()
 
@@ -142,7 +142,7 @@ def test_braces_beside_the_subject_are_text(tmp_path: Path) -> None:
 
 
 def test_a_template_keeps_its_place(tmp_path: Path) -> None:
-    """CounterFact's prompt is a template: `{}` is the subject's place even where the subject's name stands there too."""
+    """CounterFact's prompt is a template: `{}` is the subject's place even where the subject stands there too."""
     rewrite = NESTED["requested_rewrite"] | {"prompt": "{}, whom Ann Ray knows, speaks"}
     (edit,) = edit_lists.load(str(_written(tmp_path, NESTED | {"requested_rewrite": rewrite})), HERE)
     assert edit.around == ("", ", whom Ann Ray knows, speaks")

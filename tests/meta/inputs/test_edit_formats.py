@@ -59,7 +59,10 @@ READ: dict[str, tuple[dict[str, Any], list[Edit]]] = {
     ),
     "MQuAKE": (
         MQUAKE,
-        [Edit("{} is a citizen of", who, "Wales", "France", (f"Where is {who} from?",)) for who in ("Ann Ray", "Bo Lee")],
+        [
+            Edit("{} is a citizen of", who, "Wales", "France", (f"Where is {who} from?",))
+            for who in ("Ann Ray", "Bo Lee")
+        ],
     ),
     "FEVER with a subject": (
         FEVER | {"subject": "Ann Ray"},
