@@ -14,7 +14,7 @@ from editors.core.errors import HyperparameterError
 from editors.models.tokens import FactToken
 
 FOLDER = Path(__file__).resolve().parent.parent / "defaults"
-_NOTES = ("source", "aliases")  # keys of a table that are not hyperparameters
+NOTES = ("source", "aliases")  # keys of a table that are not hyperparameters
 
 
 def _a_set(layers: tuple[int, ...]) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ def defaults(method: str, model: str) -> dict[str, Any] | None:
     wanted = model.lower()
     for key, table in tables(method).items():
         if wanted in (key, *table.get("aliases", ())):
-            return {name: value for name, value in table.items() if name not in _NOTES}
+            return {name: value for name, value in table.items() if name not in NOTES}
     return None
 
 

@@ -71,6 +71,13 @@ class Options(BaseModel):
         metavar="KEY=VALUE",
         repeat=True,
     )
+    hyperparameters: Path | None = option(
+        None,
+        "hyperparameters for this model: a table [EDITOR] each, EDITOR.toml with a table [MODEL] as in "
+        "editors/defaults/, or a folder of such",
+        metavar="FILE|DIR",
+        repeat=True,
+    )
     thresholds: Paths = option(
         (),
         "floors and known failures of your own, before the shipped ones; may be given again",

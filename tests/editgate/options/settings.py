@@ -10,7 +10,7 @@ from pathlib import Path
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import edit_lists, editor_specs, models
+from editgate.inputs import edit_lists, editor_specs, hyperparameter_files, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
@@ -119,7 +119,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     chosen = _chosen_models(options, model_names or profile.models(), profile, place.root)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
     chosen_editors = _chosen_editors(options, chosen, place.root)
-    specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
+    specs = _with_hyperparameters(options, [*editor_specs.built_in(), *chosen_editors], chosen)
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
     place.check_writable()
     found = Settings(
@@ -174,6 +174,22 @@ def _chosen_editors(options: Options, bases: Sources, store: Path) -> list[Edito
         found.append(_external_checkpoint(options.edited, bases, found, store))
     _refuse_namesakes(found)
     return found
+
+
+def _with_hyperparameters(options: Options, specs: Sequence[EditorSpec], chosen: Sources) -> dict[str, EditorSpec]:
+    """Return the editors by name, with what `--hyperparameters` says of each; `--editor-arg` goes before it."""
+    by_name = {spec.name: spec for spec in specs}
+    if options.hyperparameters is None:
+        return by_name
+    option = f"{hyperparameter_files.OPTION} {str(options.hyperparameters)!r}"
+    if options.edited:
+        raise ConfigError(f"{option}: --edited {options.edited} was changed elsewhere. Allowed: with an editor.")
+    if len(chosen) != 1:
+        raise ConfigError(f"{option} is for one model, not {', '.join(chosen)}. Give it: --model NAME|DIR|HUB_ID.")
+    (model,) = chosen.values()
+    named = [spec.name for spec in specs[len(editor_specs.built_in()) :]]
+    given = hyperparameter_files.read(options.hyperparameters, list(by_name.values()), named, model)
+    return {name: replace(spec, settings={**given.get(name, {}), **spec.settings}) for name, spec in by_name.items()}
 
 
 def _checked_order(options: Options) -> int:
