@@ -110,6 +110,11 @@ def describe(wanted: str) -> str:
     return f"{wanted} ({'; '.join(notes)})" if notes else wanted
 
 
+def by_record(wanted: str) -> Mapping[str, Edit]:
+    """Return the edits of a list by their record, such as "record 3 (line 5)", in order."""
+    return _parsed_now(wanted).edits
+
+
 def skipped(wanted: str) -> tuple[str, ...]:
     """Return which records of a list hold no edit, and why."""
     return tuple(f"{place}: {why}" for place, why in _parsed_now(wanted).bad.items())

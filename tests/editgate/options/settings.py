@@ -10,7 +10,7 @@ from pathlib import Path
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import edit_lists, editor_specs, hyperparameter_files, models
+from editgate.inputs import edit_lengths, edit_lists, editor_specs, hyperparameter_files, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
@@ -144,7 +144,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     )
     for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
         models.check(source)
-    return found
+    return _without_long_edits(found, options)
 
 
 def _chosen_models(options: Options, names: Sequence[str], profile: Profile, store: Path) -> dict[str, ModelSource]:
@@ -254,6 +254,33 @@ def _edits(
     for model in chosen:
         _check_enough(name, counts, found[model])
     return counts, found
+
+
+def _without_long_edits(found: Settings, options: Options) -> Settings:
+    """Refuse edits that are longer than a model's context, or leave them out where that is asked for.
+
+    Raises:
+        ConfigError: names the first record, and how many tokens it has and may have.
+    """
+    wanted = options.edits or found.profile.edits
+    edits, skipped, name = dict(found.edits), list(found.skipped_edits), found.edits_name
+    for source in found.models:
+        if source.name not in found.chosen_models or not edits[source.name]:
+            continue
+        listed = edit_lists.by_record(wanted)
+        used = listed if options.skip_bad_edits else dict(list(listed.items())[: found.counts[-1]])
+        long = edit_lengths.too_long(used, source)
+        if long and not options.skip_bad_edits:
+            (place, why), *others = long.items()
+            more = f" So are {len(others)} others." if others else ""
+            raise ConfigError(f"--edits {wanted}: {place}: {why}.{more} {edit_lists.SKIP} leaves them out.")
+        if long:
+            kept = [edit for place, edit in listed.items() if place not in long]
+            _check_enough(wanted, found.counts, kept)
+            edits[source.name] = edit_lists.ordered(kept, found.counts[-1], found.order)
+            skipped += [f"{place}: {why}" for place, why in long.items()]
+            name = f"{name}; {len(long)} too long for {source.name} and skipped"
+    return replace(found, edits=edits, edits_name=name, skipped_edits=tuple(skipped))
 
 
 def _suits(source: ModelSource, edits: str) -> bool:

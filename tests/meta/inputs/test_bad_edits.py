@@ -147,3 +147,26 @@ def test_a_template_keeps_its_place(tmp_path: Path) -> None:
     (edit,) = edit_lists.load(str(_written(tmp_path, NESTED | {"requested_rewrite": rewrite})), HERE)
     assert edit.around == ("", ", whom Ann Ray knows, speaks")
     assert Edit.from_dict(edit.to_dict()) == edit
+
+
+LONG = {
+    "prompt": (FLAT | {"prompt": "a river " * 600 + "Ann Ray speaks"}, "the prompt with its target"),
+    "target": (FLAT | {"target_new": "a river " * 600}, "the prompt with its target"),
+    "rephrase": (FLAT | {"rephrase_prompt": "a river " * 600}, "a rephrase with the target"),
+    "neighbor": (FLAT | {"locality_prompt": "a river " * 600}, "a neighbor with its answer"),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_an_edit_that_is_longer_than_the_context_is_told_before_the_run(case: str, tmp_path: Path) -> None:
+    """The record, its tokens and the limit are named; beyond the Ns it does not matter, and it can be skipped."""
+    record, what = LONG[case]
+    path = _written(tmp_path, FLAT, record, FLAT | {"prompt": "Ann Ray says"})
+    options: dict[str, Any] = {"model": "llama-mini", "edits": str(path), "edit_counts": "2"}
+    wanted = rf"record 1: {what} is 1\d\d\d tokens, and the context of llama-mini holds \d+\. --skip-bad-edits"
+    with pytest.raises(ConfigError, match=wanted):
+        read(Options.of(options), tmp_path / "store")
+    assert read(Options.of(options | {"edit_counts": "1"}), tmp_path / "store").skipped_edits == ()
+    chosen = read(Options.of(options | {"skip_bad_edits": True}), tmp_path / "store")
+    assert [edit.text for edit in chosen.edits["llama-mini"]] == ["Ann Ray speaks", "Ann Ray says"]
+    assert chosen.skipped_edits[0].startswith("record 1: ")
