@@ -187,8 +187,6 @@ def _refuse_what_cannot_be_edited(config: pytest.Config, kept: Sequence[pytest.I
     """
     found = [case for item in kept if isinstance(case := selection.case_of(item), Case) and not case.editor.external]
     pairs = {(case.editor.name, case.model.name): (case.editor, case.model) for case in found}
-    if all(model.miniature for _, model in pairs.values()):
-        return
     lacking = missing_hyperparameters.lacking(pairs.values())
     explained = [missing_hyperparameters.explain(model, editors) for model, editors in lacking.items()]
     if explained and sum(map(len, lacking.values())) == len(pairs):
@@ -196,6 +194,8 @@ def _refuse_what_cannot_be_edited(config: pytest.Config, kept: Sequence[pytest.I
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     for line in "\n".join(explained).splitlines() if terminal is not None else ():
         terminal.write_line(line)
+    if all(model.miniature for _, model in pairs.values()):
+        return
     from editgate.measure.editor_fit import refusals  # noqa: PLC0415 - see `late_imports`
 
     said = refusals(pairs.values())

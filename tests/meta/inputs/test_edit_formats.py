@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from editgate.errors import ConfigError
 from editgate.inputs import edit_lists
 from editors import Edit
 from meta.inputs.test_edit_lists import FLAT, OWN
+from meta.support.gate import ROOT
 
 NOTEBOOK: dict[str, Any] = {
     "prompt": "{} plays the sport of", "subject": "LeBron James", "target_new": {"str": "football"},
@@ -82,6 +84,15 @@ def test_each_format_gives_its_edits(case: str, tmp_path: Path) -> None:
     """Prompt, subject, answers and questions stand where they belong."""
     record, edits = READ[case]
     assert list(_read(tmp_path, record)) == edits
+
+
+EXAMPLES = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "edits.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_documented_examples_are_read(example: str, tmp_path: Path) -> None:
+    """Each form that docs/edits.md shows gives an edit."""
+    assert _read(tmp_path, json.loads(example))
 
 
 WITHOUT_SUBJECT = {
