@@ -40,10 +40,11 @@ class EditFormat(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, record: Any) -> Any:  # noqa: ANN401 - whatever was given
-        """Leave out null and NaN, which tables written as JSON have in the place of nothing."""
+        """Leave out null and NaN, which tables written as JSON have in the place of nothing, where nothing may be."""
         if not isinstance(record, Mapping):
             return record
-        return {name: value for name, value in record.items() if not is_nothing(value)}
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {name: value for name, value in record.items() if name in needed or not is_nothing(value)}
 
     @classmethod
     def suits(cls, record: Mapping[str, object]) -> bool:

@@ -120,6 +120,8 @@ def test_null_and_nan_are_nothing_in_fields_that_may_be_missing(tmp_path: Path) 
     first, second = edit_lists.load(str(path), HERE)
     assert first.target_true == ""
     assert second.rephrases == ()
+    with pytest.raises(ConfigError, match="field 'target_new' is None: input should be a valid string"):
+        edit_lists.load(str(_written(tmp_path, OWN | {"target_new": None}, name="null.json")), HERE)
 
 
 def test_ten_thousand_records_are_read_in_seconds(tmp_path: Path) -> None:
