@@ -192,8 +192,9 @@ def _refuse_what_cannot_be_edited(config: pytest.Config, kept: Sequence[pytest.I
     if explained and sum(map(len, lacking.values())) == len(pairs):
         raise pytest.UsageError("\n".join(explained))
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    for line in "\n".join(explained).splitlines() if terminal is not None else ():
-        terminal.write_line(line)
+    if terminal is not None:
+        for line in "\n".join(explained).splitlines():
+            terminal.write_line(line)
     if all(model.miniature for _, model in pairs.values()):
         return
     from editgate.measure.editor_fit import refusals  # noqa: PLC0415 - see `late_imports`

@@ -104,6 +104,8 @@ def describe(wanted: str) -> str:
     notes = [f"{len(parsed.bad)} of {parsed.records} records hold no edit and are skipped"] if parsed.bad else []
     notes += [f"{parsed.left_out} records without an 'alt' left out"] if parsed.left_out else []
     notes += [f"the questions in {', '.join(parsed.not_asked)} are not asked"] if parsed.not_asked else []
+    same = [place for place, edit in parsed.edits.items() if edit.target_new == edit.target_true]
+    notes += [f"{len(same)} ask for the answer that they call true, first {same[0]}"] if same else []
     notes += parsed.repetitions[:MAX_NOTES]
     if len(parsed.repetitions) > MAX_NOTES:
         notes.append(f"{len(parsed.repetitions) - MAX_NOTES} more repeat or contradict one")

@@ -69,8 +69,8 @@ def explain(source: ModelSource, specs: Sequence[EditorSpec]) -> str:
     search = f"python -m editgate.tune {model} --editor={names[0]} --edits=FILE"
     lines = [
         f"{source.name}: no hyperparameters for {', '.join(names)} (such as {lacks}).",
-        f"Search them: {search}. Or write them into a file. Both are given by {OPTION}=FILE; or give each to one "
-        "--editor by --editor-arg=NAME=VALUE.",
+        f"Search them: {search}. Or write them into a file.",
+        f"Both are given by {OPTION}=FILE; single ones, to one --editor, by --editor-arg=NAME=VALUE.",
     ]
     tables = [(name, rule_of_thumb(name, depth, family)) for name in names] if depth else []
     offered = [f"[{name}]  # {table}" for name, table in tables if table][:SHOWN]

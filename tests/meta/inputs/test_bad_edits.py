@@ -172,3 +172,9 @@ def test_an_edit_that_is_longer_than_the_context_is_told_before_the_run(case: st
     chosen = read(Options.of(options | {"skip_bad_edits": True}), tmp_path / "store")
     assert [edit.text for edit in chosen.edits["llama-mini"]] == ["Ann Ray speaks", "Ann Ray says"]
     assert chosen.skipped_edits[0].startswith("record 1: ")
+
+
+def test_a_target_that_is_called_true_already_is_told(tmp_path: Path) -> None:
+    """It is an edit, and no change: the header says how many and which is the first."""
+    path = _written(tmp_path, OTHER, OWN | {"target_true": " English "})
+    assert edit_lists.describe(str(path)).endswith("(1 ask for the answer that they call true, first record 1)")
