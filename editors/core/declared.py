@@ -25,20 +25,42 @@ def declared_names(method: str) -> tuple[str, ...]:
     own = [name for name in _classes(file) if name.endswith(SUFFIX)]
     if not own:
         raise LookupError(f"{file} declares no class …{SUFFIX}")
-    return tuple(dict.fromkeys(_fields(file, own[-1])))
+    return tuple(_fields(file, own[-1]))
 
 
-def _fields(file: Path, name: str) -> list[str]:
+@cache
+def required_names(method: str) -> tuple[str, ...]:
+    """Names of the hyperparameters of a built-in method that have no default.
+
+    Raises:
+        LookupError: Its module declares no record.
+    """
+    file = _file(f"editors.{method}")
+    declared_names(method)
+    fields = _fields(file, [name for name in _classes(file) if name.endswith(SUFFIX)][-1])
+    return tuple(name for name, line in fields.items() if not _has_default(line.value))
+
+
+def _has_default(value: ast.expr | None) -> bool:
+    """Whether what stands after `=` gives a default: anything but a `Field` of keywords that are none."""
+    if not isinstance(value, ast.Call):
+        return value is not None
+    return bool(value.args) or any(keyword.arg in {"default", "default_factory"} for keyword in value.keywords)
+
+
+def _fields(file: Path, name: str) -> dict[str, ast.AnnAssign]:
     """Fields of a record and of what it inherits from; of classes from elsewhere none."""
     found = _classes(file).get(name)
     if found is None:
         module = _imports(file).get(name, "")
-        return _fields(_file(module), name) if module.startswith("editors.") else []
-    inherited = [field for base in found.bases for field in _fields(file, ast.unparse(base))]
-    own = [
-        line.target.id for line in found.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-    ]
-    return inherited + [field for field in own if field != "model_config"]
+        return _fields(_file(module), name) if module.startswith("editors.") else {}
+    fields: dict[str, ast.AnnAssign] = {}
+    for base in found.bases:
+        fields |= _fields(file, ast.unparse(base))
+    for line in found.body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id != "model_config":
+            fields[line.target.id] = line
+    return fields
 
 
 def _file(module: str) -> Path:

@@ -16,13 +16,15 @@ class Edit:
     """One requested change of one fact.
 
     Attributes:
-        prompt: A text with exactly one `{}` where the subject stands. A prompt without `{}` that contains the
-            subject as a whole word has the last occurrence replaced.
+        prompt: A text with one `{}` where the subject stands. A prompt that has the subject written out, as a whole
+            word, has the last occurrence replaced; any `{}` that it held before is text.
         subject: What the fact is about; no surrounding white space.
         target_new: The answer wanted from now on; surrounding white space is dropped.
         target_true: The answer so far, where it is known.
         rephrases: Other filled prompts that must now give `target_new`.
         neighbors: Pairs (filled prompt, true answer) that must not change.
+        slot: Which `{}` of the prompt is the subject's place, from 0. None unless the prompt holds more of them, or
+            the subject besides, so that it could be read in two ways.
 
     Raises:
         EditError: The prompt has no slot for the subject or more than one, or a text is empty.
@@ -34,6 +36,7 @@ class Edit:
     target_true: str = ""
     rephrases: tuple[str, ...] = ()
     neighbors: tuple[tuple[str, str], ...] = ()
+    slot: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("prompt", "subject", "target_new", "target_true"):
@@ -43,7 +46,9 @@ class Edit:
             raise EditError(f"subject is {self.subject!r}; it must be a text without surrounding white space")
         if not self.target_new.strip():
             raise EditError(f"target_new is {self.target_new!r}; it must be a text that is not blank")
-        self._set("prompt", _with_slot(self.prompt, self.subject))
+        prompt, slot = _with_slot(self.prompt, self.subject, self.slot)
+        self._set("prompt", prompt)
+        self._set("slot", slot)
         self._set("target_new", self.target_new.strip())
         self._set("target_true", self.target_true.strip())
         self._set("rephrases", _texts("rephrases", self.rephrases))
@@ -55,12 +60,19 @@ class Edit:
     @property
     def text(self) -> str:
         """The prompt with the subject in its place."""
-        return self.prompt.replace(SLOT, self.subject)
+        before, after = self.around
+        return before + self.subject + after
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """What the prompt has before and after the subject."""
+        parts, place = self.prompt.split(SLOT), (self.slot or 0) + 1
+        return SLOT.join(parts[:place]), SLOT.join(parts[place:])
 
     def to_dict(self) -> dict[str, Any]:
-        """The edit as plain JSON values."""
+        """The edit as plain JSON values; `slot` only where it is needed."""
         return {
-            **asdict(self),
+            **{name: value for name, value in asdict(self).items() if (name, value) != ("slot", None)},
             "rephrases": list(self.rephrases),
             "neighbors": [list(pair) for pair in self.neighbors],
         }
@@ -81,17 +93,27 @@ class Edit:
         return cls(**values)
 
 
-def _with_slot(prompt: str, subject: str) -> str:
+def _with_slot(prompt: str, subject: str, slot: int | None) -> tuple[str, int | None]:
+    """Return the prompt with a place for the subject, and which `{}` that is if it could be read otherwise."""
     count = prompt.count(SLOT)
-    if count == 1:
-        return prompt
-    if count > 1:
+    if slot is not None and not (type(slot) is int and 0 <= slot < count):
+        raise EditError(f"slot is {slot!r}, and prompt {prompt!r} has {count} places {SLOT}")
+    written = _last_whole(prompt, subject)
+    if slot is None and written is not None:
+        slot = prompt.count(SLOT, 0, written)
+        prompt = prompt[:written] + SLOT + prompt[written + len(subject) :]
+        return prompt, slot if count or _last_whole(prompt, subject) is not None else None
+    if count > 1 and slot is None:
         raise EditError(f"prompt {prompt!r} has {count} places {SLOT}; exactly one is allowed")
-    places = [start for start in _occurrences(prompt, subject) if _is_whole(prompt, start, start + len(subject))]
-    if not places:
+    if not count:
         where = "only within a longer word contains" if subject in prompt else "does not contain"
         raise EditError(f"prompt {prompt!r} has no {SLOT} and {where} the subject {subject!r}")
-    return prompt[: places[-1]] + SLOT + prompt[places[-1] + len(subject) :]
+    return prompt, slot if count > 1 or written is not None else None
+
+
+def _last_whole(text: str, part: str) -> int | None:
+    """Return where a part begins that is a whole word, the last time."""
+    return max((n for n in _occurrences(text, part) if _is_whole(text, n, n + len(part))), default=None)
 
 
 def _occurrences(text: str, part: str) -> Iterator[int]:

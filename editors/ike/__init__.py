@@ -240,7 +240,7 @@ class Ike(Editor):
 
 def _bare(edit: Edit) -> Edit:
     """The part of an edit that is stored: its rephrases and neighbors are test data."""
-    return Edit(edit.prompt, edit.subject, edit.target_new)
+    return Edit(edit.prompt, edit.subject, edit.target_new, slot=edit.slot)
 
 
 def _packed(edits: Sequence[Edit], names: tuple[str, str]) -> dict[str, Tensor]:

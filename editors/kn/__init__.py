@@ -105,10 +105,13 @@ class Kn(Editor):
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         for edit in edits:
+            direction = self._direction(edit)
+            if not bool(direction.any()):  # the old answer is the new one: there is nothing to shift
+                continue
             neurons = self.neurons(edit)
             if not neurons:
                 raise NoEffect(f"kn: no neuron increases the probability of the old answer of {edit.text!r}")
-            self._shift(neurons, self._direction(edit))
+            self._shift(neurons, direction)
 
     def neurons(self, edit: Edit) -> Neurons:
         """The knowledge neurons of a fact, in order of layers; empty if none increases the old answer's probability."""
@@ -197,11 +200,7 @@ class Kn(Editor):
         return texts
 
     def _direction(self, edit: Edit) -> Tensor:
-        """The shift of each value vector, [d].
-
-        Raises:
-            NoEffect: The old answer is the new one.
-        """
+        """The shift of each value vector, [d]; zeros if the old answer is the new one."""
         new, table = self.answer_ids(edit, edit.target_new), self._model.get_input_embeddings().weight
         assert isinstance(table, Tensor)
         table = table.to(torch.promote_types(table.dtype, torch.float32))
@@ -212,10 +211,7 @@ class Kn(Editor):
             old = self._old_answer(edit)
         twice = 2.0 if self.hyperparameters.double_erase and len(new) == 1 else 1.0
         direction: Tensor = self.hyperparameters.lambda_2 * table[new].sum(0)
-        direction = direction - twice * self.hyperparameters.lambda_1 * table[old].sum(0)
-        if not bool(direction.any()):
-            raise NoEffect(f"kn: the old answer of {edit.text!r} is {edit.target_new!r}; there is nothing to shift")
-        return direction
+        return direction - twice * self.hyperparameters.lambda_1 * table[old].sum(0)
 
     def _shift(self, neurons: Neurons, direction: Tensor) -> None:
         """Add the direction to the neurons' columns of the down-projections."""

@@ -103,7 +103,7 @@ def _token_of(tokenizer: PreTrainedTokenizerBase, text: str, character: int, *, 
 def prompt_row(tokenizer: PreTrainedTokenizerBase, edit: Edit, template: str, which: FactToken) -> Row:
     """The row of a prompt in a context template, without a target."""
     outer_before, outer_after = _split(template)
-    before, after = _split(edit.prompt)
+    before, after = edit.around
     ids, lookup = find(tokenizer, outer_before + before, edit.subject, after + outer_after, which)
     return Row(tuple(ids), lookup)
 

@@ -15,6 +15,7 @@ import pytest
 from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
+from editgate.inputs import missing_hyperparameters
 from editgate.options import options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
@@ -170,7 +171,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not kept:
         config.stash[NOTHING_LEFT] = near_misses.nothing_left(config, chosen)
     elif not hasattr(config, "workerinput"):  # a worker's usage error is a crash
-        _refuse_what_cannot_be_edited(kept)
+        _refuse_what_cannot_be_edited(config, kept)
     with warnings_shown(config):
         items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
         if not config.option.pythonwarnings:
@@ -179,10 +180,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                     item.add_marker(pytest.mark.filterwarnings("default"))
 
 
-def _refuse_what_cannot_be_edited(kept: Sequence[pytest.Item]) -> None:
-    """Stop if no chosen method can edit its model; where some can, the others' tests say why they cannot."""
+def _refuse_what_cannot_be_edited(config: pytest.Config, kept: Sequence[pytest.Item]) -> None:
+    """Stop if no chosen method can edit its model; where some can, the others' tests say why they cannot.
+
+    What needs hyperparameters and has none is said here, once, before torch is imported.
+    """
     found = [case for item in kept if isinstance(case := selection.case_of(item), Case) and not case.editor.external]
     pairs = {(case.editor.name, case.model.name): (case.editor, case.model) for case in found}
+    lacking = missing_hyperparameters.lacking(pairs.values())
+    explained = [missing_hyperparameters.explain(model, editors) for model, editors in lacking.items()]
+    if explained and sum(map(len, lacking.values())) == len(pairs):
+        raise pytest.UsageError("\n".join(explained))
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        for line in "\n".join(explained).splitlines():
+            terminal.write_line(line)
     if all(model.miniature for _, model in pairs.values()):
         return
     from editgate.measure.editor_fit import refusals  # noqa: PLC0415 - see `late_imports`

@@ -1,8 +1,9 @@
-"""Lists of edits from files: in one of the formats of `edit_formats`, or in this suite's own fields."""
+"""Lists of edits from files, in any format of `edit_formats`; records that hold none are named, or left out."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +13,9 @@ from pydantic import ValidationError
 
 from editgate.errors import ConfigError
 from editgate.inputs import edit_formats
-from editgate.inputs.edit_formats import EditFormat, Zsre, ZsreTrue
-from editgate.inputs.files.user_files import is_file, read_records
+from editgate.inputs.edit_format import EditFormat, check_fields, is_nothing
+from editgate.inputs.edit_formats import Zsre, ZsreTrue
+from editgate.inputs.files.user_files import Record, is_file, read_records
 from editgate.inputs.files.validation import sentence
 from editgate.inputs.models import MINIATURE, ModelSource
 from editors import Edit, EditError
@@ -25,9 +27,8 @@ PUBLISHED = {
     "zsre": "https://memit.baulab.info/data/dsets/zsre_mend_eval.json",
 }
 TRUE_ANSWERS = "answers:"  # before a file of ZsRE: edit towards the true answers, as ROME and MEMIT do
-OWN = "target_new"  # identifies a record in the fields of `Edit`
-NUMBERS = ("id", "case_id")  # of a record, for whoever made the list
-MAX_NOTES = 3  # repetitions that are listed; the others are counted
+SKIP = "--skip-bad-edits"
+MAX_NOTES = 3  # repetitions that are listed, and bad records in an error; the others are counted
 SPARE = (
     Edit("The mother tongue of {} is", "Danielle Darrieux", "English", "French"),
     Edit("{} is located in the country of", "Toko Yasuda", "Italy", "Japan"),
@@ -36,47 +37,51 @@ SPARE = (
 
 @dataclass(frozen=True)
 class Parsed:
-    """The edits of a file.
+    """What a file of edits holds.
 
     Attributes:
-        edits: in order.
+        edits: by their record, such as "record 3 (line 5)"; in order.
         left_out: number of records without one.
-        repetitions: which records repeat or contradict an earlier one, in words.
-        bad: what is wrong with records that make no edit, in words; their number and field are in it.
+        bad: why a record is none, by record.
         records: how many there are.
+        repetitions: which records repeat or contradict an earlier one, in words.
+        not_asked: fields with questions that are not asked.
     """
 
-    edits: tuple[Edit, ...]
+    edits: Mapping[str, Edit]
     left_out: int
-    repetitions: tuple[str, ...]
-    bad: tuple[str, ...]
+    bad: Mapping[str, str]
     records: int
+    repetitions: tuple[str, ...] = ()
+    not_asked: tuple[str, ...] = ()
 
-    def checked(self, *, skip_bad: bool) -> Parsed:
-        """Return it, unless it has bad records and they are not to be skipped, or no others.
+    def check(self, path: Path, *, skip_bad: bool) -> None:
+        """Refuse bad records, unless they are to be skipped and others are left.
 
         Raises:
-            ConfigError: says what is wrong with the first, and how many there are.
+            ConfigError: has the first of them, their number, and the option that skips them.
         """
         if not self.bad or (skip_bad and self.edits):
-            return self
-        count = len(self.bad)
-        if count == self.records:
-            more = "" if count == 1 else f" All {count} records are bad."
-        elif count == 1:
-            more = f" It is the only bad one of {self.records} records; --skip-bad-edits leaves it out."
-        else:
-            more = f" {count} of {self.records} records are bad; --skip-bad-edits leaves them out."
-        raise ConfigError(f"{self.bad[0]}{more}")
+            return
+        (place, why), *others = self.bad.items()
+        alike = Counter(self.bad.values())
+        if len(self.bad) == self.records > 1 and len(alike) == 1:
+            raise ConfigError(f"{path}: {place} and all the other {len(others)}: {why}.")
+        way_out = f" {SKIP} leaves out what is none, and lists it." if self.edits else ""
+        if not others:
+            raise ConfigError(f"{path}: {place}: {why}.{way_out}")
+        some = "; ".join(f"{place}: {why}" for place, why in list(self.bad.items())[:MAX_NOTES])
+        more = f"; and {len(self.bad) - MAX_NOTES} more" if len(self.bad) > MAX_NOTES else ""
+        raise ConfigError(f"{path}: {len(self.bad)} of {self.records} records hold no edit: {some}{more}.{way_out}")
 
 
 def load(wanted: str, model: ModelSource, *, skip_bad: bool = False) -> tuple[Edit, ...]:
     """Return the edits that `--edits` names: a shipped list, a file, or `answers:` and a file of ZsRE.
 
     Args:
-        wanted: What `--edits` says.
-        model: The model that will be edited.
-        skip_bad: Leave malformed records out, as long as there are others; `skipped` lists them.
+        wanted: The list's name.
+        model: What is to be edited.
+        skip_bad: Leave out records that hold no edit; `skipped` lists them.
 
     Raises:
         ConfigError: no such list or file, the shipped lists are not for this model, or a record is malformed; the
@@ -88,22 +93,33 @@ def load(wanted: str, model: ModelSource, *, skip_bad: bool = False) -> tuple[Ed
             f"--edits {wanted} is about people that only the shipped models know. For {model.name} fetch the published "
             f"file once ({PUBLISHED[wanted]}) and give --edits {file}."
         )
-    return _parsed_now(wanted).checked(skip_bad=skip_bad).edits
+    parsed = _parsed_now(wanted)
+    parsed.check(Path(wanted.removeprefix(TRUE_ANSWERS)), skip_bad=skip_bad)
+    return tuple(parsed.edits.values())
 
 
 def describe(wanted: str) -> str:
     """Return the name of a list for people, with what they should know of its records."""
     parsed = _parsed_now(wanted)
-    notes = [f"{parsed.left_out} records without an 'alt' left out"] if parsed.left_out else []
+    notes = [f"{len(parsed.bad)} of {parsed.records} records hold no edit and are skipped"] if parsed.bad else []
+    notes += [f"{parsed.left_out} records without an 'alt' left out"] if parsed.left_out else []
+    notes += [f"the questions in {', '.join(parsed.not_asked)} are not asked"] if parsed.not_asked else []
+    same = [place for place, edit in parsed.edits.items() if edit.target_new == edit.target_true]
+    notes += [f"{len(same)} ask for the answer that they call true, first {same[0]}"] if same else []
     notes += parsed.repetitions[:MAX_NOTES]
     if len(parsed.repetitions) > MAX_NOTES:
         notes.append(f"{len(parsed.repetitions) - MAX_NOTES} more repeat or contradict one")
     return f"{wanted} ({'; '.join(notes)})" if notes else wanted
 
 
+def by_record(wanted: str) -> Mapping[str, Edit]:
+    """Return the edits of a list by their record, such as "record 3 (line 5)", in order."""
+    return _parsed_now(wanted).edits
+
+
 def skipped(wanted: str) -> tuple[str, ...]:
-    """Return what is wrong with each record that `skip_bad` left out."""
-    return _parsed_now(wanted).bad
+    """Return which records of a list hold no edit, and why."""
+    return tuple(f"{place}: {why}" for place, why in _parsed_now(wanted).bad.items())
 
 
 def with_a_second(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
@@ -134,7 +150,9 @@ def read(path: Path, *, true_answers: bool = False) -> tuple[Edit, ...]:
     Raises:
         ConfigError: the file cannot be read, or a record is malformed or in no known format.
     """
-    return _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers).checked(skip_bad=False).edits
+    parsed = _parsed(path, path.stat().st_mtime_ns, true_answers=true_answers)
+    parsed.check(path, skip_bad=False)
+    return tuple(parsed.edits.values())
 
 
 def _parsed_now(wanted: str) -> Parsed:
@@ -151,22 +169,24 @@ def _parsed_now(wanted: str) -> Parsed:
 @cache
 def _parsed(path: Path, _written: int, *, true_answers: bool) -> Parsed:
     """Read a file once for all models; its modification time tells whether it has changed."""
-    records = read_records(path)
+    records = read_records(path, faults=True)
     if not records:
         raise ConfigError(f"{path}: must hold at least one record.")
     found: dict[str, Edit] = {}
-    bad: list[str] = []
+    bad: dict[str, str] = {}
+    not_asked: dict[str, None] = {}
     left_out = 0
-    for place, value in records:
+    for record in records:
         try:
-            edits = _edits(f"{path}: {place}", value, true_answers=true_answers)
-        except ConfigError as error:
-            bad.append(str(error))
+            edits, unread = _edits(record, true_answers=true_answers)
+        except (EditError, ValueError) as error:
+            bad[record.place] = sentence(error) if isinstance(error, ValidationError) else str(error)
             continue
         left_out += not edits
-        for number, edit in enumerate(edits):
-            found[place if len(edits) == 1 else f"{place}, rewrite {number}"] = edit
-    return Parsed(tuple(found.values()), left_out, tuple(_repetitions(found)), tuple(bad), len(records))
+        not_asked |= dict.fromkeys(unread)
+        several = len(edits) > 1
+        found |= {f"{record.place}, rewrite {n}" if several else record.place: edit for n, edit in enumerate(edits)}
+    return Parsed(found, left_out, bad, len(records), tuple(_repetitions(found)), tuple(not_asked))
 
 
 def _repetitions(edits: Mapping[str, Edit]) -> Iterator[str]:
@@ -179,32 +199,41 @@ def _repetitions(edits: Mapping[str, Edit]) -> Iterator[str]:
             yield f"{place} {verb} {earlier}"
 
 
-def _edits(where: str, record: object, *, true_answers: bool) -> list[Edit]:
-    if not isinstance(record, Mapping):
-        raise ConfigError(f"{where} is {type(record).__name__}, not an object.")
-    edit_format = edit_formats.format_of(record)
+def _edits(record: Record, *, true_answers: bool) -> tuple[Sequence[Edit], Sequence[str]]:
+    """Return a record's edits, and the fields with questions that its format leaves out.
+
+    Raises:
+        EditError, ValueError: it holds none; says why.
+    """
+    fields = record.value
+    if record.fault:
+        raise ValueError(record.fault)
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"it is {type(fields).__name__}, not an object")  # noqa: TRY004 - a fault of the file
+    edit_format = edit_formats.format_of(fields)
     if true_answers and edit_format is not Zsre:
-        raise ConfigError(f"{where} is not in ZsRE's format (src, answers, …), which --edits {TRUE_ANSWERS}FILE needs.")
-    try:
-        return _converted(where, record, ZsreTrue if true_answers else edit_format)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {sentence(error)}.") from error
-    except (EditError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}.") from error
+        raise ValueError(f"it is not in ZsRE's format (src, answers, …), which --edits {TRUE_ANSWERS}FILE needs")
+    if edit_format is None:
+        raise ValueError(_unknown(fields))
+    _check_subject(fields, edit_format)
+    check_fields(fields, edit_format)
+    edits = (ZsreTrue if true_answers else edit_format).model_validate(fields).edits()
+    return edits, [name for name in edit_format.not_asked if fields.get(name)]
 
 
-def _converted(where: str, record: Mapping[str, object], edit_format: type[EditFormat] | None) -> list[Edit]:
-    if edit_format is not None:
-        edit_formats.check_fields(record, edit_format)
-        return edit_format.model_validate(record).edits()
-    if OWN in record:
-        return [Edit.from_dict({name: value for name, value in record.items() if name not in NUMBERS})]
-    for field, name in edit_formats.WITHOUT_SUBJECT.items():
-        if field in record:
-            raise ConfigError(
-                f"{where} is in {name}'s format, which does not say what an edit is about. Give each record prompt, "
-                "subject and target_new."
-            )
-    known = ", ".join([*(field for known_format in edit_formats.FORMATS for field in known_format.identified_by), OWN])
-    fields = ", ".join(map(str, record)) or "none"
-    raise ConfigError(f"{where} has none of the fields that identify its format: {known}; it has {fields}.")
+def _check_subject(fields: Mapping[str, object], edit_format: type[EditFormat]) -> None:
+    """Say what a subject is where a record has none: several public lists name none."""
+    subject = fields.get("subject")
+    if "subject" in edit_format.model_fields and (is_nothing(subject) or subject == ""):
+        raise ValueError(
+            "field 'subject' is missing, the words of the prompt that the fact is about (the format is that of "
+            f"{edit_format.called}; methods that edit by subject need it)"
+        )
+
+
+def _unknown(fields: Mapping[str, object]) -> str:
+    known = dict.fromkeys(field for known_format in edit_formats.FORMATS for field in known_format.identified_by)
+    return (
+        f"it has none of the fields that identify its format: {', '.join(known)}; it has "
+        f"{', '.join(map(str, fields)) or 'none'}"
+    )

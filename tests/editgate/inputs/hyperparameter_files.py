@@ -1,14 +1,4 @@
-"""Hyperparameters of a user's own: `--hyperparameters=FILE`, in the form of `editors/defaults/`.
-
-    hyperparameters/rome.toml
-    ["my-model"]
-    source = "where they come from"
-    layers = [8]
-    …
-
-The file's name is the method. A folder holds one file a method; those of methods that are not run are read too. A table
-goes by the model's name; a file without tables holds for any model.
-"""
+"""Hyperparameters of a user's own: a file in the form of `editors/defaults/`, a table for each editor, or a folder."""
 
 from __future__ import annotations
 
@@ -18,70 +8,95 @@ from typing import Any
 
 import editors
 from editgate.errors import ConfigError
-from editgate.inputs.files.user_files import is_dir, read_toml
-from editors import HyperparameterError
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.files.user_files import is_dir, is_file, read_toml
+from editgate.inputs.models import ModelSource
+from editors import EditorError
 from editors.core.hyperparameters import NOTES
 
 OPTION = "--hyperparameters"
+Tables = Mapping[str, Mapping[str, Any]]
 
 
-def read(place: Path, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the hyperparameters of each method that a file, or a folder of files, has for a model.
+def read(place: Path, specs: Sequence[EditorSpec], chosen: Sequence[str], model: ModelSource) -> dict[str, Any]:
+    """Return the hyperparameters for one model, by editor.
 
     Args:
-        place: `METHOD.toml`, or a folder of such files.
-        keys: the model's names, in lower case, the best first.
+        place: FILE.toml or a folder of `EDITOR.toml`.
+        specs: All editors that may run.
+        chosen: The names that `--editor` gave.
+        model: The model that they are for.
 
     Raises:
-        ConfigError: a file cannot be read, its name is no method, it holds other models' tables only, or a method does
-            not take a name or value.
+        ConfigError: there is no such file, it is in none of these forms, it is for other models, or an editor has no
+            such hyperparameter.
     """
-    files = sorted(place.glob("*.toml")) if is_dir(place) else [place]
-    if not files:
-        raise ConfigError(f"{OPTION} {str(place)!r} holds no METHOD.toml. Such as rome.toml.")
-    found = {}
-    for file in files:
-        shown = f"{OPTION} {str(file)!r}"
-        if file.stem not in editors.names():
-            raise ConfigError(
-                f"{shown}: {file.stem!r} is no method. Allowed: METHOD.toml of {_listed(editors.names())}."
-            )
-        settings = _of_model(read_toml(file, shown), keys, shown)
-        try:
-            editors.check_settings(file.stem, settings)
-        except HyperparameterError as error:
-            raise ConfigError(f"{shown}: {error}.") from error
-        found[file.stem] = settings
+    known = {spec.name: spec for spec in specs}
+    if is_dir(place):
+        files = {path.stem: path for path in sorted(place.glob("*.toml")) if path.stem in known}
+        if not files:
+            raise ConfigError(f"{OPTION} {str(place)!r} holds no file EDITOR.toml. Allowed: {', '.join(known)}.")
+        tables = {editor: _tables(path) for editor, path in files.items()}
+    elif is_file(place):
+        files, found = {}, _tables(place)
+        if set(found) <= set(known):
+            return {name: _checked(place, known[name], values) for name, values in found.items()}
+        editor = _editor(place, found, list(known), chosen)
+        tables, files = {editor: found}, {editor: place}
+    else:
+        raise ConfigError(f"{OPTION} {str(place)!r} is neither a TOML file nor a folder of them.")
+    matching = {editor: values for editor, found in tables.items() if (values := _of_model(found, model)) is not None}
+    if not matching:
+        there = ", ".join(dict.fromkeys(key for found in tables.values() for key in found)) or "none"
+        raise ConfigError(
+            f"{OPTION} {str(place)!r} has nothing for the model {model.name}; it has {there}. Allowed as a table's "
+            f"name, or in its aliases: {', '.join(sorted(_names(model)))}."
+        )
+    return {editor: _checked(files[editor], known[editor], values) for editor, values in matching.items()}
+
+
+def _tables(path: Path) -> Tables:
+    found = read_toml(path, f"{OPTION} {str(path)!r}")
+    bare = [name for name, value in found.items() if not isinstance(value, dict)]
+    if bare or not found:
+        what = f"{bare[0]} stands outside of a table" if bare else "it is empty"
+        raise ConfigError(f"{OPTION} {str(path)!r}: {what}. Allowed: tables such as [rome], or [MODEL] in rome.toml.")
     return found
 
 
-def _of_model(content: Mapping[str, Any], keys: Sequence[str], shown: str) -> dict[str, Any]:
-    tables = {name: table for name, table in content.items() if isinstance(table, dict)}
-    if tables and len(tables) < len(content):
-        bare = next(name for name in content if name not in tables)
-        raise ConfigError(f"{shown}: {bare!r} stands outside of a table. Allowed: tables by model, or none at all.")
-    if not tables:
-        return _numbers(content)
-    named = {alias.lower(): table for name, table in tables.items() for alias in (name, *_aliases(table, name, shown))}
-    wanted = next((key for key in keys if key in named), None)
-    if wanted is None:
-        raise ConfigError(
-            f"{shown} has tables for {_listed(sorted(tables))}, and this model goes by {_listed(keys)}. Rename one, or "
-            "write the numbers without a table."
-        )
-    return _numbers(named[wanted])
+def _editor(path: Path, found: Tables, known: Sequence[str], chosen: Sequence[str]) -> str:
+    """Return which editor a file of tables for models is about: by its name, or the only one that was chosen."""
+    if mixed := [name for name in found if name in known]:
+        raise ConfigError(f"{OPTION} {str(path)!r} has tables for editors ({mixed[0]}) and for others. Give two files.")
+    if path.stem in known:
+        return path.stem
+    if len(chosen) == 1:
+        return chosen[0]
+    raise ConfigError(
+        f"{OPTION} {str(path)!r} has tables for {', '.join(found)}, which name no editor. Call the file EDITOR.toml "
+        "(such as rome.toml), name the tables by editor ([rome]), or give one --editor."
+    )
 
 
-def _aliases(table: Mapping[str, Any], name: str, shown: str) -> list[str]:
-    aliases = table.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        raise ConfigError(f"{shown}: aliases of {name!r} are {aliases!r}; allowed: a list of names.")
-    return aliases
+def _names(model: ModelSource) -> set[str]:
+    """Return what a model may be called in a table's name, all in lower case."""
+    last = model.location.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return {name.lower() for name in (model.hyperparameters, model.name, last, *model.keys) if name}
 
 
-def _numbers(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in table.items() if name not in NOTES}
+def _of_model(found: Tables, model: ModelSource) -> Mapping[str, Any] | None:
+    names = _names(model)
+    for key, values in found.items():
+        aliases = values.get("aliases", [])
+        if names & {str(name).lower() for name in (key, *(aliases if isinstance(aliases, list) else [aliases]))}:
+            return values
+    return None
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+def _checked(path: Path, spec: EditorSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in values.items() if name not in NOTES}
+    try:
+        editors.check_settings(spec.target, settings)
+    except EditorError as error:
+        raise ConfigError(f"{OPTION} {str(path)!r}: {error}.") from error
+    return settings

@@ -73,7 +73,8 @@ class Options(BaseModel):
     )
     hyperparameters: Path | None = option(
         None,
-        "hyperparameters of your own: METHOD.toml, or a folder of such files. Default: those shipped for the model",
+        "hyperparameters for this model: a table [EDITOR] each, EDITOR.toml with a table [MODEL] as in "
+        "editors/defaults/, or a folder of such",
         metavar="FILE|DIR",
         repeat=True,
     )
@@ -91,8 +92,8 @@ class Options(BaseModel):
         repeat=True,
     )
     skip_bad_edits: bool = option(
-        False,  # noqa: FBT003 - a default
-        "leave out malformed records of --edits instead of refusing the file; they are counted and listed",
+        default=False,
+        help_text="leave out records of --edits that hold no edit, and list them; without it one refuses the file",
         repeat=True,
     )
     edited: Path | None = option(

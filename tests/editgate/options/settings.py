@@ -10,7 +10,7 @@ from pathlib import Path
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import edit_lists, editor_specs, hyperparameter_files, models
+from editgate.inputs import edit_lengths, edit_lists, editor_specs, hyperparameter_files, models
 from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
@@ -42,7 +42,6 @@ class Settings:
         chosen_editors: names given by `--editor`; empty: all.
         edits: by model name.
         edits_name: what people call them, with what they should know of the list.
-        skipped_edits: what is wrong with each record that was left out.
         counts: the Ns, ascending.
         order: which order the edits come in; 0 is the file's own.
         limit: items per benchmark, or None for all.
@@ -53,6 +52,7 @@ class Settings:
         policy: the thresholds.
         budget: what `--budget` and `--min-budget` ask for; None: nothing.
         covariance_tokens: of the text that covariances of a model from elsewhere are computed from.
+        skipped_edits: records of the list that hold no edit, and why.
     """
 
     profile: Profile
@@ -62,7 +62,6 @@ class Settings:
     chosen_editors: frozenset[str]
     edits: dict[str, tuple[Edit, ...]]
     edits_name: str
-    skipped_edits: tuple[str, ...]
     counts: tuple[int, ...]
     order: int
     limit: int | None
@@ -73,6 +72,7 @@ class Settings:
     policy: Policy
     budget: BudgetRequest | None = None
     covariance_tokens: int = TOKENS
+    skipped_edits: tuple[str, ...] = ()
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -120,8 +120,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     chosen = _chosen_models(options, model_names or profile.models(), profile, place.root)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
     chosen_editors = _chosen_editors(options, chosen, place.root)
-    specs = {spec.name: spec for spec in (*editor_specs.built_in(), *chosen_editors)}
-    specs |= _with_own_hyperparameters(options.hyperparameters, specs, chosen)
+    specs = _with_hyperparameters(options, [*editor_specs.built_in(), *chosen_editors], chosen)
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
     place.check_writable()
     found = Settings(
@@ -132,7 +131,6 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         chosen_editors=frozenset(spec.name for spec in chosen_editors),
         edits={name: edit_lists.ordered(found, counts[-1], options.edit_order) for name, found in edits.items()},
         edits_name=edit_lists.describe(options.edits or profile.edits) if any(edits.values()) else "none listed",
-        skipped_edits=edit_lists.skipped(options.edits) if options.edits and options.skip_bad_edits else (),
         counts=counts,
         order=_checked_order(options),
         limit=_positive("--limit", profile.limit if options.limit is None else options.limit),
@@ -143,10 +141,11 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         policy=load_policy(SHIPPED, list(specs), list(ALL), list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
         covariance_tokens=options.covariance_tokens or TOKENS,
+        skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
     )
     for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
         models.check(source)
-    return found
+    return _without_long_edits(found, options)
 
 
 def _chosen_models(options: Options, names: Sequence[str], profile: Profile, store: Path) -> dict[str, ModelSource]:
@@ -178,23 +177,20 @@ def _chosen_editors(options: Options, bases: Sources, store: Path) -> list[Edito
     return found
 
 
-def _with_own_hyperparameters(
-    place: Path | None, specs: Mapping[str, EditorSpec], chosen: Sources
-) -> dict[str, EditorSpec]:
-    """Return the editors that the user's files have hyperparameters for; `--editor-arg` goes before them."""
-    if place is None:
-        return {}
+def _with_hyperparameters(options: Options, specs: Sequence[EditorSpec], chosen: Sources) -> dict[str, EditorSpec]:
+    """Return the editors by name, with what `--hyperparameters` says of each; `--editor-arg` goes before it."""
+    by_name = {spec.name: spec for spec in specs}
+    if options.hyperparameters is None:
+        return by_name
+    option = f"{hyperparameter_files.OPTION} {str(options.hyperparameters)!r}"
+    if options.edited:
+        raise ConfigError(f"{option}: --edited {options.edited} was changed elsewhere. Allowed: with an editor.")
     if len(chosen) != 1:
-        raise ConfigError(
-            f"--hyperparameters {str(place)!r} is for one model, not {', '.join(chosen)}. Give a --model."
-        )
-    (source,) = chosen.values()
-    given = hyperparameter_files.read(place, source.keys)
-    return {
-        name: replace(specs[name], settings={**own, **specs[name].settings})
-        for name, own in given.items()
-        if specs[name].built_in
-    }
+        raise ConfigError(f"{option} is for one model, not {', '.join(chosen)}. Give it: --model NAME|DIR|HUB_ID.")
+    (model,) = chosen.values()
+    named = [spec.name for spec in specs[len(editor_specs.built_in()) :]]
+    given = hyperparameter_files.read(options.hyperparameters, list(by_name.values()), named, model)
+    return {name: replace(spec, settings={**given.get(name, {}), **spec.settings}) for name, spec in by_name.items()}
 
 
 def _checked_order(options: Options) -> int:
@@ -250,15 +246,42 @@ def _edits(
     """Return the Ns and every model's edits; for a model that was changed elsewhere, one N and the edits listed."""
     if options.edited:
         ((model, source),) = chosen.items()
-        listed = edit_lists.load(options.edits, source, skip_bad=options.skip_bad_edits) if options.edits else ()
+        skip_bad = options.skip_bad_edits
+        listed = edit_lists.load(options.edits, source, skip_bad=skip_bad) if options.edits else ()
         return (max(len(listed), 1),), {model: listed}
     name = options.edits or profiles.EDITS
     wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
-    skip_bad = options.skip_bad_edits
-    found = {model: edit_lists.load(name, source, skip_bad=skip_bad) for model, source in wanted.items()}
+    found = {model: edit_lists.load(name, source, skip_bad=options.skip_bad_edits) for model, source in wanted.items()}
     for model in chosen:
         _check_enough(name, counts, found[model])
     return counts, found
+
+
+def _without_long_edits(found: Settings, options: Options) -> Settings:
+    """Refuse edits that are longer than a model's context, or leave them out where that is asked for.
+
+    Raises:
+        ConfigError: names the first record, and how many tokens it has and may have.
+    """
+    wanted = options.edits or found.profile.edits
+    edits, skipped, name = dict(found.edits), list(found.skipped_edits), found.edits_name
+    for source in found.models:
+        if source.name not in found.chosen_models or not edits[source.name]:
+            continue
+        listed = edit_lists.by_record(wanted)
+        used = listed if options.skip_bad_edits else dict(list(listed.items())[: found.counts[-1]])
+        long = edit_lengths.too_long(used, source)
+        if long and not options.skip_bad_edits:
+            (place, why), *others = long.items()
+            more = f" So are {len(others)} others." if others else ""
+            raise ConfigError(f"--edits {wanted}: {place}: {why}.{more} {edit_lists.SKIP} leaves them out.")
+        if long:
+            kept = [edit for place, edit in listed.items() if place not in long]
+            _check_enough(wanted, found.counts, kept)
+            edits[source.name] = edit_lists.ordered(kept, found.counts[-1], found.order)
+            skipped += [f"{place}: {why}" for place, why in long.items()]
+            name = f"{name}; {len(long)} too long for {source.name} and skipped"
+    return replace(found, edits=edits, edits_name=name, skipped_edits=tuple(skipped))
 
 
 def _suits(source: ModelSource, edits: str) -> bool:

@@ -13,7 +13,7 @@ from editgate.options.options import Options
 from editgate.options.settings import Settings
 from editgate.report.run_report import Subject
 
-SKIPPED_SHOWN = 10
+SKIPPED_SHOWN = 5  # records of --edits in the header
 
 
 def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
@@ -24,11 +24,11 @@ def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
         model=", ".join(f"{model.name} ({models.digest_of(model)})" for model in named),
         editors=tuple(sorted(chosen.chosen_editors or {editor.name for editor in chosen.editors})),
         edits=chosen.edits_name + (f" in order {chosen.order}" if chosen.order else ""),
+        skipped_edits=chosen.skipped_edits,
         counts=chosen.counts,
         items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
         conditions=f"{chosen.dtype} on {chosen.device}",
         command=command.encode(errors="backslashreplace").decode(),
-        skipped_edits=chosen.skipped_edits,
     )
 
 
@@ -47,11 +47,10 @@ def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
         lines += [
             note for editor in chosen.editors if isinstance(editor, ExternalCheckpointSpec) for note in editor.notes
         ]
+    lines += [f"skipped {note}" for note in chosen.skipped_edits[:SKIPPED_SHOWN]]
+    if len(chosen.skipped_edits) > SKIPPED_SHOWN:
+        lines.append(f"skipped {len(chosen.skipped_edits) - SKIPPED_SHOWN} more; --report lists them in report.json")
     lines += [note for model in chosen.models if model.name in chosen.chosen_models for note in models.notes(model)]
-    if skipped := chosen.skipped_edits:
-        lines.append(f"edits: {len(skipped)} bad records are left out, which no N counts")
-        lines += [f"  {text}" for text in skipped[:SKIPPED_SHOWN]]
-        lines += [f"  and {len(skipped) - SKIPPED_SHOWN} more (report.json)"] * (len(skipped) > SKIPPED_SHOWN)
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
 

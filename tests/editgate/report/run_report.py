@@ -40,11 +40,11 @@ class Subject(BaseModel):
         model: name and digest of the weights.
         editors: their names.
         edits: name or file of the edits, and their order.
+        skipped_edits: records of that file that hold no edit, and why.
         counts: the requested Ns.
         items: how many items a benchmark.
         conditions: dtype and device.
         command: the command line.
-        skipped_edits: what is wrong with each record of the edits that was left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,7 +24,6 @@ class Space(BaseModel):
     Attributes:
         blocks: of the first block that is written, as shares of the model's depth.
         window: how many neighboring blocks are written, as a share of the depth; 0 is one.
-        published: of the first block that the authors chose for Llama-2-7B (or, where they did not, a similar method).
         fixed: hyperparameters that are not searched.
         numbers: those that are, each with its values, the usual one first.
     """
@@ -33,7 +32,6 @@ class Space(BaseModel):
 
     blocks: tuple[Share, ...] = Field(min_length=1)
     window: Share
-    published: Share
     fixed: Mapping[str, Any]
     numbers: Mapping[str, tuple[float, ...]]
 
@@ -56,21 +54,11 @@ class Space(BaseModel):
             depth: number of blocks.
             one_layer: whether the method's hyperparameter is `layer`, one number, instead of `layers`.
         """
-        return [self._place(begin, depth, one_layer=one_layer) for begin in self._begins(self.blocks, depth)]
-
-    def published_place(self, depth: int, *, one_layer: bool) -> Settings:
-        """Return the blocks at the depth that was published, and the usual numbers."""
-        (begin,) = self._begins((self.published,), depth)
-        return {**self._place(begin, depth, one_layer=one_layer), **self.usual()}
-
-    def _begins(self, shares: Sequence[float], depth: int) -> list[int]:
-        return sorted({min(round(share * depth), depth - self._width(depth)) for share in shares})
-
-    def _place(self, begin: int, depth: int, *, one_layer: bool) -> Settings:
-        return {"layer": begin} if one_layer else {"layers": list(range(begin, begin + self._width(depth)))}
-
-    def _width(self, depth: int) -> int:
-        return max(1, round(self.window * depth))
+        width = max(1, round(self.window * depth))
+        begins = sorted({min(round(share * depth), depth - width) for share in self.blocks})
+        if one_layer:
+            return [{"layer": begin} for begin in begins]
+        return [{"layers": list(range(begin, begin + width))} for begin in begins]
 
     def usual(self) -> Settings:
         """Return the usual value of every number, with what is fixed."""

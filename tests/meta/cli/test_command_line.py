@@ -167,7 +167,7 @@ def test_store_that_cannot_be_written(pytester: pytest.Pytester) -> None:
 
 
 BAD_RECORDS = {
-    "no form": ({"hello": 1}, "record 1 has none of the fields that identify its format"),
+    "no form": ({"hello": 1}, "record 1: it has none of the fields that identify its format"),
     "missing field": (
         {"requested_rewrite": {"prompt": "{} is", "subject": "X"}},
         "record 1: field 'target_new' is missing",

@@ -14,9 +14,6 @@ from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.files import document_io
-from editgate.options.options import Options
-from editgate.options.settings import read
-from editgate.pytest_run.described import header, subject
 from editors import Edit
 from meta.support.gate import run_gate
 
@@ -46,17 +43,6 @@ QA = {
     "id": 2, "prompt": "who is ann ray?", "target": "a nurse", "subject": "ann ray", "rephrase": "what is ann ray?",
     "locality": [{"loc": "who is bo", "loc_ans": "a man"}, {"loc": "who is cy", "loc_ans": ["a cook", "cook"]}],
 }  # fmt: skip
-MQUAKE: dict[str, Any] = {
-    "case_id": 1,
-    "requested_rewrite": [NESTED["requested_rewrite"] | {"question": "What does Ann Ray speak?"}],
-    "questions": ["What is spoken where Ann Ray lives?"], "new_answer": "English", "answer": "French",
-}  # fmt: skip
-WIKI: dict[str, Any] = {
-    "tag": "new", "subject": "Ann Ray", "update": "What does Ann Ray speak?", "ans": "English",
-    "rephrase": "Which tongue is Ann Ray's?", "personas": "Arr, what be Ann Ray's tongue?",
-    "mhop": "Where is Ann Ray's tongue spoken?", "mhop_ans": "Kent", "loc": "What does Bo speak?", "loc_ans": "Welsh",
-}  # fmt: skip
-REQUEST: dict[str, Any] = {"prompt": "{} speaks", "subject": "Ann Ray", "target_new": {"str": "English"}}
 OWN = {"prompt": "{} speaks", "subject": "Ann Ray", "target_new": "English"}
 
 
@@ -100,18 +86,7 @@ EXPECTED = {
         Edit("who is {}?", "ann ray", "a nurse", "", ("what is ann ray?",),
              (("who is bo", "a man"), ("who is cy", "a cook"))),
     ),
-    "mquake": (
-        MQUAKE,
-        Edit("The mother tongue of {} is", "Ann Ray", "English", "French", ("What does Ann Ray speak?",)),
-    ),
-    "wikibigedit": (
-        WIKI,
-        Edit("What does {} speak?", "Ann Ray", "English", "",
-             ("Which tongue is Ann Ray's?", "Arr, what be Ann Ray's tongue?"), (("What does Bo speak?", "Welsh"),)),
-    ),
-    "a rewrite alone": (REQUEST, Edit("{} speaks", "Ann Ray", "English")),
     "own": (OWN, Edit("{} speaks", "Ann Ray", "English")),
-    "own, with a number": (OWN | {"id": 7}, Edit("{} speaks", "Ann Ray", "English")),
 }  # fmt: skip
 
 
@@ -167,7 +142,7 @@ def test_a_broken_line_and_another_form_are_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(OWN) + "\n\n{oops\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"edits\.jsonl: record 1 \(line 3\): not JSON"):
         edit_lists.read(path)
-    with pytest.raises(ConfigError, match="record 0 is not in ZsRE's format"):
+    with pytest.raises(ConfigError, match="record 0: it is not in ZsRE's format"):
         _read(tmp_path, FLAT, true_answers=True)
     with pytest.raises(ConfigError, match="at least one record"):
         _read(tmp_path)
@@ -229,7 +204,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     ),
     "nested for ever": (b"[" * 3000, "nested too deeply"),
     "a number without end": (b"[" + b"9" * 5000 + b"]", "thousands of digits"),
-    "an object that is no record": (b'{"edits": []}', "record 0 has none of the fields"),
+    "an object that is no record": (b'{"edits": []}', "record 0: it has none of the fields"),
 }
 
 
@@ -270,15 +245,6 @@ def test_records_that_repeat_or_contradict_are_told_by_both_numbers(tmp_path: Pa
     )
 
 
-def test_braces_of_a_written_out_prompt_are_not_its_slot(tmp_path: Path) -> None:
-    """Where a format writes the subject out, `{}` beside it is refused; `{0}` and `%s` are text."""
-    with pytest.raises(ConfigError, match=r"holds \{\}, which stands for the subject here, besides 'Ann Ray'"):
-        _read(tmp_path, FLAT | {"prompt": '{"env": {}} Ann Ray speaks'})
-    (edit,) = _read(tmp_path, FLAT | {"prompt": "{0} %s Ann Ray speaks"}, name="text.json")
-    assert edit.text == "{0} %s Ann Ray speaks"
-    assert edit.prompt == "{0} %s {} speaks"
-
-
 def test_a_single_record_is_judged(pytester: pytest.Pytester, store: Path) -> None:
     """Rules that need two edits take a spare one: a file of one record is judged like any other."""
     shipped = json.loads(edit_lists.SHIPPED["counterfact"].read_text(encoding="utf-8"))
@@ -288,63 +254,3 @@ def test_a_single_record_is_judged(pytester: pytest.Pytester, store: Path) -> No
         "-k", "accumulate or leak or survives or efficacy", files=("integrity", "edit_quality"),
     )  # fmt: skip
     result.assert_outcomes(passed=4, deselected=result.parseoutcomes()["deselected"])
-
-
-def test_a_record_of_mquake_may_hold_several_edits(tmp_path: Path) -> None:
-    """Each of its rewrites is an edit of its own, in order."""
-    (rewrite,) = MQUAKE["requested_rewrite"]
-    other = rewrite | {"subject": "Bo Lee", "target_new": {"str": "Welsh"}, "question": ""}
-    found = _read(tmp_path, MQUAKE | {"requested_rewrite": [rewrite, other]})
-    assert [(edit.subject, edit.target_new) for edit in found] == [("Ann Ray", "English"), ("Bo Lee", "Welsh")]
-
-
-def test_a_format_without_a_subject_is_named(tmp_path: Path) -> None:
-    """FEVER's records are refused by the format's name, and what to give instead is said."""
-    fever = {"input": "Ann Ray speaks", "prediction": "SUPPORTS", "alternatives": ["REFUTES"],
-             "filtered_rephrases": ["Ann Ray talks"]}  # fmt: skip
-    with pytest.raises(ConfigError, match="FEVER's format, which does not say what an edit is about"):
-        _read(tmp_path, fever)
-
-
-BAD: tuple[dict[str, Any], ...] = (OWN | {"target_new": " "}, OWN | {"subject": 3}, {"text": "?"})
-
-
-def test_bad_records_are_refused_with_their_number(tmp_path: Path) -> None:
-    """The first is told, how many there are, and the option that leaves them out."""
-    with pytest.raises(ConfigError, match=r"record 1.*3 of 5 records are bad; --skip-bad-edits"):
-        _read(tmp_path, OWN, *BAD, NESTED)
-    with pytest.raises(ConfigError, match="the only bad one of 2 records; --skip-bad-edits"):
-        _read(tmp_path, OWN, BAD[0])
-
-
-def test_bad_records_are_left_out_counted_and_listed(tmp_path: Path) -> None:
-    """With the option only good ones are edits; each bad one is in the list with its number and what is wrong."""
-    path = tmp_path / "edits.json"
-    path.write_text(json.dumps([OWN, *BAD, NESTED]), encoding="utf-8")
-    edits = edit_lists.load(str(path), models.find("llama-mini"), skip_bad=True)
-    assert [edit.prompt for edit in edits] == ["{} speaks", "The mother tongue of {} is"]
-    said = edit_lists.skipped(str(path))
-    assert [text.split("record ")[1][0] for text in said] == ["1", "2", "3"]
-    assert "target_new" in said[0]
-
-
-def test_a_list_of_bad_records_alone_is_refused(tmp_path: Path) -> None:
-    """Where nothing is left to edit the option does not help."""
-    path = tmp_path / "edits.json"
-    path.write_text(json.dumps(BAD), encoding="utf-8")
-    with pytest.raises(ConfigError, match="All 3 records are bad"):
-        edit_lists.load(str(path), models.find("llama-mini"), skip_bad=True)
-
-
-def test_the_run_says_what_it_left_out(tmp_path: Path) -> None:
-    """Header and report have every record that was left out, and the command that repeats a test has the option."""
-    path = tmp_path / "edits.json"
-    path.write_text(json.dumps([NESTED, *BAD, OWN]), encoding="utf-8")
-    options = Options(model="llama-mini", edits=str(path), edit_counts="2", skip_bad_edits=True)
-    chosen = read(options, tmp_path)
-    about = subject(chosen, [])
-    assert len(about.skipped_edits) == len(BAD)
-    shown = "\n".join(header(options, chosen, about))
-    assert "3 bad records are left out, which no N counts" in shown
-    assert all(text.split(": ", 1)[1][:30] in shown for text in about.skipped_edits)
-    assert "--skip-bad-edits" in options.repeated()

@@ -74,8 +74,8 @@ def test_at_chance_is_not_judged(pytester: pytest.Pytester, given: list[str]) ->
 def test_without_hyperparameters_nothing_is_guessed(pytester: pytest.Pytester, given: list[str]) -> None:
     """A method that no table has values for says which to give; what is given is taken."""
     result = _gate(pytester, "memit and accumulate", *given, "--editor=memit", "--editor-arg=layers=[0,1]")
-    assert "memit has no defaults for the model 'tiny-random'" in _told(result)
-    assert "or give v_num_grad_steps, v_weight_decay, clamp_norm_factor" in _told(result)
+    assert "tiny-random: no hyperparameters for memit" in _told(result)
+    assert "such as v_num_grad_steps, v_weight_decay, clamp_norm_factor, mom2_update_weight of memit" in _told(result)
 
 
 def test_the_same_without_documents(

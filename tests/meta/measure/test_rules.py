@@ -25,6 +25,7 @@ from editgate.measure.integrity.trajectory_rules import RULES
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.trajectory import Trajectory
 from editors import kind_of
+from meta.support.skips_known import KNOWN
 from meta.support.tiny_runs import trajectory
 
 WRITES_WEIGHTS = {
@@ -146,6 +147,15 @@ def test_two_edits_of_one_prompt_are_no_loss(run: Trajectory) -> None:
     """A memory that is told twice what a prompt means may keep the second alone: another edit is asked instead."""
     again = replace(run.edits[0], target_new="Dorvik")
     assert broken(replace(run, edits=(run.edits[0], again, run.edits[1])), "edits_accumulate") is None
+
+
+@pytest.mark.parametrize("known", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("rule", RULES)
+def test_an_edit_that_the_model_knows_already_breaks_no_rule(run: Trajectory, rule: str, known: tuple[int]) -> None:
+    """A method that takes no step for it has neither done nothing nor lost anything: another answer is asked for."""
+    edits = [replace(edit, target_new=KNOWN) if n in known else edit for n, edit in enumerate(run.edits)]
+    skips = replace(run, spec=EditorSpec("skips", "meta.support.skips_known:SkipsKnown"), edits=edits)
+    assert broken(skips, rule) is None
 
 
 def test_a_padding_token_may_be_named_where_there_is_none(run: Trajectory) -> None:

@@ -163,10 +163,11 @@ def test_neurons_that_several_contexts_share_are_kept() -> None:
 
 
 def test_an_edit_that_would_change_nothing_is_refused() -> None:
-    """The old answer asked for again, and a model whose MLPs say nothing, raise NoEffect; the weights stay."""
+    """A model whose MLPs say nothing raises NoEffect; the weights stay, and so they do for the old answer itself."""
     model = tiny.model("llama")
-    with pytest.raises(NoEffect, match="the old answer of 'The mother tongue of Yusuf Adair is' is 'Greek'"):
-        _kn(model).apply(replace(EDIT, target_new="Greek"))
+    known = _kn(model)
+    known.apply(replace(EDIT, target_new="Greek"))
+    assert known.state() == {}
     for module in model.modules():
         if isinstance(module, nn.Linear) and module.in_features == 24:
             module.weight.data.zero_()

@@ -61,7 +61,7 @@ def read_rows(path: Path, benchmark: Benchmark) -> list[dict[str, Any]]:
             the record with its line, and the field.
     """
     rows: list[dict[str, Any]] = []
-    for place, value in _listed(read_records(path)):
+    for place, value, _ in _listed(read_records(path)):
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {place}: expected a document, a JSON object.")
         try:

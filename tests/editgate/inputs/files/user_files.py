@@ -28,10 +28,12 @@ class Record(NamedTuple):
     Attributes:
         place: such as "record 3", or "record 3 (line 5)" where each line holds one.
         value: what it is.
+        fault: why there is none.
     """
 
     place: str
     value: object
+    fault: str = ""
 
 
 def read_text(path: Path, shown: str = "") -> str:
@@ -99,8 +101,12 @@ def read_object(path: Path, shown: str = "") -> dict[str, Any]:
     return found
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, *, faults: bool = False) -> list[Record]:
     """Return the records of a file: a JSON list, one object, or one JSON value a line, whatever the file is called.
+
+    Args:
+        path: The file.
+        faults: Return a line that is not JSON as a record with its fault, instead of raising.
 
     Raises:
         ConfigError: as `read_text` and `parse_json`.
@@ -114,7 +120,12 @@ def read_records(path: Path) -> list[Record]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             place = f"record {len(records)} (line {number})"
-            records.append(Record(place, parse_json(line, f"{path}: {place}")))
+            try:
+                records.append(Record(place, parse_json(line, f"{path}: {place}")))
+            except ConfigError as error:
+                if not faults:
+                    raise
+                records.append(Record(place, None, str(error).removeprefix(f"{path}: {place}: ").removesuffix(".")))
     return records
 
 

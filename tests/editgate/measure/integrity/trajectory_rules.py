@@ -38,11 +38,16 @@ from editors.memory.memory_model import MemoryModel
 def edits_change_the_model(run: Trajectory) -> None:
     """Applying an edit changes something; a memory answers the very prompt that was edited.
 
+    An edit that the model already knows may change nothing: then the same question with another answer must.
+
     Raises:
         EditHadNoEffect: nothing differs from the base, or the memory is not consulted.
     """
-    first = run.edits[0]
+    first, second = _two_edits(run)
     editor = _go_on(run.fresh_editor(), first)
+    if not is_opaque(editor) and not _differs(editor, run):
+        first = _contrary(first, second)
+        editor = _go_on(run.fresh_editor(), first)
     moved = [] if run.spec.built_in else _moved(run, editor)
     if is_opaque(editor):
         if not any(prompt.endswith(first.text) for prompt in moved):
@@ -224,9 +229,15 @@ def edits_accumulate(run: Trajectory) -> None:
         EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
     """
     first, second = _two_edits(run)
-    both, alone, last = (
-        _digest(_go_on(run.fresh_editor(), *which), run) for which in ((first, second), (first,), (second,))
-    )
+    untouched = _digest(run.fresh_editor(), run)
+    alone, last = (_digest(_go_on(run.fresh_editor(), edit), run) for edit in (first, second))
+    if alone == untouched:  # perhaps the model knows it already
+        first = _contrary(first, second)
+        alone = _digest(_go_on(run.fresh_editor(), first), run)
+    if last == untouched:
+        second = _contrary(second, first)
+        last = _digest(_go_on(run.fresh_editor(), second), run)
+    both = _digest(_go_on(run.fresh_editor(), first, second), run)
     if both == last and last != alone:
         raise EditsDoNotAccumulate(
             f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
