@@ -201,7 +201,7 @@ def test_a_field_that_would_not_be_measured_is_refused(tmp_path: Path, name: str
 def test_what_fits_does_not_depend_on_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of a GGUF file is read from its unpacked model, which is unpacked for that, and only for long texts."""
     unpacked: list[str] = []
-    monkeypatch.setattr(edit_lengths.models, "unpack", lambda source: unpacked.append(source.name))
+    monkeypatch.setattr(models, "unpack", lambda source: unpacked.append(source.name))
     source = replace(HERE, name="mine", file=tmp_path / "mine.gguf", location=str(tmp_path))
     edit = Edit("{} speaks", "Ann Ray", "English")
     assert edit_lengths.too_long({"record 0": edit}, source) == {}
