@@ -27,7 +27,17 @@ NUMBERLESS = {
     "miniature": "texts and edits, which are in the key as they are",
 }
 # What a trajectory is given by these is in its key as it is: weights, tokenizer, hyperparameters, the method's code.
-IN_THE_KEY = frozenset({"inputs.models", "inputs.model_loading", "inputs.files.model_files", "inputs.editor_specs"})
+IN_THE_KEY = frozenset(
+    {
+        "inputs.models",
+        "inputs.model_loading",
+        "inputs.files.model_files",
+        "inputs.files.user_files",
+        "inputs.editor_specs",
+        "inputs.other_forms.adapter",
+        "inputs.other_forms.gguf",
+    }
+)
 
 
 def _module(file: Path) -> str:
