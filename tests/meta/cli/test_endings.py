@@ -38,6 +38,11 @@ SLOW_END = """
 """
 
 
+def _heed_interrupts() -> None:
+    """A shell lets what it starts in the background ignore SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path) -> subprocess.Popen[str]:
     """Run the tests of a folder that has an old report, in a process of its own, until it is in the second of them."""
     (folder / "out").mkdir(exist_ok=True)
@@ -47,8 +52,14 @@ def start(folder: Path) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     command = [sys.executable, "-m", "pytest", *options]
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    process = subprocess.Popen(  # noqa: S603 - our own command; the hook starts no thread
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - this process has one thread
     )
     wait_for(folder / "started", process)
     return process
