@@ -14,31 +14,32 @@ SUFFIX = "Hyperparameters"
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-@cache
 def declared_names(method: str) -> tuple[str, ...]:
     """Names of the hyperparameters of a built-in method: inherited ones first, as pydantic has them.
 
     Raises:
         LookupError: Its module declares no record.
     """
-    file = _file(f"editors.{method}")
-    own = [name for name in _classes(file) if name.endswith(SUFFIX)]
-    if not own:
-        raise LookupError(f"{file} declares no class …{SUFFIX}")
-    return tuple(_fields(file, own[-1]))
+    return tuple(_record(method))
 
 
-@cache
 def required_names(method: str) -> tuple[str, ...]:
     """Names of the hyperparameters of a built-in method that have no default.
 
     Raises:
         LookupError: Its module declares no record.
     """
+    return tuple(name for name, line in _record(method).items() if not _has_default(line.value))
+
+
+@cache
+def _record(method: str) -> dict[str, ast.AnnAssign]:
+    """Fields of the record that a method's module declares last."""
     file = _file(f"editors.{method}")
-    declared_names(method)
-    fields = _fields(file, [name for name in _classes(file) if name.endswith(SUFFIX)][-1])
-    return tuple(name for name, line in fields.items() if not _has_default(line.value))
+    own = [name for name in _classes(file) if name.endswith(SUFFIX)]
+    if not own:
+        raise LookupError(f"{file} declares no class …{SUFFIX}")
+    return _fields(file, own[-1])
 
 
 def _has_default(value: ast.expr | None) -> bool:

@@ -43,6 +43,7 @@ class LocateEditor(Editor):
     """Base of the methods that optimize a value for the fact token and write it into MLP down-projections."""
 
     kind: ClassVar[Kind] = "weights"
+    spreads: ClassVar[bool] = False  # whether one value is shared out over all layers, and not searched for each
     Hyperparameters: ClassVar[type[LocateHyperparameters]]
     hyperparameters: LocateHyperparameters
 
@@ -57,6 +58,8 @@ class LocateEditor(Editor):
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self.architecture = Architecture(model)
         self.architecture.check_layers("layers", hyperparameters.layers)
+        if self.spreads:
+            self.architecture.check_spread(self.name, hyperparameters.layers)
         if hyperparameters.v_loss_layer is not None:
             self.architecture.check_layers("v_loss_layer", (hyperparameters.v_loss_layer,))
         self._factors: dict[str, CholeskyFactor] = {}

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from editors.core.edit import Edit
-from editors.core.hyperparameters import LocateHyperparameters
-from editors.core.resources import EditorResources
-from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.base import Located, LocateEditor
 from editors.models.contexts import Contexts
 from editors.models.projection import Matrix
@@ -40,16 +38,7 @@ def mean_key(located: Located, keys: Tensor, contexts: Contexts) -> Tensor:
 class SpreadEditor(LocateEditor):
     """Base of the methods that spread a batch's values over several layers."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        hyperparameters: LocateHyperparameters,
-        resources: EditorResources | None = None,
-    ) -> None:
-        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
-        self.architecture.check_spread(self.name, hyperparameters.layers)
+    spreads: ClassVar[bool] = True
 
     def apply_many(self, edits: Sequence[Edit]) -> None:
         """Apply all edits as one batch."""

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from editors.core.edit import Edit
 from editors.core.hyperparameters import LocateHyperparameters
-from editors.core.resources import EditorResources
-from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.base import Located, LocateEditor
 from editors.locate.closed_form import ridge_keys
 from editors.locate.layer_spread import mean_key
@@ -60,19 +58,9 @@ class Pmet(LocateEditor):
     """Joint search for attention and MLP, then ridge regression, layer by layer."""
 
     name: ClassVar[str] = "pmet"
+    spreads: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[LocateHyperparameters]] = PmetHyperparameters
     hyperparameters: PmetHyperparameters
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        hyperparameters: PmetHyperparameters,
-        resources: EditorResources | None = None,
-    ) -> None:
-        super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
-        self.architecture.check_spread(self.name, hyperparameters.layers)
 
     @property
     def matrices(self) -> list[Matrix]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from editgate.cases import Case
-from editgate.errors import ConfigError, EvaluationError
+from editgate.errors import ConfigError
 from editgate.inputs import models
 from editgate.inputs.benchmarks import ALL
 from editgate.inputs.editor_specs import EditorSpec
@@ -31,7 +31,6 @@ from editgate.verdict.outcome import Cell, Outcome
 from editgate.verdict.threshold_files import read_file
 from editgate.verdict.threshold_schema import KnownFailures, Measurement, Names
 from editgate.verdict.thresholds import SHIPPED
-from editors import EditorError
 
 ORDERS = 3
 UNEXPLAINED = "not yet explained"
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, write the file and show it."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    try:
+    with parser.ending_in_a_sentence():
         options = Options.of_command_line(given)
         chosen = read(options.model_copy(update={"editor": (given.method,)}), Path(".editgate"), model_names=(MODEL,))
         editor = next(spec for spec in chosen.editors if spec.name in chosen.chosen_editors)
@@ -57,10 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         on_record = _reason_on_record(output, chosen, editor, model, model.name if in_place else "")
         session = EvaluationSession(chosen, lambda text: print(text, file=sys.stderr))
         cells = measure(session, editor, model, given.orders)
-    except ConfigError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except (EvaluationError, EditorError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
     record = summarize(model.name, cells, given.reason or on_record or UNEXPLAINED)
     orders = [] if given.orders == ORDERS else [f"--orders={given.orders}"]
     command = " ".join(["python -m editgate.known_failures", given.method, *options.repeated(), *orders])

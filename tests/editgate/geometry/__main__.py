@@ -19,14 +19,12 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from editgate.errors import ConfigError, EvaluationError
 from editgate.geometry.edit_sizes import EditSize
 from editgate.geometry.measurement import Geometry, measure
 from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options, add_to
 from editgate.options.programs import Parser
 from editgate.options.settings import read
-from editors import EditorError
 
 COUNT = 50
 NOT_TAKEN = ("--model", "--edited", "--edit-counts", "--budget", "--min-budget", "--report", "--compare", "--limit")
@@ -48,15 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.count < 1:
         parser.error(f"--count is {given.count}; allowed: at least 1.")
-    try:
+    with parser.ending_in_a_sentence():
         options = Options.of_command_line(given).model_copy(update={"edit_counts": str(given.count)})
         runs = [read(options.model_copy(update={"model": name}), Path(".editgate")) for name in given.models]
         say = partial(print, file=sys.stderr)
         found = [measure(EvaluationSession(settings, say), given.count) for settings in runs]
-    except ConfigError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except (EvaluationError, EditorError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n", encoding="utf-8")
     console = Console(width=None if sys.stdout.isatty() else 100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,12 +10,12 @@ from torch import nn
 from editgate.geometry.edit_sizes import EditSize, Inputs, changes, single_edits
 from editgate.geometry.spectrum import Spectrum
 from editgate.inputs.models import LoadedModel
+from editgate.measure.covariances import covariances_of
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from editors import Edit, Editor
 from editors.models.architecture import Architecture
 from editors.models.compat import Conv1D
-from editors.models.covariance import compute_covariances
 from editors.models.projection import Matrix
 
 
@@ -49,13 +49,14 @@ def measure(session: EvaluationSession, count: int) -> Geometry:
     inputs: dict[str, Inputs] = {}
     sizes: dict[str, list[EditSize]] = {}
     for spec in settings.editors:
-        run = session.trajectory(spec, source)
-        if (settings.chosen_editors and spec.name not in settings.chosen_editors) or not isinstance(run, Trajectory):
+        if settings.chosen_editors and spec.name not in settings.chosen_editors:
             continue
+        run = session.trajectory(spec, source)
+        assert isinstance(run, Trajectory)  # and no checkpoint from elsewhere: there is no `--edited` here
         editor = run.fresh_editor()
         if editor.kind == "weights":
             session.announce(f"{spec.name}: {count} edits of {source.name}, one at a time")
-            inputs |= _inputs(base, _written(editor, edits[0]) - inputs.keys())
+            inputs |= _inputs(session, base, _written(editor, edits[0]) - inputs.keys())
             sizes[spec.name] = list(single_edits(editor, base.tokenizer, edits, inputs))
     spectra = [Spectrum.of(found.matrix.path, found.moment) for found in inputs.values()]
     order = {path: number for number, (path, _) in enumerate(base.model.named_modules())}
@@ -72,11 +73,10 @@ def _written(editor: Editor, edit: Edit) -> set[str]:
     return written
 
 
-def _inputs(base: LoadedModel, parameters: set[str]) -> Mapping[str, Inputs]:
+def _inputs(session: EvaluationSession, base: LoadedModel, parameters: set[str]) -> Mapping[str, Inputs]:
     """Return what each of these parameters is given on the model's corpus; only projections are given anything."""
     modules = dict(base.model.named_modules())
     paths = sorted(name.removesuffix(".weight") for name in parameters)
     matrices = [Matrix(path, modules[path]) for path in paths if isinstance(modules.get(path), nn.Linear | Conv1D)]
-    corpus: Sequence[str] = base.source.corpus()
-    moments = compute_covariances(Architecture(base.model), base.tokenizer, corpus, matrices) if matrices else {}
+    moments = covariances_of(Architecture(base.model), matrices, base, session.settings.store, session.announce)
     return {matrix.parameter: Inputs.of(matrix, moments[matrix.path]) for matrix in matrices}

@@ -24,8 +24,9 @@ def too_long(edits: Mapping[str, Edit], source: ModelSource) -> dict[str, str]:
     Raises:
         ConfigError: the tokenizer is needed and cannot be loaded.
     """
-    longest = max((len(text.encode()) for edit in edits.values() for _, text in _texts(edit)), default=0)
-    if source.file is not None and longest <= SHORT:
+    if source.file is not None and all(
+        len(text.encode()) <= SHORT for edit in edits.values() for _, text in _texts(edit)
+    ):
         return {}
     models.unpack(source)  # what fits must not depend on whether an earlier run did it
     limit = _limit(source)

@@ -7,43 +7,68 @@ stored ones, so that another method or another learning rate does not read the c
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 import editors
-from editgate.cache.digest import code_digest
+from editgate.cache.digest import code_digest, digest_text
+from editgate.cache.environment import conditions
 from editgate.cache.store import Store
+from editgate.inputs.models import LoadedModel
+from editgate.measure.threads import single_threaded
 from editors.locate.base import LocateEditor
-from editors.models.covariance import compute_covariances
+from editors.models.architecture import Architecture
+from editors.models.covariance import compute_covariances, cost
+from editors.models.projection import Matrix
 
 MODELS = Path(editors.__file__).parent / "models"  # what decides the numbers
 ENTRY = "covariance"
 
 
-def supply(
-    editor: LocateEditor, store: Store, conditions: Mapping[str, object], announce: Callable[[str], None]
-) -> None:
+def supply(editor: LocateEditor, base: LoadedModel, store: Store, announce: Callable[[str], None]) -> None:
     """Give the editor the covariances that it is missing, computing those that are not stored.
 
     Args:
-        editor: Its model is pristine, and it has a corpus among its resources.
+        editor: Its model is a pristine copy of the base.
+        base: The unedited model.
         store: Where they are, by matrix.
-        conditions: What they depend on besides matrix and code: model, tokenizer, corpus, precision, versions.
         announce: Called with what computing them will take, before it begins.
     """
-    code = code_digest(MODELS)
-    keys = {matrix.path: Store.key(**conditions, matrix=matrix.path, code=code) for matrix in editor.missing}
-    with store.lock("covariances", Store.key(**conditions)):
+    editor.load_prepared(covariances_of(editor.architecture, editor.missing, base, store, announce))
+
+
+def covariances_of(
+    architecture: Architecture,
+    matrices: Sequence[Matrix],
+    base: LoadedModel,
+    store: Store,
+    announce: Callable[[str], None],
+) -> dict[str, Tensor]:
+    """Return the covariance C [f, f] of each matrix's inputs by its path, computing those that are not stored.
+
+    Args:
+        architecture: Of the base, or of a pristine copy.
+        matrices: Of the same model.
+        base: The unedited model, whose source has the corpus.
+        store: Where they are, by matrix.
+        announce: Called with what computing them will take, before it begins.
+    """
+    texts, code = base.source.corpus(), code_digest(MODELS)
+    given = conditions(base) | {"corpus": digest_text("\n".join(texts))}
+    keys = {matrix.path: Store.key(**given, matrix=matrix.path, code=code) for matrix in matrices}
+    with store.lock("covariances", Store.key(**given)), single_threaded(base):
         stored = {path: store.load_tensors("covariances", key) for path, key in keys.items()}
-        editor.load_prepared({path: entry[ENTRY] for path, entry in stored.items() if entry and ENTRY in entry})
-        if missing := editor.missing:
-            announce(f"computing {editor.cost()}")
+        found = {path: entry[ENTRY] for path, entry in stored.items() if entry and ENTRY in entry}
+        if missing := [matrix for matrix in matrices if matrix.path not in found]:
+            announce(f"computing {cost(architecture, base.tokenizer, texts, missing)}")
             paths = {matrix.path: keys[matrix.path] for matrix in missing}
             scratch = store.root / "training" / Store.key(unfinished="covariances", **paths)[:16]
-            texts = editor.resources.corpus or ()
             with store.scratch():
-                made = compute_covariances(editor.architecture, editor.tokenizer, texts, missing, scratch)
+                made = compute_covariances(architecture, base.tokenizer, texts, missing, scratch)
             for path, moment in made.items():
                 store.save_tensors("covariances", keys[path], {ENTRY: moment})
             shutil.rmtree(scratch, ignore_errors=True)
-            editor.load_prepared(made)
+            found |= made
+    return found

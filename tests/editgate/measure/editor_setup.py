@@ -113,10 +113,7 @@ class EditorSetup:
         if not isinstance(editor, LocateEditor) or not editor.missing:
             return set()
         supplied = {matrix.path for matrix in editor.missing}
-        with single_threaded(self.base):
-            covariances.supply(
-                editor, self.store, conditions(self.base) | {"corpus": self._corpus_digest}, self.announce
-            )
+        covariances.supply(editor, self.base, self.store, self.announce)
         return supplied
 
     @property

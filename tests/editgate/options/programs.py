@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from editgate.errors import ConfigError, EvaluationError
+from editors import EditorError
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,3 +29,13 @@ class Parser(argparse.ArgumentParser):
         """Add one of the gate's options."""
         if not {*names} & self._not_taken:
             self.add_argument(*names, **attributes)
+
+    @contextmanager
+    def ending_in_a_sentence(self) -> Iterator[None]:
+        """Inside, what is wrong ends the program with its sentence: exit code 2 if it was asked wrongly, else 1."""
+        try:
+            yield
+        except ConfigError as error:
+            self.exit(2, f"{self.prog}: {error}\n")
+        except (EvaluationError, EditorError) as error:
+            sys.exit(f"{type(error).__name__}: {error}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from editgate.errors import ConfigError, EvaluationError
+from editgate.errors import ConfigError
 from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options, add_to
 from editgate.options.profiles import EDITS
@@ -27,7 +27,6 @@ from editgate.options.settings import read
 from editgate.tune.search import Tried, search
 from editgate.tune.space import Space
 from editgate.tune.trials import Score, Trials
-from editors import EditorError
 from editors.core.registry import built_in
 from editors.models.architecture import Architecture
 
@@ -50,22 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="Default: hyperparameters/METHOD.toml")
     add_to(parser)
     given = parser.parse_args(arguments)
-    try:
+    with parser.ending_in_a_sentence():
         if not given.editor or len(given.editor) != 1:
-            raise ConfigError("give one --editor, the method to tune, such as --editor=rome.")  # noqa: TRY301
+            raise ConfigError("give one --editor, the method to tune, such as --editor=rome.")
         method = given.editor[0]
         space = Space.of(method)
         if given.count < 1:
-            raise ConfigError(f"--count is {given.count}; allowed: at least 1.")  # noqa: TRY301
+            raise ConfigError(f"--count is {given.count}; allowed: at least 1.")
         output = given.output or Path("hyperparameters") / f"{method}.toml"
         options = Options.of_command_line(given).model_copy(update={"model": given.model, "edit_counts": "1"})
-        trials, place = prepare(options, given.count)
-        _check_output(output, place)
+        trials, place = prepare(options, given.count, output)
         tried = tune(trials, space, given.count)
-    except ConfigError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except (EvaluationError, EditorError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
     Console(width=None if sys.stdout.isatty() else 100).print(table(tried))
     source = f"python -m editgate.tune, {given.count} single edits at the end of {Path(options.edits or EDITS).name}"
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"written to {output}\n")
 
 
-def prepare(options: Options, count: int) -> tuple[Trials, str]:
+def prepare(options: Options, count: int, output: Path) -> tuple[Trials, str]:
     """Return the trials and the key that the model's hyperparameters go by.
 
     Raises:
-        ConfigError: the model, the edits or an option is wrong; the list holds fewer than twice as many edits.
+        ConfigError: the model, the edits or an option is wrong; the list holds fewer than twice as many edits; the
+            output is another model's.
     """
     settings = read(options, Path(".editgate"))
     session = EvaluationSession(settings, partial(print, file=sys.stderr))
@@ -89,6 +84,7 @@ def prepare(options: Options, count: int) -> tuple[Trials, str]:
             f"--count is {count}, and {settings.edits_name} holds {len(listed)} edits, of which the first half is left "
             f"to the gate. Allowed: at most {len(listed) // 2}."
         )
+    _check_output(output, source.keys[0])
     base, edits = session.model(source), listed[-count:]
     return Trials(spec, base, edits, settings.store, session.announce), source.keys[0]
 

@@ -11,11 +11,11 @@ import re
 from pathlib import Path
 
 from editgate.errors import ConfigError
+from editgate.inputs.files.model_files import LFS_POINTER
 from editgate.inputs.files.user_files import is_file
 from editgate.inputs.other_forms import conversion
 
 MAGIC = b"GGUF"
-LFS_POINTER = b"version https://git-lfs"
 PART = re.compile(r"-\d{5}-of-\d{5}$")  # of the name of a file that was split
 QUANTIZATION = re.compile(r"[-._](UD[-_])?(i?q\d\w*|f16|bf16|f32|fp16|mxfp4)$", re.IGNORECASE)
 
