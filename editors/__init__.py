@@ -25,7 +25,7 @@ from editors.core.errors import (
     StateMismatch,
     UnsupportedModel,
 )
-from editors.core.registry import check_settings, create, kind_of, names
+from editors.core.registry import check_settings, create, kind_of, names, needs_subject, takes_batches
 
 if TYPE_CHECKING:
     from editors.core.editor import Editor
@@ -49,6 +49,8 @@ __all__ = [
     "create",
     "kind_of",
     "names",
+    "needs_subject",
+    "takes_batches",
 ]
 
 

@@ -91,6 +91,7 @@ class Ftl(Editor):
 
     name: ClassVar[str] = "ftl"
     kind: ClassVar[Kind] = "weights"
+    takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = FtlHyperparameters
     hyperparameters: FtlHyperparameters
 
@@ -110,10 +111,6 @@ class Ftl(Editor):
     def matrices(self) -> list[Matrix]:
         """The down-projections that are trained."""
         return [self.architecture.down(layer) for layer in self.hyperparameters.layers]
-
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Train on several edits at once, `batch_size` of them a step."""
-        self._apply(edits)
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         size, first = self.hyperparameters.batch_size, min(self.hyperparameters.layers)

@@ -1,6 +1,6 @@
-"""Names of a method's hyperparameters, read from its source: importing a method imports torch, which takes seconds.
+"""What a method declares, read from its source: importing a method imports torch, which takes seconds.
 
-A record is a class whose name ends in `Hyperparameters`, with one annotated field a hyperparameter. Its bases are in
+Its hyperparameters' names, and what it says about the edits that it takes. A record is a class whose name ends in `Hyperparameters`, with one annotated field a hyperparameter. Its bases are in
 the same file or imported by name from this package.
 """
 
@@ -30,6 +30,32 @@ def required_names(method: str) -> tuple[str, ...]:
         LookupError: Its module declares no record.
     """
     return tuple(name for name, line in _record(method).items() if not _has_default(line.value))
+
+
+def declared_flag(method: str, flag: str) -> bool:
+    """Whether a built-in method's class, or the nearest of its bases, sets an attribute to True.
+
+    Raises:
+        LookupError: Its module declares no class that sets it, and inherits from none.
+    """
+    file = _file(f"editors.{method}")
+    found = [value for name in _classes(file) if (value := _flag(file, name, flag)) is not None]
+    if not found:
+        raise LookupError(f"{file} declares no class with {flag}")
+    return found[-1]
+
+
+def _flag(file: Path, name: str, flag: str) -> bool | None:
+    """What a class sets the attribute to, or the first of its bases that does; None: none of them does."""
+    found = _classes(file).get(name)
+    if found is None:
+        module = _imports(file).get(name, "")
+        return _flag(_file(module), name, flag) if module.startswith("editors.") else None
+    for line in found.body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id == flag:
+            return bool(line.value is not None and ast.literal_eval(line.value))
+    values = (_flag(file, ast.unparse(base), flag) for base in found.bases)
+    return next((value for value in values if value is not None), None)
 
 
 @cache

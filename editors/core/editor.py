@@ -33,6 +33,8 @@ class Editor(ABC):
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
+    takes_batches: ClassVar[bool] = False  # whether several edits are applied as one; `_edit` then gets all of them
+    needs_subject: ClassVar[bool] = False  # whether an edit must say its subject
     Hyperparameters: ClassVar[type[BaseHyperparameters]]
 
     def __init__(
@@ -109,6 +111,9 @@ class Editor(ABC):
 
     def apply_many(self, edits: Sequence[Edit]) -> None:
         """Apply several edits: as one batch if the method supports batches, else one after another."""
+        if self.takes_batches:
+            self._apply(edits)
+            return
         for edit in edits:
             self.apply(edit)
 
@@ -158,7 +163,7 @@ class Editor(ABC):
 
     @abstractmethod
     def _edit(self, edits: Sequence[Edit]) -> None:
-        """Apply edits as one batch, writing through `self._weights`."""
+        """Apply edits as one batch, writing through `self._weights`; one edit, unless the class `takes_batches`."""
 
     def _prepare(self) -> None:  # noqa: B027 - a method that needs nothing has nothing to do
         """Compute what depends on the unedited model; called on base weights."""

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editors.core.declared import declared_names
+from editors.core.declared import declared_flag, declared_names
 from editors.core.errors import EditorNotFound, ForeignFailure
 from editors.core.hyperparameters import build, known_names, model_key
 from editors.core.resources import EditorResources
@@ -104,6 +104,25 @@ def kind_of(spec: str) -> Kind:
     return kind
 
 
+def takes_batches(spec: str) -> bool:
+    """Whether an editor applies several edits as one; an external function does, unless it says otherwise."""
+    if _is_built_in(spec):
+        return declared_flag(spec, "takes_batches")
+    target = resolve(spec)
+    return bool(getattr(target, "takes_batches", not inspect.isclass(target)))
+
+
+def needs_subject(spec: str) -> bool:
+    """Whether an editor can apply only edits that say their subject; an external one, if it says so."""
+    if _is_built_in(spec):
+        return declared_flag(spec, "needs_subject")
+    return bool(getattr(resolve(spec), "needs_subject", False))
+
+
+def _is_built_in(spec: str) -> bool:
+    return spec in names() and target_of(spec) == spec
+
+
 def resolve(spec: str) -> Callable[..., object]:
     """Class or function that a spec names.
 
@@ -147,7 +166,7 @@ def check_settings(spec: str, settings: Mapping[str, object]) -> None:
         EditorError: It cannot be called as an editor.
         HyperparameterError: It has no hyperparameter of that name; the message lists those that it has.
     """
-    if spec in names() and target_of(spec) == spec:
+    if _is_built_in(spec):
         known_names(declared_names(spec), spec, settings)
         return
     target = resolve(spec)

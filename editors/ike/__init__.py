@@ -79,6 +79,7 @@ class Ike(Editor):
 
     name: ClassVar[str] = "ike"
     kind: ClassVar[Kind] = "prompt"
+    takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = IkeHyperparameters
     hyperparameters: IkeHyperparameters
 

@@ -43,6 +43,7 @@ class LocateEditor(Editor):
     """Base of the methods that optimize a value for the fact token and write it into MLP down-projections."""
 
     kind: ClassVar[Kind] = "weights"
+    needs_subject: ClassVar[bool] = True
     spreads: ClassVar[bool] = False  # whether one value is shared out over all layers, and not searched for each
     Hyperparameters: ClassVar[type[LocateHyperparameters]]
     hyperparameters: LocateHyperparameters

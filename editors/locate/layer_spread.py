@@ -39,10 +39,7 @@ class SpreadEditor(LocateEditor):
     """Base of the methods that spread a batch's values over several layers."""
 
     spreads: ClassVar[bool] = True
-
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Apply all edits as one batch."""
-        self._apply(edits)
+    takes_batches: ClassVar[bool] = True
 
     @abstractmethod
     def _solve(self, matrix: Matrix, layer: int, keys: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ class Mend(Editor):
 
     name: ClassVar[str] = "mend"
     kind: ClassVar[Kind] = "weights"
+    takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[MendHyperparameters]] = MendHyperparameters
     hyperparameters: MendHyperparameters
 
@@ -184,11 +185,8 @@ class Mend(Editor):
             raise StateMismatch(f"mend: the network does not fit the hyperparameters: {error}") from None
         self._network = network.requires_grad_(requires_grad=False)
 
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Apply all edits as one batch: one step on the mean loss of all their target tokens."""
-        self._apply(edits)
-
     def _edit(self, edits: Sequence[Edit]) -> None:
+        """Apply all edits as one batch: one step on the mean loss of all their target tokens."""
         device = self.matrices[0].weight.device
         self._step(Batch.of(self.tokenizer, [(edit.text, edit.target_new) for edit in edits], device))
 

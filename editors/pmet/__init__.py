@@ -59,6 +59,7 @@ class Pmet(LocateEditor):
 
     name: ClassVar[str] = "pmet"
     spreads: ClassVar[bool] = True
+    takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[LocateHyperparameters]] = PmetHyperparameters
     hyperparameters: PmetHyperparameters
 
@@ -75,10 +76,6 @@ class Pmet(LocateEditor):
     def _sites(self) -> list[Matrix]:
         """Where the search adds its vectors: both out-projections of the last edited block."""
         return [self._matrix(part, self.hyperparameters.layers[-1]) for part in PARTS]
-
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Apply all edits as one batch."""
-        self._apply(edits)
 
     def target(self, edit: Edit) -> list[int]:
         """Ids of the new answer, as it continues the prompt."""

@@ -79,6 +79,7 @@ class Serac(Editor):
 
     name: ClassVar[str] = "serac"
     kind: ClassVar[Kind] = "wrapper"
+    takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = SeracHyperparameters
     hyperparameters: SeracHyperparameters
 

@@ -14,7 +14,7 @@ import pytest
 
 from editgate.measure.integrity import CHECKPOINT_RULES, TRAJECTORY_RULES, checkpoint_rules, trajectory_rules
 from editors import names
-from editors.core.declared import declared_names
+from editors.core.declared import declared_flag, declared_names
 from editors.core.registry import built_in
 from meta.support.gate import ROOT
 
@@ -62,6 +62,13 @@ def test_options_are_read_and_tests_collected_without_torch(tmp_path: Path) -> N
 def test_hyperparameters_are_read_off_the_source(method: str) -> None:
     """What the source declares is what the imported record has, in its order: names are refused for a right reason."""
     assert declared_names(method) == tuple(built_in(method).Hyperparameters.model_fields)
+
+
+@pytest.mark.parametrize("flag", ["takes_batches", "needs_subject"])
+@pytest.mark.parametrize("method", names())
+def test_what_edits_a_method_takes_is_read_off_the_source(method: str, flag: str) -> None:
+    """What the source of a method and of its bases declares is what the imported class has."""
+    assert declared_flag(method, flag) is getattr(built_in(method), flag)
 
 
 @pytest.mark.parametrize(
