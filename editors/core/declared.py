@@ -1,7 +1,8 @@
 """What a method declares, read from its source: importing a method imports torch, which takes seconds.
 
-Its hyperparameters' names, and what it says about the edits that it takes. A record is a class whose name ends in `Hyperparameters`, with one annotated field a hyperparameter. Its bases are in
-the same file or imported by name from this package.
+Its hyperparameters' names, and what it says about the edits that it takes. A record is a class whose name ends in
+`Hyperparameters`, with one annotated field a hyperparameter. Its bases are in the same file or imported by name from
+this package.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def required_names(method: str) -> tuple[str, ...]:
     return tuple(name for name, line in _record(method).items() if not _has_default(line.value))
 
 
+@cache
 def declared_flag(method: str, flag: str) -> bool:
     """Whether a built-in method's class, or the nearest of its bases, sets an attribute to True.
 

@@ -105,11 +105,12 @@ def kind_of(spec: str) -> Kind:
 
 
 def takes_batches(spec: str) -> bool:
-    """Whether an editor applies several edits as one; an external function does, unless it says otherwise."""
+    """Whether an editor applies several edits as one: an external function does, and a class with `apply_many`."""
     if _is_built_in(spec):
         return declared_flag(spec, "takes_batches")
     target = resolve(spec)
-    return bool(getattr(target, "takes_batches", not inspect.isclass(target)))
+    whole = not inspect.isclass(target) or callable(getattr(target, "apply_many", None))
+    return bool(getattr(target, "takes_batches", whole))
 
 
 def needs_subject(spec: str) -> bool:

@@ -1,5 +1,7 @@
 """Adapter for external methods: a class with `apply(edit)` or a function over edits, behind the `Editor` interface.
 
+A function takes batches; a class does with a method `apply_many(edits)`, which gets them whole.
+
 What the method changes is unknown, so the whole model is copied once and every tensor compared with the copy. A method
 of `kind = "wrapper"` (its object has state of its own, or exposes another model) is restored by replaying its edits.
 """
@@ -75,6 +77,7 @@ class ExternalEditor(Editor):
         self.spec = spec
         self._target = target
         self._is_class = inspect.isclass(target)
+        self._takes_whole = not self._is_class or callable(getattr(target, "apply_many", None))
         self._replays = getattr(target, "kind", "weights") != "weights"
         self._settings = accepted(spec, target, settings, offered)
         self._original = self._model
@@ -85,6 +88,7 @@ class ExternalEditor(Editor):
         """Start from the original model, whose tensors must be the base's."""
         self._object: Any = None
         self._requested: list[str] = []
+        self._applied = 0
         self._wrapper: WrapperModel | None = None
         self._model = copy.deepcopy(self._original) if self._replays else self._original
         if self._is_class:
@@ -122,7 +126,7 @@ class ExternalEditor(Editor):
         return {n: v.shape for n, v in exposed.state_dict().items()} == {n: v.shape for n, v in self._base.items()}
 
     def _edit(self, edits: Sequence[Edit]) -> None:
-        for group in [[edit] for edit in edits] if self._is_class else [list(edits)]:
+        for group in [list(edits)] if self._takes_whole else [[edit] for edit in edits]:
             if isinstance(self._exposed, nn.Module):
                 self._exposed.requires_grad_(requires_grad=True)
             try:
@@ -130,13 +134,14 @@ class ExternalEditor(Editor):
             finally:
                 self._freeze()
             threads = torch.get_num_threads()  # sums come out differently on another number of them
-            self._requested += [json.dumps({"edit": edit.to_dict(), "threads": threads}) for edit in group]
+            self._requested.append(json.dumps({"edits": [edit.to_dict() for edit in group], "threads": threads}))
+            self._applied += len(group)
 
     def _call(self, edits: list[Edit]) -> None:
-        what = f"{self.spec}: edit {len(self._requested) + 1} ({edits[0].text!r} -> {edits[0].target_new!r})"
+        what = f"{self.spec}: edit {self._applied + 1} ({edits[0].text!r} -> {edits[0].target_new!r})"
         with external_call(what):
             if self._is_class:
-                result = self._object.apply(edits[0])
+                result = self._object.apply(edits[0]) if len(edits) == 1 else self._object.apply_many(edits)
             else:
                 result = self._target(self._model, self.tokenizer, edits, **self._settings)
         if not self._is_class:
@@ -147,7 +152,7 @@ class ExternalEditor(Editor):
             raise ForeignFailure(f"{what}: its attribute `model` is None; it must be the edited model.")
 
     def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Pass all edits to a function in one call; to a class one after another."""
+        """Pass all edits to a function, or a class that takes batches, in one call; to any other one after another."""
         self._apply(edits)
 
     def state(self) -> dict[str, Tensor]:
@@ -182,15 +187,16 @@ class ExternalEditor(Editor):
         else:
             self._write(weights)
             self._requested = requested
+            self._applied = sum(len(json.loads(record)["edits"]) for record in requested)
 
     def _replay(self, requested: list[str], weights: Mapping[str, Tensor]) -> None:
         for record in map(json.loads, requested):
             with _threads(record["threads"]):
-                self._apply([Edit.from_dict(record["edit"])])
+                self._apply([Edit.from_dict(edit) for edit in record["edits"]])
         now = self._changed() if self._has_base_tensors(self._exposed) else {}
         if now.keys() != weights.keys() or not all(same_bits(now[name], weights[name]) for name in now):
             raise StateMismatch(
-                f"{self.spec!r} gave other weights when its {len(requested)} edits were applied again. Set the seed "
+                f"{self.spec!r} gave other weights when its {self._applied} edits were applied again. Set the seed "
                 "of whatever it draws from the argument `seed`, in the constructor or in every call"
             )
 

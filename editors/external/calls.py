@@ -107,6 +107,9 @@ def check_shape(
         apply: Callable[..., object] = target.apply  # type: ignore[attr-defined]  # it has one, see above
         apply_arguments = ("edit",) if bound else ("self", "edit")
         _must_take(spec, "apply", apply, apply_arguments, list(inspect.signature(apply).parameters.values()))
+        many: Callable[..., object] | None = getattr(target, "apply_many", None)
+        if callable(many):
+            _must_take(spec, "apply_many", many, ("self", "edits"), list(inspect.signature(many).parameters.values()))
 
 
 def _arguments(target: Callable[..., object]) -> tuple[str, ...]:

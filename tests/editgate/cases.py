@@ -31,8 +31,8 @@ class Case:
 
     @property
     def trajectory(self) -> str:
-        """Such as `memit-llama-mini`."""
-        return f"{self.editor.name}-{self.model.name}"
+        """Such as `memit-llama-mini`, or `memit-b100-llama-mini` in batches of 100."""
+        return f"{self.editor.label}-{self.model.name}"
 
     @property
     def id(self) -> str:

@@ -79,6 +79,7 @@ class Check:
     def result(self) -> Result:
         """Make it; what the method or the evaluation raises is in the result."""
         call = f'check_editor("{self.case.editor.target}", model="{self.case.model.name}"'
+        call += "" if self.case.editor.batch_size == 1 else f", batch_size={self.case.editor.batch_size}"
         command = f'{call}, edit_counts="{self.case.edits}")' if self.case.edits else f"{call})"
         try:
             cell = evaluate_cell(self.session, self.case, command=command)

@@ -50,16 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         editor = next(spec for spec in chosen.editors if spec.name in chosen.chosen_editors)
         model = next(source for source in chosen.models if source.name in chosen.chosen_models)
         _check_request(given.orders, editor)
-        shipped = SHIPPED / model.name / f"{editor.name}.toml"
+        shipped = SHIPPED / model.name / f"{editor.label}.toml"
         output = given.output or (shipped if _is_ours(editor, model) else OWN_FILE)
         in_place = output.resolve() == shipped.resolve()
         on_record = _reason_on_record(output, chosen, editor, model, model.name if in_place else "")
         session = EvaluationSession(chosen, lambda text: print(text, file=sys.stderr))
         cells = measure(session, editor, model, given.orders)
-    record = summarize(model.name, cells, given.reason or on_record or UNEXPLAINED)
+    record = summarize(model.name, cells, given.reason or on_record or UNEXPLAINED, editor.batch_size)
     orders = [] if given.orders == ORDERS else [f"--orders={given.orders}"]
     command = " ".join(["python -m editgate.known_failures", given.method, *options.repeated(), *orders])
-    text = render(record, command, **({} if in_place else {"editor": editor.name, "model": _name_in_file(model)}))
+    about = {"editor": editor.name} if not in_place or output.stem != editor.name else {}
+    text = render(record, command, **about, **({} if in_place else {"model": _name_in_file(model)}))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     sys.stdout.write(f"{text}written to {output}\n")
@@ -74,7 +75,9 @@ def _parser() -> Parser:
     parser.add_argument("method", help="a built-in or registered method, or package.module:Class")
     parser.add_argument("--orders", type=int, default=ORDERS, help="orders of the edits. Default: %(default)s")
     parser.add_argument("--reason", help="why it fails. Default: the reason that is in the file")
-    parser.add_argument("--output", type=Path, help=f"Default: thresholds/MODEL/METHOD.toml, or {OWN_FILE}")
+    parser.add_argument(
+        "--output", type=Path, help=f"Default: thresholds/MODEL/METHOD.toml (in batches METHOD-bB.toml), or {OWN_FILE}"
+    )
     add_to(parser)
     return parser
 
@@ -94,7 +97,7 @@ def measure(session: EvaluationSession, editor: EditorSpec, model: ModelSource, 
     return found
 
 
-def summarize(model: str, orders: Sequence[Sequence[Cell]], reason: str) -> KnownFailures:
+def summarize(model: str, orders: Sequence[Sequence[Cell]], reason: str, batch_size: int = 1) -> KnownFailures:
     """Return what these orders failed; values are kept from the first N on at which some order failed."""
     counts = sorted({cell.edits for cells in orders for cell in cells})
     table: dict[str, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
@@ -110,6 +113,7 @@ def summarize(model: str, orders: Sequence[Sequence[Cell]], reason: str) -> Know
     return KnownFailures(
         model=model,
         reason=reason if fails else None,
+        batch_size=batch_size,
         measured_at=counts,
         orders=len(orders),
         edit_budget=budgets,
@@ -129,6 +133,7 @@ def render(record: KnownFailures, command: str, *, editor: str = "", model: str 
     lines += ["[known_failures]"]
     lines += [f"model = {_text(model)}"] if model else []
     lines += [f"reason = {_text(record.reason)}"] if record.reason else []
+    lines += [f"batch_size = {record.batch_size}"] if record.batch_size > 1 else []
     lines += [f"measured_at = {record.measured_at}", f"orders = {record.orders}"]
     lines += [] if record.edit_budget is None else [f"edit_budget = {record.edit_budget}  # by order"]
     lines += [f"[known_failures.fails]  # {MEANING}"] if record.fails else ["fails = {}  # everything passed"]
@@ -175,10 +180,11 @@ def _reason_on_record(
         return None
     names = Names(tuple(spec.name for spec in chosen.editors), tuple(ALL), tuple(each.name for each in chosen.models))
     file = read_file(output, str(output), names, folder)
-    about = {(file.editor, record.model) for record in file.contents.known_failures}
-    if file.contents.model_fields_set - {"editor", "known_failures"} or about - {(editor.name, model.name)}:
+    about = {(file.editor, record.model, record.batch_size) for record in file.contents.known_failures}
+    ours = (editor.name, model.name, editor.batch_size)
+    if file.contents.model_fields_set - {"editor", "known_failures"} or about - {ours}:
         raise ConfigError(
-            f"--output {output} holds more than what {editor.name} fails on {model.name}, and that would be lost. "
+            f"--output {output} holds more than what {editor.label} fails on {model.name}, and that would be lost. "
             f"Allowed: another file, which --thresholds takes as well."
         )
     return next((record.reason for record in file.contents.known_failures), None)

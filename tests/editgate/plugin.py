@@ -100,7 +100,8 @@ def _forget_report(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this run is about."""
-    return described.header(config.stash[OPTIONS], config.stash[SETTINGS], _subject(config))
+    chosen = config.stash[SETTINGS]
+    return described.header(config.stash[OPTIONS], chosen, _subject(config)) + near_misses.left_out(config, chosen)
 
 
 def _subject(config: pytest.Config) -> Subject:
@@ -163,14 +164,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     A warning of a dependency is no failure of the gate, whatever the ini file says; `-W` on the command line counts.
     """
     chosen = config.stash[SETTINGS]
-    left_out = {item for item in items if not selection.selects(item, chosen, config.option.keyword)}
-    if left_out:
+    asked = [item for item in items if selection.selects(item, chosen, config.option.keyword)]
+    kept = [item for item in asked if selection.is_suited(item, chosen)]
+    if left_out := set(items) - set(kept):
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     trajectories: dict[str, int] = {}
-    kept = [item for item in items if item not in left_out]
     if not kept:
         config.stash[NOTHING_LEFT] = near_misses.nothing_left(config, chosen)
-    elif not hasattr(config, "workerinput"):  # a worker's usage error is a crash
+    if not hasattr(config, "workerinput"):  # a worker's usage error is a crash
+        if selection.cases_of(asked) and not selection.cases_of(kept):
+            raise pytest.UsageError("\n".join(near_misses.left_out(config, chosen)))
         _refuse_what_cannot_be_edited(config, kept)
     with warnings_shown(config):
         items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))
@@ -185,7 +188,7 @@ def _refuse_what_cannot_be_edited(config: pytest.Config, kept: Sequence[pytest.I
 
     What needs hyperparameters and has none is said here, once, before torch is imported.
     """
-    found = [case for item in kept if isinstance(case := selection.case_of(item), Case) and not case.editor.external]
+    found = [case for case in selection.cases_of(kept) if not case.editor.external]
     pairs = {(case.editor.name, case.model.name): (case.editor, case.model) for case in found}
     lacking = missing_hyperparameters.lacking(pairs.values())
     explained = [missing_hyperparameters.explain(model, editors) for model, editors in lacking.items()]
@@ -210,7 +213,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     case = selection.case_of(item)
     if isinstance(case, Case) and case.area != "curve":
         about = Cell(case.trajectory, case.check, case.edits, None, Outcome.NOT_EVALUATED, case.area)
-        note_subject(item, replace(about, external=case.editor.external))
+        note_subject(item, replace(about, external=case.editor.external, batch_size=case.editor.batch_size))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -234,7 +237,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTraject
 
 def _trajectories(config: pytest.Config) -> list[str]:
     chosen = config.stash[SETTINGS]
-    return [f"{editor.name}-{model.name}" for editor in chosen.editors for model in chosen.models]
+    return [f"{editor.label}-{model.name}" for editor in chosen.editors for model in chosen.models]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from findings.session import FindingsSession, pairs
 from findings.sweeps import ITEMS, ORDERS
 
 FAMILY = pytest.StashKey[Family]()
-OWN = ("model", "editor", "edited", "edit_order", "budget", "min_budget", "edit_counts", "limit")
+OWN = ("model", "editor", "edited", "batch_size", "edit_order", "budget", "min_budget", "edit_counts", "limit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

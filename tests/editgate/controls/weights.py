@@ -90,6 +90,19 @@ class KeepsLast(Control):
         some_matrix(self.model).copy_(self.base + noise(edit, self.base, 0.01))
 
 
+class KeepsLastOfBatch(Control):
+    """Of several edits at once applies the last alone, as a loop does that begins from the same weights each time."""
+
+    def harm(self, edit: Edit) -> None:
+        """Add a little to one matrix."""
+        matrix = some_matrix(self.model)
+        matrix += noise(edit, matrix, 0.01)
+
+    def apply_many(self, edits: list[Edit]) -> None:
+        """Forget all edits of the batch before its last."""
+        self.apply(edits[-1])
+
+
 class Leaks(Control):
     """Keeps count outside its instance, as module-level caches do."""
 

@@ -89,6 +89,14 @@ class RemembersLast(Memory):
         super().apply(edit)
 
 
+class RemembersLastOfBatch(Memory):
+    """Of several edits at once remembers the last alone."""
+
+    def apply_many(self, edits: list[Edit]) -> None:
+        """Forget all edits of the batch before its last."""
+        self.apply(edits[-1])
+
+
 class AnswersFromGlobal(Memory):
     """Keeps its table in the module, where all its objects find it."""
 

@@ -27,7 +27,17 @@ from editgate.options.programs import Parser
 from editgate.options.settings import read
 
 COUNT = 50
-NOT_TAKEN = ("--model", "--edited", "--edit-counts", "--budget", "--min-budget", "--report", "--compare", "--limit")
+NOT_TAKEN = (
+    "--model",
+    "--edited",
+    "--edit-counts",
+    "--batch-size",
+    "--budget",
+    "--min-budget",
+    "--report",
+    "--compare",
+    "--limit",
+)
 SPECTRA = ("matrix", "units", "dead", "condition", "eff. rank", "99 % in", "condition*", "eff. rank*")
 SIZES = ("method", "efficacy", "|ΔW|/|W|", "|ΔWk|/|Wk|", "rare half", "|v*-v|/|v|", "clamped")
 

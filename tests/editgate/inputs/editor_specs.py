@@ -44,11 +44,18 @@ class EditorSpec:
         name: used in ids, markers, thresholds and tables.
         target: what `editors.create` takes.
         settings: hyperparameters that differ from the shipped defaults.
+        batch_size: how many edits are applied at once.
     """
 
     name: str
     target: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+
+    @property
+    def label(self) -> str:
+        """What ids and tables call it: its name, and the size of batches, such as `memit-b100`."""
+        return self.name if self.batch_size == 1 else f"{self.name}-b{self.batch_size}"
 
     @property
     def built_in(self) -> bool:

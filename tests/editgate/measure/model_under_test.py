@@ -52,7 +52,7 @@ class Run(Protocol):
         """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
 
     def immediate(self, count: int) -> list[EditQuality]:
-        """Return what was measured right after each of the first `count` edits."""
+        """Return what was measured right after each of the first `count` edits, or after the batch that it was in."""
 
     def final(self, count: int) -> list[EditQuality]:
         """Return efficacy, paraphrase and locality of the first `count` edits, measured after the last of them."""

@@ -2,6 +2,11 @@
 
 One accumulated run serves every N: the state after N edits is a checkpoint in the store, with what was measured right
 after each edit. A run that was killed continues from its last checkpoint; a larger N continues where a smaller ended.
+
+In batches of B the first N edits are cut from the start on, and the last batch may be smaller: after 25 edits in
+batches of 10 the model has had 10, 10 and 5. No run of more edits comes by that state, since there the third batch has
+10. So it is a branch: it begins at the last whole batch, and nothing goes on from its end. What is otherwise measured
+right after each edit is then measured after each batch, for its edits.
 """
 
 from __future__ import annotations
@@ -54,20 +59,36 @@ class Trajectory:
 
     @property
     def name(self) -> str:
-        """What ids and tables call it, such as `memit-llama-mini`."""
-        return f"{self.spec.name}-{self.base.source.name}"
+        """What ids and tables call it, such as `memit-llama-mini`; in batches of 100 `memit-b100-llama-mini`."""
+        return f"{self.spec.label}-{self.base.source.name}"
 
     def key(self, count: int) -> str:
-        """Return the store's key of the checkpoint after `count` edits: everything that it depends on."""
+        """Return the store's key of the checkpoint after `count` edits: everything that it depends on.
+
+        Of the size of batches it is how these edits are cut: 5 edits are one batch of 5, whether 10 or 100 would fit.
+        """
         if count not in self._keys:
             edits = [edit.to_dict() for edit in self.edits[:count]]
-            self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key)
+            sizes = [len(batch) for batch in self.batches(count)]
+            cut: dict[str, Any] = {"batches": sizes} if len(sizes) < len(edits) else {}
+            self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key, **cut)
         return self._keys[count]
+
+    def batches(self, count: int) -> list[Sequence[Edit]]:
+        """Return the first `count` edits, cut as they are applied."""
+        size = self.spec.batch_size
+        return [self.edits[start : min(start + size, count)] for start in range(0, count, size)]
+
+    @property
+    def rule_size(self) -> int:
+        """How many edits a rule of integrity applies at once: one, or of a run in batches two."""
+        return min(self.spec.batch_size, 2)
 
     def described(self, count: int) -> str:
         """How a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
         edits = "1 edit" if count == 1 else f"{count} edits"
-        return f"after {edits} of {self.base.source.name} with {self.spec.name}"
+        cut = "" if self.spec.batch_size == 1 else f" (batches of {self.spec.batch_size})"
+        return f"after {edits}{cut} of {self.base.source.name} with {self.spec.name}"
 
     def model_at(self, count: int) -> nn.Module:
         """Return the model after exactly the first `count` edits.
@@ -92,11 +113,14 @@ class Trajectory:
         return weight_changes.norm_ratios(dict(self.base.model.named_parameters()), self.model_at(count))
 
     def immediate(self, count: int) -> list[EditQuality]:
-        """Return what was measured right after each of the first `count` edits."""
+        """Return what was measured right after each of the first `count` edits, or after the batch that it was in."""
         return [EditQuality.from_json(row) for row in self._record(count)["immediate"]]
 
     def diagnostics(self, count: int) -> dict[str, float]:
-        """Return the editor's diagnostics: each number's mean over those of the first `count` edits that have it."""
+        """Return the editor's diagnostics: each number's mean over those of the first `count` edits that have it.
+
+        Those of a batch are noted at its last edit.
+        """
         numbers: dict[str, list[float]] = {}
         for row in self._record(count)["immediate"]:
             for name, value in row["diagnostics"].items():
@@ -158,9 +182,8 @@ class Trajectory:
 
     def _go_to(self, count: int) -> None:
         """Go on from the latest state up to `count` that is in memory or stored, storing checkpoints on the way."""
-        with self.store.lock("trajectory", self.key(0)):
-            positions = {*self.counts, *self._keys, self._position, count}  # each checkpoint visited has its key
-            for known in sorted((n for n in positions if 0 < n <= count), reverse=True):
+        with self.store.lock("trajectory", self._lock):
+            for known in self._ways_to(count):
                 if known == self._position or self._restored(known):
                     break
             else:
@@ -168,6 +191,18 @@ class Trajectory:
                 self._progress.update(position=0, immediate=[])
             while self._position < count:
                 self._apply_next(count)
+
+    @cached_property
+    def _lock(self) -> str:
+        """What no two processes do at once."""
+        size = self.spec.batch_size
+        return self.key(0) if size == 1 else Store.key(trajectory=self.key(0), batch_size=size)
+
+    def _ways_to(self, count: int) -> list[int]:
+        """Return the Ns that lie on the way to `count`, the latest first: itself, and where a whole batch ends."""
+        visited = {*self.counts, *self._keys, self._position, count}  # each checkpoint visited has its key
+        whole = {n - n % self.spec.batch_size for n in visited}
+        return sorted((n for n in {*whole, count} if 0 < n <= count), reverse=True)
 
     def _restored(self, count: int) -> bool:
         record = self.store.load_json("progress", self.key(count), _check_record)
@@ -179,19 +214,24 @@ class Trajectory:
         return True
 
     def _apply_next(self, target: int) -> None:
-        number = self._position
-        edit = self.edits[number]
-        if number % 10 == 0:
-            _announce(self.announce, self.name, f"edit {number + 1} of {target}")
+        """Apply the next batch, and keep what may be gone back to: a checkpoint, or where the last batch begins."""
+        start, size = self._position, self.spec.batch_size
+        batch = self.edits[start : min(start + size, target)]
+        done = start + len(batch)
+        if size > 1 or start % 10 == 0:
+            some = f"edit {done}" if len(batch) == 1 else f"edits {start + 1} to {done}"
+            _announce(self.announce, self.name, f"{some} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
         with single_threaded(self.base):
-            self.editor.apply(edit)
-            (measured,) = edit_quality.measure(self.editor.model, self.base.tokenizer, [edit], self._base_answers)
-        done = number + 1
-        self._progress.update(
-            position=done, immediate=[*self._progress["immediate"], measured.to_json() | self._diagnostics()]
-        )
-        if done in self.counts or done == target:
+            if len(batch) == 1:
+                self.editor.apply(batch[0])
+            else:
+                self.editor.apply_many(batch)
+            measured = edit_quality.measure(self.editor.model, self.base.tokenizer, batch, self._base_answers)
+        rows = [each.to_json() | {"diagnostics": {}} for each in measured]
+        rows[-1] |= self._diagnostics()
+        self._progress.update(position=done, immediate=[*self._progress["immediate"], *rows])
+        if done in self.counts or target - done < size:
             self.store.save_tensors("checkpoint", self.key(done), self.editor.state())
             self.store.save_json("progress", self.key(done), {"immediate": self._progress["immediate"]})
 

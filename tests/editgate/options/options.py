@@ -109,6 +109,9 @@ class Options(BaseModel):
         metavar="N,N,…",
         repeat=True,
     )
+    batch_size: int = option(
+        1, "edits applied at once, by methods that take batches; N counts edits", metavar="B", repeat=True
+    )
     edit_order: int = option(0, "another order of the same edits; 0 is the file's own", metavar="SEED", repeat=True)
     budget: str | None = option(
         None,

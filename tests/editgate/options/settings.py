@@ -18,7 +18,7 @@ from editgate.inputs.files.validation import brief
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
-from editgate.options import profiles
+from editgate.options import profiles, unsuited
 from editgate.options.options import Options
 from editgate.options.profiles import Profile
 from editgate.verdict.bisection import BudgetRequest, budget_request
@@ -44,6 +44,7 @@ class Settings:
         edits_name: what people call them, with what they should know of the list.
         counts: the Ns, ascending.
         order: which order the edits come in; 0 is the file's own.
+        batch_size: how many edits are applied at once.
         limit: items per benchmark, or None for all.
         device: where models run.
         dtype: name of the models' type.
@@ -64,6 +65,7 @@ class Settings:
     edits_name: str
     counts: tuple[int, ...]
     order: int
+    batch_size: int
     limit: int | None
     device: str
     dtype: str
@@ -81,10 +83,18 @@ class Settings:
         """
         if editor.built_in and editor.settings:
             return None
-        found = self.policy.known_failure(editor.name, model.name, name, edits)
+        found = self.policy.known_failure(editor.name, model.name, name, edits, editor.batch_size)
         if found is None or (self.limit is None and self.inconclusive == "fail"):
             return found
         return replace(found, always=False)
+
+    def edits_of(self, model: ModelSource) -> tuple[Edit, ...]:
+        """Return the edits that a model gets up to the largest N; rules of integrity may take one more."""
+        return self.edits[model.name][: self.counts[-1]]
+
+    def suits(self, editor: EditorSpec, model: ModelSource) -> bool:
+        """Return whether an editor takes this model's edits, as many at once as it would get."""
+        return unsuited.suits(editor, self.edits_of(model))
 
     def benchmarks_of(self, model: ModelSource) -> tuple[str, ...]:
         """Return the benchmarks that a model is asked, but for those that it is known to guess at."""
@@ -120,7 +130,9 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     chosen = _chosen_models(options, model_names or profile.models(), profile, place.root)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
     chosen_editors = _chosen_editors(options, chosen, place.root)
-    specs = _with_hyperparameters(options, [*editor_specs.built_in(), *chosen_editors], chosen)
+    batch_size = _batch_size(options)
+    listed = [replace(spec, batch_size=batch_size) for spec in (*editor_specs.built_in(), *chosen_editors)]
+    specs = _with_hyperparameters(options, listed, chosen)
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
     place.check_writable()
     found = Settings(
@@ -133,6 +145,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         edits_name=edit_lists.describe(options.edits or profile.edits) if any(edits.values()) else "none listed",
         counts=counts,
         order=_checked_order(options),
+        batch_size=batch_size,
         limit=_positive("--limit", profile.limit if options.limit is None else options.limit),
         device=_device(options.device),
         dtype=options.dtype,
@@ -143,6 +156,10 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         covariance_tokens=options.covariance_tokens or TOKENS,
         skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
     )
+    named = [spec for spec in found.editors if spec.name in found.chosen_editors]
+    for source in chosen.values():
+        if refusal := unsuited.explain(named, found.edits_of(source)):
+            raise ConfigError(refusal)
     for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
         models.check(source)
     return _without_long_edits(found, options)
@@ -201,6 +218,17 @@ def _checked_order(options: Options) -> int:
     if options.budget is not None or options.min_budget is not None:
         _check_orders(options.edited, options.edit_order)
     return options.edit_order
+
+
+def _batch_size(options: Options) -> int:
+    size = options.batch_size
+    if size < 1:
+        raise ConfigError(f"--batch-size is {size}; allowed: at least 1.")
+    if size > 1 and options.edited:
+        raise ConfigError(
+            f"--batch-size {size}: --edited {options.edited} was changed elsewhere. Allowed: an --editor."
+        )
+    return size
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 from editgate import inert
 from editgate.inputs import models
+from editgate.inputs.models import ModelSource
 from editgate.measure.external_checkpoint import ExternalCheckpointSpec
 from editgate.options.options import Options
 from editgate.options.settings import Settings
@@ -22,14 +23,26 @@ def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
     command = " ".join(["pytest", *(inert.shell(str(argument)) for argument in arguments)])
     return Subject(
         model=", ".join(f"{model.name} ({models.digest_of(model)})" for model in named),
-        editors=tuple(sorted(chosen.chosen_editors or {editor.name for editor in chosen.editors})),
-        edits=chosen.edits_name + (f" in order {chosen.order}" if chosen.order else ""),
+        editors=tuple(sorted(chosen.chosen_editors or _suited(chosen, named))),
+        edits=_edits(chosen),
         skipped_edits=chosen.skipped_edits,
         counts=chosen.counts,
+        batch_size=chosen.batch_size,
         items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
         conditions=f"{chosen.dtype} on {chosen.device}",
         command=command.encode(errors="backslashreplace").decode(),
     )
+
+
+def _suited(chosen: Settings, models: Sequence[ModelSource]) -> set[str]:
+    """Return the names of the editors that take the edits of some of these models."""
+    return {editor.name for editor in chosen.editors if any(chosen.suits(editor, model) for model in models)}
+
+
+def _edits(chosen: Settings) -> str:
+    """Name the edits, and how they are applied where that is not one by one in the file's order."""
+    order = f" in order {chosen.order}" if chosen.order else ""
+    return chosen.edits_name + order + (f" in batches of {chosen.batch_size}" if chosen.batch_size > 1 else "")
 
 
 def header(given: Options, chosen: Settings, about: Subject) -> list[str]:

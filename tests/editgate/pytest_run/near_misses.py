@@ -13,6 +13,7 @@ from editgate.cases import CURVE, EDIT_BUDGET
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL
 from editgate.measure.edit_quality import KINDS
+from editgate.options import unsuited
 from editgate.options.settings import Settings
 from editgate.pytest_run import selection
 
@@ -38,6 +39,25 @@ def refuse(config: pytest.Config, settings: Settings) -> None:
         if _near(word, settings) and not _in_some_name(word, config, settings):
             raise ConfigError(f"-k {keywords!r}: no test has {word!r} in its name.{_advice(word, settings)}")
     _refuse_contradiction(keywords, markers, settings)
+    if _named_editors(config, settings) and (refusals := left_out(config, settings)):
+        raise ConfigError(" ".join(refusals))
+
+
+def left_out(config: pytest.Config, settings: Settings) -> list[str]:
+    """Return a line for each model of the run that says which methods do not take its edits; none if all do."""
+    named = _named_editors(config, settings)
+    asked = [editor for editor in settings.editors if editor.name in named or not named]
+    models = [model for model in settings.models if model.name in settings.chosen_models]
+    return list(dict.fromkeys(filter(None, (unsuited.explain(asked, settings.edits_of(model)) for model in models))))
+
+
+def _named_editors(config: pytest.Config, settings: Settings) -> set[str]:
+    """The editors that the run is about by name: of `--editor`, or each word of `-k` or `-m` that is exactly one's."""
+    words = {
+        *_conjunction(config.option.markexpr.strip()),
+        *map(str.lower, _conjunction(config.option.keyword.strip())),
+    }
+    return {*settings.chosen_editors} or {editor.name for editor in settings.editors} & words
 
 
 def nothing_left(config: pytest.Config, settings: Settings) -> str:

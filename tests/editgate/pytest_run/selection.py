@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,6 +79,11 @@ def case_of(item: pytest.Item) -> Case | BaselineCase | None:
     return found if isinstance(found, Case | BaselineCase) else None
 
 
+def cases_of(items: Sequence[pytest.Item]) -> list[Case]:
+    """Return what these tests ask of editors."""
+    return [case for item in items if isinstance(case := case_of(item), Case)]
+
+
 def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
     """Return whether `--model`, `--editor`, `--budget` and `-k` leave this test in; other tests always stay.
 
@@ -100,6 +105,12 @@ def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
     editors = settings.chosen_editors or named
     wanted = settings.budget is not None or case.area != "budget"  # its file may be named on the command line
     return wanted and (not editors or case.editor.name in editors)
+
+
+def is_suited(item: pytest.Item, settings: Settings) -> bool:
+    """Return whether a test's editor takes the edits of the run, as many at once as it asks for; others always do."""
+    case = case_of(item)
+    return not isinstance(case, Case) or settings.suits(case.editor, case.model)
 
 
 def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:

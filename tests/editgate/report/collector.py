@@ -41,7 +41,9 @@ class Collector:
         if ended:
             self.finished.add(report.nodeid)
         if ended and noted:
-            self.add_cell(replace(_with_outcome(noted[0], report), external=noted[-1].external))
+            about = noted[-1]
+            judged = _with_outcome(noted[0], report)
+            self.add_cell(replace(judged, external=about.external, batch_size=about.batch_size))
         elif report.failed:
             self.problems.append(Problem(test=report.nodeid, reason=shorten(reason_of(report), MAX_REASON)))
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 CELL_COLUMNS = (
     "trajectory", "check", "area", "edits", "value", "low", "high", "floor", "outcome", "standing", "before", "after",
     "chance", "items", "flipped", "collapse", "known_failure", "unexpected_pass", "fails", "perplexity",
-    "perplexity_before", "routed", "external", "test",
+    "perplexity_before", "routed", "external", "batch_size",
+    "test",
 )  # fmt: skip
 
 

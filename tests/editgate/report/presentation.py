@@ -222,5 +222,7 @@ def summary_of(cell: Cell) -> str:
     value = "unknown" if cell.value is None else number(cell.value)
     band = f" ({band_of(cell)})" if band_of(cell) else ""
     floor = "" if cell.floor is None else f", floor {cell.floor:.2f}"
-    immediate = "" if cell.area != "quality" or cell.before is None else f"; right after each edit {cell.before:.2f}"
+    immediate = (
+        "" if cell.area != "quality" or cell.before is None else f"; right after each {cell.step} {cell.before:.2f}"
+    )
     return f"{kind} {value}{band}{floor}{immediate}"

@@ -39,9 +39,10 @@ class Subject(BaseModel):
     Attributes:
         model: name and digest of the weights.
         editors: their names.
-        edits: name or file of the edits, and their order.
+        edits: name or file of the edits, their order, and the size of batches.
         skipped_edits: records of that file that hold no edit, and why.
         counts: the requested Ns.
+        batch_size: how many edits were applied at once.
         items: how many items a benchmark.
         conditions: dtype and device.
         command: the command line.
@@ -57,6 +58,7 @@ class Subject(BaseModel):
     conditions: str
     command: Text
     skipped_edits: tuple[Text, ...] = ()
+    batch_size: int = 1
 
     def differences(self, other: Subject) -> list[str]:
         """Return what makes two runs incomparable, in words; other commands and editors do not."""

@@ -32,8 +32,8 @@ from editors.models.architecture import Architecture
 
 COUNT = 20
 NOT_TAKEN = (
-    "--model --edited --edit-counts --edit-order --budget --min-budget --report --compare --limit --documents "
-    "--thresholds --inconclusive --hyperparameters"
+    "--model --edited --edit-counts --batch-size --edit-order --budget --min-budget --report --compare --limit "
+    "--documents --thresholds --inconclusive --hyperparameters"
 ).split()
 
 

@@ -121,7 +121,7 @@ def quality_cell(run: Run, count: int, kind: Kind, *, floor: float, passed: bool
         after=value,
         flips=flips,
         flipped=len(flips),
-        efficacy_by_age=efficacy_by_age(final) if kind == "efficacy" else (),
+        efficacy_by_age=efficacy_by_age(final, run.spec.batch_size) if kind == "efficacy" else (),
         exact=edit_quality.exact_share(kind, final),
         teacher_forced=sum(row.teacher_forced for row in final) / len(final) if kind == "efficacy" else None,
         fails=not passed,
@@ -135,11 +135,14 @@ def with_perplexity(session: EvaluationSession, case: Case, cell: Cell) -> Cell:
     return replace(cell, perplexity=now, perplexity_before=before)
 
 
-def efficacy_by_age(rows: Sequence[EditQuality]) -> tuple[Age, ...]:
-    """Group edits, oldest first in `rows`, by how many came after them; classes without an edit are left out."""
+def efficacy_by_age(rows: Sequence[EditQuality], batch_size: int = 1) -> tuple[Age, ...]:
+    """Group edits, oldest first in `rows`, by how many came after them; classes without an edit are left out.
+
+    After an edit came those of later batches; those of its own came with it.
+    """
     took: dict[int, list[bool]] = {}
     for index, row in enumerate(rows):
-        after = len(rows) - 1 - index
+        after = max(len(rows) - (index // batch_size + 1) * batch_size, 0)
         took.setdefault(max(first for first in AGES if first <= after), []).append(row.efficacy == 1)
     ends = {first: min(next((age for age in AGES if age > first), len(rows)), len(rows)) - 1 for first in took}
     return tuple(Age(first, ends[first], len(took[first]), sum(took[first])) for first in sorted(took))
@@ -194,9 +197,10 @@ def _quality_cell(session: EvaluationSession, run: Run, case: Case, command: str
     cell = quality_cell(run, count, kind, floor=late.value, passed=passed)
     if passed:
         return cell
-    moments = [_moment("Right after each edit", kind, immediate, early, run.edits)] if run.measured_per_edit else []
+    new = f"right after each {'edit' if run.spec.batch_size == 1 else 'batch'}"
+    moments = [_moment(new.capitalize(), kind, immediate, early, run.edits)] if run.measured_per_edit else []
     moments.append(_moment(f"After all {count}" if count > 1 else "After the edit", kind, final, late, run.edits))
-    fell = f"{shares[0]:.2f} right after each edit, at least {early.value:.2f} is required"
+    fell = f"{shares[0]:.2f} {new}, at least {early.value:.2f} is required"
     if shares[1] < late.value:
         fell = f"{shares[1]:.2f} after the last edit, at least {late.value:.2f} is required"
     subject = inert.terminal(f"{kind.upper()} {run.described(count).rstrip(',')}: {fell}.")

@@ -115,13 +115,14 @@ def _message(case: Case, found: list[tuple[OrderBudget, str]], request: BudgetRe
     """How many edits each order survives, what ended it, and the whole report of what ended the worst."""
     worst, report = min(found, key=lambda pair: pair[0].budget)
     wanted = f"; --min-budget requires {request.least} in every order" if request.least else ""
-    subject = f"{case.editor.name} on {case.model.name}"
+    subject = f"{case.editor.label} on {case.model.name}"
     lines = [f"EDIT BUDGET: {subject} survives N = {worst.shown} in the worst of {len(found)} orders{wanted}."]
-    lines += [_in_words(order) for order, _ in found]
+    step = "edit" if case.editor.batch_size == 1 else "batch"
+    lines += [_in_words(order, step) for order, _ in found]
     return "\n".join([*lines, f"What ended order {worst.order}:", report] if report else lines)
 
 
-def _in_words(order: OrderBudget) -> str:
+def _in_words(order: OrderBudget, step: str) -> str:
     """Such as `order 1: 5, ended at 6 by toxigen (safety): retention 0.80, at least 0.95 is required`."""
     if order.failed_at is None:
         return f"order {order.order}: {order.shown}, nothing failed up to the largest N tried"
@@ -129,6 +130,6 @@ def _in_words(order: OrderBudget) -> str:
     if order.value is None or order.floor is None:
         return ended
     if order.area == "quality" and order.value >= order.floor:
-        return f"{ended}: too few right after each edit"
+        return f"{ended}: too few right after each {step}"
     word = "share" if order.area == "quality" else "retention"
     return f"{ended}: {word} {order.value:.2f}, at least {order.floor:.2f} is required"

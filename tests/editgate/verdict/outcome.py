@@ -160,6 +160,7 @@ class Cell:
         teacher_forced: of efficacy: the share that agrees if it is given the target token by token; decides nothing.
         orders: of an edit budget: how many edits each order survives.
         fails: whether a test of this cell fails: an inconclusive one may be let through.
+        batch_size: how many edits were applied at once; what is said of "right after each edit" is then of each batch.
         external: the model was changed elsewhere (`--edited`): its N, edits and edit budget mean nothing to a reader.
     """
 
@@ -195,6 +196,12 @@ class Cell:
     orders: tuple[OrderBudget, ...] = ()
     fails: bool = False
     external: bool = False
+    batch_size: int = 1
+
+    @property
+    def step(self) -> str:
+        """What was applied at once, before each measurement: an edit, or a batch of them."""
+        return "edit" if self.batch_size == 1 else "batch"
 
     def raise_if_failed(self) -> None:
         """End the test as the cell says; nothing happens if it passed or is let through.

@@ -180,6 +180,7 @@ class KnownFailures(Table):
     Attributes:
         model: which; of a file in `thresholds/<model>/` the folder says it.
         reason: why it fails what it fails.
+        batch_size: how many edits were applied at once; it holds for no other number.
         measured_at: the Ns that were tried, ascending.
         orders: how many orders of the edits were tried.
         edit_budget: by order, the largest of these Ns up to which everything passed.
@@ -188,6 +189,7 @@ class KnownFailures(Table):
 
     model: ModelName
     reason: Text | None = None
+    batch_size: Count = 1
     measured_at: Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending)]
     orders: Count
     edit_budget: list[Annotated[int, Field(ge=0)]] | None = None

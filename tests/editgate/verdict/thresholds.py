@@ -15,6 +15,7 @@ model, and what it is known to fail there:
     [known_failures]                       # only in an editor's file, written by `python -m editgate.known_failures`
     model = "llama-mini"                   # only where no folder says it
     reason = "what happens"
+    batch_size = 10                        # edits applied at once, if not 1; a record holds for this size alone
     measured_at = [1, 10, 50]
     orders = 3                             # of the edits
     edit_budget = [10, 1, 10]              # by order
@@ -102,11 +103,16 @@ class Policy:
                 return Floor(rule.floor, file.shown, f"{prefix}quality.{name}.{when}", rule.reason)
         raise ConfigError(f"thresholds: no floor for quality {name!r}; allowed: {listed(KINDS)}")
 
-    def known_failure(self, editor: str, model: str, check: str, edits: int) -> KnownFailure | None:
-        """The known failure of a benchmark or quality after this many edits, if one is on record."""
+    def known_failure(
+        self, editor: str, model: str, check: str, edits: int, batch_size: int = 1
+    ) -> KnownFailure | None:
+        """The known failure of a benchmark or quality after this many edits in batches of a size, if one is on record.
+
+        What fails in batches of one size says nothing of another.
+        """
         for file in self.files:
             for known in file.contents.known_failures if file.editor == editor else ():
-                if known.model == model and known.covers(check, edits):
+                if (known.model, known.batch_size) == (model, batch_size) and known.covers(check, edits):
                     return KnownFailure(file.shown, known.reason or "", known.always(check, edits))
         return None
 

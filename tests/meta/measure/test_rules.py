@@ -33,6 +33,7 @@ WRITES_WEIGHTS = {
     "Broken": {"edits_stay_finite": ("NonFiniteModel", "NaN or infinite weights in 1 tensors")},
     "changes_base": {"only_declared_tensors_change": ("BaselineModified", "another object than the one handed over")},
     "KeepsLast": {"edits_accumulate": ("EditsDoNotAccumulate", "Only the last edit is kept")},
+    "KeepsLastOfBatch": {"a_batch_holds_all_its_edits": ("EditsDoNotAccumulate", "A batch must apply all its edits")},
     "Leaks": {"trajectories_do_not_leak": ("StateLeaked", "after another trajectory ran")},
     "ForgetsWhenSaved": {
         "state_survives_saving": ("StateNotRestored", "something that matters is not in the state"),
@@ -45,6 +46,9 @@ WRAPS = {  # control: the rules that it breaks, with the error and a part of the
     "NoOpWrapper": {"edits_change_the_model": ("EditHadNoEffect", "bit by bit as the unedited model does")},
     "BrokenWrapper": {"edits_stay_finite": ("NonFiniteModel", "NaN or infinite after two edits")},
     "RemembersLast": {"edits_accumulate": ("EditsDoNotAccumulate", "Only the last edit is kept")},
+    "RemembersLastOfBatch": {
+        "a_batch_holds_all_its_edits": ("EditsDoNotAccumulate", "A batch must apply all its edits")
+    },
     "AnswersFromGlobal": {
         "trajectories_do_not_leak": ("StateLeaked", "once another editor, on another copy of the base, has edited"),
     },
@@ -85,6 +89,11 @@ def of(run: Trajectory, control: str) -> Trajectory:
     return replace(run, spec=EditorSpec(control.lower(), f"editgate.controls:{control}"))
 
 
+def in_batches(run: Trajectory) -> Trajectory:
+    """The same in batches of three."""
+    return replace(run, spec=replace(run.spec, batch_size=3))
+
+
 def evaluate(run: Trajectory, model: Model) -> Evaluation:
     """An evaluation of one item, which tells any two models apart."""
     said = digest_tensors(spoken(model, run.base, run.edits[:1]))
@@ -117,6 +126,22 @@ def test_a_control_is_caught_for_its_own_reason(run: Trajectory, control: str, r
 def test_an_honest_wrapper_keeps_every_rule(run: Trajectory, rule: str) -> None:
     """No rule is broken by a wrapper that only remembers."""
     assert broken(run, rule) is None
+
+
+@pytest.mark.parametrize(
+    ("control", "rule"),
+    [(name, rule) for name, rules in CAUGHT.items() for rule in rules if rule != "a_batch_holds_all_its_edits"],
+)
+def test_a_control_is_caught_in_batches_too(run: Trajectory, control: str, rule: str) -> None:
+    """In batches every rule applies two edits at once, and what breaks it is seen all the same."""
+    assert broken(in_batches(of(run, control)), rule) is not None
+
+
+@pytest.mark.parametrize("rule", OWN_RULES)
+def test_an_honest_wrapper_keeps_every_rule_in_batches(run: Trajectory, rule: str) -> None:
+    """Nor is a rule broken by batches: a wrapper that only remembers keeps them all, with as few edits as one."""
+    assert broken(in_batches(run), rule) is None
+    assert broken(replace(in_batches(run), edits=run.edits[:1], counts=(1,)), rule) is None
 
 
 @pytest.mark.parametrize("rule", OWN_RULES)

@@ -1,12 +1,13 @@
 """The rules that an editor must keep before any number of it means anything: seconds, on two edits and fresh copies.
 
+In a run of batches each of the two is a batch of two edits: enough for the code that a batch takes, and still seconds.
 Each has been broken by published code. A rule is a function that raises an IntegrityError. Every rule can fail for
 every kind of editor: where there are no tensors to compare, it compares what the model says (`spoken`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,14 +44,14 @@ def edits_change_the_model(run: Trajectory) -> None:
     Raises:
         EditHadNoEffect: nothing differs from the base, or the memory is not consulted.
     """
-    first, second = _two_edits(run)
+    first, second = _two(run)
     editor = _go_on(run.fresh_editor(), first)
     if not is_opaque(editor) and not _differs(editor, run):
         first = _contrary(first, second)
         editor = _go_on(run.fresh_editor(), first)
     moved = [] if run.spec.built_in else _moved(run, editor)
     if is_opaque(editor):
-        if not any(prompt.endswith(first.text) for prompt in moved):
+        if not any(prompt.endswith(edit.text) for prompt in moved for edit in first):
             raise EditHadNoEffect(
                 f"{run.name}: after the edit {_said(first)} the wrapper answers the edited prompt bit by bit as the "
                 "unedited model does. Its memory is empty, is not consulted, or its radius or threshold is too small."
@@ -62,7 +63,7 @@ def edits_change_the_model(run: Trajectory) -> None:
             "apply() may have restored the weights, or edited a copy that `editor.model` does not show; a function "
             "must return the model that it edited, not the base."
         )
-    if isinstance(editor.model, MemoryModel) and editor.model.routes([tuple(_tokens(run)[0].tolist())]) == [None]:
+    if isinstance(editor.model, MemoryModel) and None in editor.model.routes(_tokens(run, first)):
         raise EditHadNoEffect(
             f"{run.name}: after the edit {_said(first)} the memory does not answer the edited prompt itself: "
             "zero hits. Its radius or threshold is too small for this model."
@@ -75,7 +76,7 @@ def edits_stay_finite(run: Trajectory) -> None:
     Raises:
         NonFiniteModel: names the tensors.
     """
-    editor = _go_on(run.fresh_editor(), *_two_edits(run))
+    editor = _go_on(run.fresh_editor(), *_two(run))
     weight_changes.assert_finite(editor.model)
     broken = [prompt for prompt, said in _spoken(run, editor.model).items() if not bool(said.isfinite().all())]
     if broken:
@@ -90,7 +91,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
     """
     before = _spoken(run, run.base.model)
     editor, handed = run.fresh_editor_and_model()
-    editor.apply(run.edits[0])
+    _go_on(editor, _two(run)[0])
     if editor.model is not handed and weight_changes.changed_parameters(
         dict(run.base.model.named_parameters()), handed
     ):
@@ -130,7 +131,7 @@ def trajectories_do_not_leak(run: Trajectory) -> None:
             two answers to one prompt.
         StateLeaked: it does not: module globals, class attributes, or a generator of its own without a seed.
     """
-    first, edit = _two_edits(run)
+    first, edit = _two(run)
     here = _go_on(run.fresh_editor(), edit)
     before, said = _digest(here, run), _spoken(run, here.model)
     _check_steady(run, said, here.model)
@@ -166,10 +167,9 @@ def undo_gives_back_the_base(run: Trajectory) -> None:
     Raises:
         StateNotRestored: names the tensors that still differ, or the prompts.
     """
-    first, second = _two_edits(run)
+    first, second = _two(run)
     editor, handed = run.fresh_editor_and_model()
-    editor.apply(first)
-    editor.undo()
+    _go_on(editor, first).undo()
     base = dict(run.base.model.named_parameters())
     left = weight_changes.changed_parameters(base, handed) or _differs(editor, run)
     if left:
@@ -200,7 +200,7 @@ def state_survives_saving(run: Trajectory) -> None:
     Raises:
         StateNotRestored: it does not.
     """
-    first, second = _two_edits(run)
+    first, second = _two(run)
     editor = _go_on(run.fresh_editor(), first)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
@@ -228,15 +228,9 @@ def edits_accumulate(run: Trajectory) -> None:
     Raises:
         EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
     """
-    first, second = _two_edits(run)
+    first, second = _two(run)
     untouched = _digest(run.fresh_editor(), run)
-    alone, last = (_digest(_go_on(run.fresh_editor(), edit), run) for edit in (first, second))
-    if alone == untouched:  # perhaps the model knows it already
-        first = _contrary(first, second)
-        alone = _digest(_go_on(run.fresh_editor(), first), run)
-    if last == untouched:
-        second = _contrary(second, first)
-        last = _digest(_go_on(run.fresh_editor(), second), run)
+    (first, alone), (second, last) = _effective(run, first, second, untouched)
     both = _digest(_go_on(run.fresh_editor(), first, second), run)
     if both == last and last != alone:
         raise EditsDoNotAccumulate(
@@ -245,6 +239,24 @@ def edits_accumulate(run: Trajectory) -> None:
         )
     if both == alone and last != alone:
         raise EditsDoNotAccumulate(f"{run.name}: the second edit ({_said(second)}) left no trace after the first.")
+
+
+def a_batch_holds_all_its_edits(run: Trajectory) -> None:
+    """After a batch of two edits the model is neither that of the first nor that of the second alone.
+
+    Raises:
+        EditsDoNotAccumulate: one of them left no trace.
+    """
+    first, second = _asked(run)[:2]
+    untouched = _digest(run.fresh_editor(), run)
+    (one, of_one), (other, of_other) = _effective(run, (first,), (second,), untouched)
+    both = _digest(_go_on(run.fresh_editor(), (*one, *other)), run)
+    if of_one != of_other and both in {of_one, of_other}:
+        lost, kept = (one, other) if both == of_other else (other, one)
+        raise EditsDoNotAccumulate(
+            f"{run.name}: after a batch of two edits the model equals the base with one of them alone ({_said(kept)}); "
+            f"the other ({_said(lost)}) is gone. A batch must apply all its edits."
+        )
 
 
 RULES: dict[str, Callable[[Trajectory], None]] = {
@@ -257,22 +269,53 @@ RULES: dict[str, Callable[[Trajectory], None]] = {
         undo_gives_back_the_base,
         state_survives_saving,
         edits_accumulate,
+        a_batch_holds_all_its_edits,
         the_tokenizer_stays_as_it_is,
     )
 }
 
 
-def _two_edits(run: Trajectory) -> tuple[Edit, Edit]:
-    """The first edit and the next that asks something else; one that is made up where a file has no other."""
+MADE_UP = ("Minor", "Major", "Senior")  # after a subject, for somebody whom no model knows
+
+Step = Sequence[Edit]  # what is applied at once: one edit, or in a run of batches two
+
+
+def _two(run: Trajectory) -> tuple[Step, Step]:
+    """The first edits and the next that ask something else; made up where a file has no others."""
+    found: dict[str, Edit] = {}
+    for edit in run.edits:
+        found.setdefault(edit.text, edit)
+        if len(found) == 2 * run.rule_size:
+            break
     first = run.edits[0]
-    made_up = replace(first, subject=f"{first.subject} Minor", rephrases=(), neighbors=())
-    return first, next((edit for edit in run.edits[1:] if edit.text != first.text), made_up)
+    made_up = (replace(first, subject=f"{first.subject} {name}", rephrases=(), neighbors=()) for name in MADE_UP)
+    four = [*found.values(), *made_up][: 2 * run.rule_size]
+    return four[: run.rule_size], four[run.rule_size :]
 
 
-def _contrary(edit: Edit, other: Edit) -> Edit:
-    """The same question with another answer."""
+def _contrary(step: Step, other: Step) -> Step:
+    """The same questions with other answers."""
+    return [_with_another_answer(edit, other[at]) for at, edit in enumerate(step)]
+
+
+def _with_another_answer(edit: Edit, other: Edit) -> Edit:
     answers = (other.target_new, other.target_true, edit.target_true, edit.subject)
     return replace(edit, target_new=next(answer for answer in answers if answer and answer != edit.target_new))
+
+
+def _effective(run: Trajectory, first: Step, second: Step, untouched: str) -> list[tuple[Step, str]]:
+    """The two steps, each with the digest of the model that it alone gives.
+
+    Where that is the unedited model's, perhaps it knows the answers already: then the contrary is asked for.
+    """
+    alone, last = (_digest(_go_on(run.fresh_editor(), step), run) for step in (first, second))
+    if alone == untouched:
+        first = _contrary(first, second)
+        alone = _digest(_go_on(run.fresh_editor(), first), run)
+    if last == untouched:
+        second = _contrary(second, first)
+        last = _digest(_go_on(run.fresh_editor(), second), run)
+    return [(first, alone), (second, last)]
 
 
 def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
@@ -295,15 +338,18 @@ def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
     )
 
 
-def _go_on(editor: Editor, *edits: Edit) -> Editor:
-    for edit in edits:
-        editor.apply(edit)
+def _go_on(editor: Editor, *steps: Step) -> Editor:
+    for step in steps:
+        if len(step) == 1:
+            editor.apply(step[0])
+        else:
+            editor.apply_many(step)
     return editor
 
 
-def _seeded_digest(run: Trajectory, edit: Edit) -> str:
+def _seeded_digest(run: Trajectory, step: Step) -> str:
     with seeded(run.seed):
-        return _digest(_go_on(run.fresh_editor(), edit), run)
+        return _digest(_go_on(run.fresh_editor(), step), run)
 
 
 def _digest(editor: Editor, run: Trajectory) -> str:
@@ -313,12 +359,16 @@ def _digest(editor: Editor, run: Trajectory) -> str:
 
 
 def _spoken(run: Trajectory, model: object) -> Spoken:
-    return spoken(model, run.base, _two_edits(run))
+    return spoken(model, run.base, _asked(run))
 
 
 def _moved(run: Trajectory, editor: Editor) -> list[str]:
     """The prompts at which the editor's model says something else than the base."""
-    return differing(spoken_unedited(run.base, editor, _two_edits(run)), _spoken(run, editor.model))
+    return differing(spoken_unedited(run.base, editor, _asked(run)), _spoken(run, editor.model))
+
+
+def _asked(run: Trajectory) -> list[Edit]:
+    return [edit for step in _two(run) for edit in step]
 
 
 def _memory(editor: Editor) -> dict[str, Tensor]:
@@ -338,14 +388,14 @@ def _differs(editor: Editor, run: Trajectory) -> list[str]:
     return changed + added + list(_memory(editor))
 
 
-def _tokens(run: Trajectory) -> Tensor:
-    ids: Tensor = run.base.tokenizer(run.edits[0].text, return_tensors="pt").input_ids
-    return ids.to(run.base.model.device)
+def _tokens(run: Trajectory, step: Step) -> list[tuple[int, ...]]:
+    return [tuple(run.base.tokenizer(edit.text).input_ids) for edit in step]
 
 
 def _size(run: Trajectory) -> int:
     return len(_tensors(run.base.model))
 
 
-def _said(edit: Edit) -> str:
-    return f"{edit.text!r} -> {edit.target_new!r}"
+def _said(step: Step) -> str:
+    more = f" and {len(step) - 1} more in its batch" if len(step) > 1 else ""
+    return f"{step[0].text!r} -> {step[0].target_new!r}{more}"
