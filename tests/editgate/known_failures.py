@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shipped = SHIPPED / model.name / f"{editor.label}.toml"
         output = given.output or (shipped if _is_ours(editor, model) else OWN_FILE)
         in_place = output.resolve() == shipped.resolve()
-        on_record = _reason_on_record(output, chosen, editor, model, model.name if in_place else "")
+        folder = model.name if output.resolve().parent == shipped.resolve().parent else ""
+        on_record = _reason_on_record(output, chosen, editor, model, folder)
         session = EvaluationSession(chosen, lambda text: print(text, file=sys.stderr))
         cells = measure(session, editor, model, given.orders)
     record = summarize(model.name, cells, given.reason or on_record or UNEXPLAINED, editor.batch_size)

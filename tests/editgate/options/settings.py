@@ -125,12 +125,11 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     Raises:
         ConfigError: the first thing that is wrong, with its allowed values.
     """
-    profile = profiles.find(options.profile)
+    profile, batch_size = profiles.find(options.profile), _batch_size(options)
     place = Store(options.store or store)
     chosen = _chosen_models(options, model_names or profile.models(), profile, place.root)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
     chosen_editors = _chosen_editors(options, chosen, place.root)
-    batch_size = _batch_size(options)
     listed = [replace(spec, batch_size=batch_size) for spec in (*editor_specs.built_in(), *chosen_editors)]
     specs = _with_hyperparameters(options, listed, chosen)
     counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)

@@ -209,6 +209,12 @@ def unused_ignored(config: pytest.Config) -> Iterator[None]:
         setattr(config.option, UNUSED, given)
 
 
+def is_recorded(snapshot: SnapshotAssertion) -> bool:
+    """Return whether there is a baseline for this test, or one is about to be written."""
+    location = snapshot.extension.get_location(test_location=snapshot.test_location, index=snapshot.index)
+    return Path(location).exists() or snapshot.update_snapshots
+
+
 def assert_baseline(snapshot: SnapshotAssertion, data: Json) -> None:
     """Holds `data` against the recorded baseline; fails the test on drift or if there is no baseline yet.
 

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 import editors
+from editgate.options.options import Options
+from editors import names, takes_batches
 from meta.support import tiny_models as tiny
 from meta.support.gate import ROOT, collected, run_gate
 
@@ -37,6 +39,23 @@ WRONG = {
         "has no hyperparameter color; it takes",
     ),
     "no such thresholds": (["--thresholds", "nowhere/mine.toml"], "nowhere/mine.toml: cannot be read"),
+    "batch size": (["--batch-size", "0"], "--batch-size is 0; allowed: at least 1."),
+    "no batches": (
+        ["--batch-size", "10", "--editor", "rome"],
+        "--batch-size 10: rome takes one edit at a time; batches: alphaedit,",
+    ),
+    "no batches by keyword": (
+        ["--batch-size=10", "-k", "kn and mmlu"],
+        "--batch-size 10: kn takes one edit at a time; batches: alphaedit,",
+    ),
+    "no batches by an expression": (
+        ["--batch-size=10", "-k", "test_mmlu and (grace or rome)"],
+        "--batch-size 10: grace, kn, rome, rrome take one edit at a time; batches: alphaedit,",
+    ),
+    "batches of a changed model": (
+        ["--batch-size=2", "--edited=theirs"],
+        "--batch-size 2: --edited theirs was changed elsewhere. Allowed: an --editor.",
+    ),
     "edit order": (["--edit-order", "-1"], "--edit-order is -1; allowed: 0"),
     "counts": (["--edit-counts", "0,-3,x"], "--edit-counts '0,-3,x': '0' is not a number of edits"),
     "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 320"),
@@ -92,6 +111,17 @@ def test_a_name_inside_another_selects_its_own_editor_only(pytester: pytest.Pyte
     assert runs("rome") == runs("ROME") == {"rome"}
     assert runs("rrome") == {"rrome"}
     assert runs("rom") == {"rome", "rrome"}
+
+
+def test_in_batches_ids_say_so_and_other_methods_are_left_out(pytester: pytest.Pytester) -> None:
+    """Of all methods those run that take batches; the header names the others, and the command that repeats has it."""
+    result = collect(pytester, "--batch-size=10", "--edit-counts=7", "-k", "test_mmlu")
+    ids = {line.split("[")[1].rstrip("]") for line in result.outlines if "::test_mmlu[" in line}
+    assert ids == {f"{name}-b10-llama-mini-n7" for name in names() if takes_batches(name)}
+    full = collect(pytester, "--batch-size=10", "-k", "test_mmlu", "-v").stdout.str()
+    left = ", ".join(name for name in names() if not takes_batches(name))
+    assert f"--batch-size 10: {left} take one edit at a time; batches: alphaedit" in " ".join(full.split())
+    assert Options.of({"batch_size": 10}).repeated() == ["--batch-size=10"]
 
 
 def test_a_model_from_elsewhere_needs_its_edits(pytester: pytest.Pytester) -> None:

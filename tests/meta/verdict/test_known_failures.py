@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from editgate.cases import Case
     from editgate.measure.session import EvaluationSession
 
-NAMES = Names(("mine", "rome"), tuple(ALL), ("llama-mini",))
+NAMES = Names(("memit", "mine", "rome"), tuple(ALL), ("llama-mini",))
 many = hypothesis_settings(max_examples=60, deadline=None)
 CHECKS = ("mmlu", "efficacy")
 COUNTS = (1, 2, 5, 7)
@@ -50,6 +50,7 @@ def records(draw: st.DrawFn) -> KnownFailures:
     return KnownFailures(
         model="llama-mini",
         reason=draw(texts) if fails else None,
+        batch_size=draw(st.sampled_from([1, 10])),
         measured_at=counts,
         orders=orders,
         edit_budget=draw(st.none() | st.just([counts[0]] * orders)),
@@ -183,6 +184,24 @@ def test_a_checkout_keeps_the_records_of_its_methods(measured: Path, monkeypatch
     assert text.startswith("# python -m editgate.known_failures rome --profile=nightly --model=gpt2-mini\n")
     known_failures.main(["editgate.controls:NoOp"])
     assert sorted(path.name for path in measured.rglob("*.toml")) == ["known_failures.toml", "rome.toml"]
+
+
+def test_a_record_of_batches_lies_beside_that_of_single_edits(
+    measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has a file of its own, which says the method and the size; neither may be written over the other."""
+    monkeypatch.setattr(known_failures, "SHIPPED", measured / "thresholds")
+    folder = measured / "thresholds" / "llama-mini"
+    known_failures.main(["memit"])
+    known_failures.main(["memit", "--batch-size=10"])
+    assert sorted(path.name for path in folder.iterdir()) == ["memit-b10.toml", "memit.toml"]
+    text = (folder / "memit-b10.toml").read_text()
+    assert text.startswith('# python -m editgate.known_failures memit --batch-size=10\neditor = "memit"\n')
+    file = read_file(folder / "memit-b10.toml", "file", NAMES, "llama-mini")
+    assert (file.editor, file.contents.known_failures[0].batch_size) == ("memit", 10)
+    with pytest.raises(SystemExit):
+        known_failures.main(["memit", "--batch-size=10", f"--output={folder / 'memit.toml'}"])
+    assert "holds more than what memit-b10 fails on llama-mini" in capsys.readouterr().err
 
 
 def test_an_installed_package_is_not_written_to(

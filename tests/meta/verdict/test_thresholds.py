@@ -150,6 +150,26 @@ def test_a_known_failure_is_of_its_check_model_and_editor(folder: Path) -> None:
     assert policy.known_failure("memit", "llama-mini", "mmlu", 50) is None
 
 
+def test_a_known_failure_is_of_one_size_of_batches(folder: Path) -> None:
+    """What was measured in single edits says nothing of batches, nor batches of ten of those of a hundred."""
+    place = folder / "rome.toml"
+    tables = [
+        f"""[[known_failures]]
+model = "llama-mini"
+reason = "of {size}"
+batch_size = {size}
+measured_at = [10]
+orders = 2
+fails = {{ mmlu = {{ 10 = [0.2, 2] }} }}
+"""
+        for size in (1, 10)
+    ]
+    place.write_text("\n".join(tables), encoding="utf-8")
+    policy = load(folder)
+    found = {size: policy.known_failure("rome", "llama-mini", "mmlu", 10, size) for size in (1, 10, 100)}
+    assert {size: known and known.reason for size, known in found.items()} == {1: "of 1", 10: "of 10", 100: None}
+
+
 def test_one_order_says_nothing_of_others(folder: Path) -> None:
     """What one order failed, another may pass: it is expected to fail, and no surprise if it does not."""
     (folder / "rome.toml").write_text(
