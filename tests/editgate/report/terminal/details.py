@@ -79,7 +79,8 @@ def _editor_notes(cells: Sequence[Cell]) -> list[str]:
             f"{inert.terminal(name)} {diagnosed.diagnostics[name]:.4g}"
             for name in sorted(diagnosed.diagnostics, key=_natural)
         )
-        mean = f"diagnostics, mean over {counted(diagnosed.edits, 'edit')}"
+        batches = "" if diagnosed.batch_size == 1 else f" in batches of {diagnosed.batch_size}"
+        mean = f"diagnostics, mean over {counted(diagnosed.edits, 'edit')}{batches}"
         lines.append(f"{mean if diagnosed.area == 'quality' else 'weight changes, |ΔW| / |W|'}: {values}")
     grown = next((cell for cell in by_edits if max(cell.norm_ratio.values(), default=0.0) >= GROWN), None)
     if grown is not None:
