@@ -17,8 +17,10 @@ class Edit:
 
     Attributes:
         prompt: A text with one `{}` where the subject stands. A prompt that has the subject written out, as a whole
-            word, has the last occurrence replaced; any `{}` that it held before is text.
-        subject: What the fact is about; no surrounding white space.
+            word, has the last occurrence replaced; any `{}` that it held before is text. Without a subject it is the
+            text itself, and has no `{}`.
+        subject: What the fact is about; no surrounding white space. None where nobody says it, as in many lists of
+            questions; methods that look for its tokens cannot apply such an edit.
         target_new: The answer wanted from now on; surrounding white space is dropped.
         target_true: The answer so far, where it is known.
         rephrases: Other filled prompts that must now give `target_new`.
@@ -27,12 +29,12 @@ class Edit:
             the subject besides, so that it could be read in two ways.
 
     Raises:
-        EditError: The prompt has no slot for the subject or more than one, or a text is empty.
+        EditError: The prompt has no slot for the subject or more than one, or one and no subject, or a text is empty.
     """
 
     prompt: str
-    subject: str
-    target_new: str
+    subject: str | None = None
+    target_new: str = ""
     target_true: str = ""
     rephrases: tuple[str, ...] = ()
     neighbors: tuple[tuple[str, str], ...] = ()
@@ -40,10 +42,15 @@ class Edit:
 
     def __post_init__(self) -> None:
         for name in ("prompt", "subject", "target_new", "target_true"):
-            if not isinstance(getattr(self, name), str):
-                raise EditError(f"{name} is {getattr(self, name)!r}; it must be a text")
-        if not self.subject or self.subject != self.subject.strip():
-            raise EditError(f"subject is {self.subject!r}; it must be a text without surrounding white space")
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name, value) != ("subject", None):
+                raise EditError(f"{name} is {value!r}; it must be a text")
+        if self.subject is not None and self.subject != (self.subject.strip() or None):
+            raise EditError(
+                f"subject is {self.subject!r}; it must be a text without surrounding white space, or left out"
+            )
+        if not self.prompt.strip():
+            raise EditError(f"prompt is {self.prompt!r}; it must be a text that is not blank")
         if not self.target_new.strip():
             raise EditError(f"target_new is {self.target_new!r}; it must be a text that is not blank")
         prompt, slot = _with_slot(self.prompt, self.subject, self.slot)
@@ -61,11 +68,26 @@ class Edit:
     def text(self) -> str:
         """The prompt with the subject in its place."""
         before, after = self.around
-        return before + self.subject + after
+        return before + (self.subject or "") + after
+
+    @property
+    def about(self) -> str:
+        """What edits of the same subject share: the subject, or without one the prompt."""
+        return self.prompt if self.subject is None else self.subject
+
+    def shares_subject(self, other: Edit) -> bool:
+        """Whether both are about the same subject; where one has none, whether the other's is in one of its prompts."""
+        if (self.subject is None) == (other.subject is None):
+            return self.about == other.about
+        named, plain = (self, other) if other.subject is None else (other, self)
+        subject = named.about.casefold()
+        return any(_last_whole(text.casefold(), subject) is not None for text in (plain.text, *plain.rephrases))
 
     @property
     def around(self) -> tuple[str, str]:
-        """What the prompt has before and after the subject."""
+        """What the prompt has before and after the subject; all of it before a subject that there is not."""
+        if self.subject is None:
+            return self.prompt, ""
         parts, place = self.prompt.split(SLOT), (self.slot or 0) + 1
         return SLOT.join(parts[:place]), SLOT.join(parts[place:])
 
@@ -86,16 +108,21 @@ class Edit:
         """
         allowed = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(allowed))
-        missing = [name for name in ("prompt", "subject", "target_new") if name not in values]
+        missing = [name for name in ("prompt", "target_new") if name not in values]
         if unknown or missing:
             fault = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing)}"
             raise EditError(f"an edit has {fault}; its names are {', '.join(allowed)}")
         return cls(**values)
 
 
-def _with_slot(prompt: str, subject: str, slot: int | None) -> tuple[str, int | None]:
+def _with_slot(prompt: str, subject: str | None, slot: int | None) -> tuple[str, int | None]:
     """Return the prompt with a place for the subject, and which `{}` that is if it could be read otherwise."""
     count = prompt.count(SLOT)
+    if subject is None:
+        if count or slot is not None:
+            what = f"has a place {SLOT}" if count else f"is given the slot {slot!r}"
+            raise EditError(f"prompt {prompt!r} {what} for a subject, and there is no subject")
+        return prompt, None
     if slot is not None and not (type(slot) is int and 0 <= slot < count):
         raise EditError(f"slot is {slot!r}, and prompt {prompt!r} has {count} places {SLOT}")
     written = _last_whole(prompt, subject)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from editors.core.edit import Edit
-from editors.core.errors import NonFiniteEdit, StateMismatch
+from editors.core.errors import EditError, NonFiniteEdit, StateMismatch
 from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
@@ -105,7 +105,7 @@ class Editor(ABC):
 
         Raises:
             NonFiniteEdit: The update contains NaN or infinity; the weights are unchanged.
-            EditError: The edit cannot be tokenized as the method needs.
+            EditError: The edit cannot be tokenized as the method needs, or has no subject where it needs one.
         """
         self._apply([edit])
 
@@ -120,6 +120,9 @@ class Editor(ABC):
     def _apply(self, edits: Sequence[Edit]) -> None:
         if not edits:
             return
+        nameless = next((edit for edit in edits if edit.subject is None), None)
+        if self.needs_subject and nameless is not None:
+            raise EditError(f"{self.name} needs the subject of an edit, and {nameless.text!r} has none")
         self.prepare()
         self._diagnostics = {}
         try:

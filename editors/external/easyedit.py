@@ -38,6 +38,7 @@ PREFIX = "easyedit"
 PACKAGE = "easyeditor"
 ALGORITHMS = f"{PACKAGE}.util.alg_dict"
 PADS_RIGHT = ("ROME", "R-ROME", "MEMIT", "EMMET")  # for all others EasyEdit pads on the left
+NEED_SUBJECT = (*PADS_RIGHT, "AlphaEdit", "PMET")  # they look for its tokens
 NO_ANSWER = "<|endoftext|>"  # EasyEdit's own stand-in where the true answer is not known
 
 
@@ -51,7 +52,7 @@ def method(name: str) -> type[EasyEditMethod]:
     known = sorted(known for known, apply in algorithms.items() if apply is not None)
     if name not in known:
         raise EditorNotFound(f"EasyEdit has no method {name!r}; it has {', '.join(known)}")
-    return type(name, (EasyEditMethod,), {"method": name})
+    return type(name, (EasyEditMethod,), {"method": name, "needs_subject": name in NEED_SUBJECT})
 
 
 class EasyEditMethod:
@@ -70,6 +71,7 @@ class EasyEditMethod:
 
     kind: ClassVar[Kind] = "wrapper"  # its modules and objects have state: `restore` replays the edits
     method: ClassVar[str]
+    needs_subject: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class EasyEditMethod:
     def _request(self, edit: Edit) -> dict[str, Any]:
         request: dict[str, Any] = {
             "prompt": edit.text,
-            "subject": edit.subject,
+            "subject": edit.subject or "",
             "target_new": edit.target_new,
             "ground_truth": edit.target_true or NO_ANSWER,
             "portability": {},

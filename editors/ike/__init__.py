@@ -29,7 +29,7 @@ from torch import Tensor
 
 from editors.core.edit import Edit
 from editors.core.editor import Editor, Kind
-from editors.core.errors import ContextOverflow, MissingTraining, NoEffect, StateMismatch
+from editors.core.errors import ContextOverflow, EditError, MissingTraining, NoEffect, StateMismatch
 from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
@@ -139,6 +139,10 @@ class Ike(Editor):
         self._chosen.clear()
 
     def _edit(self, edits: Sequence[Edit]) -> None:
+        if nameless := next((edit for edit in edits if edit.subject is None), None):
+            for template in (self.hyperparameters.query, self.hyperparameters.demonstration):
+                if "{subject}" in template:
+                    raise EditError(f"ike: {nameless.text!r} has no subject, which {template!r} shows")
         before = self._memorized
         self._memorized = before + [_bare(edit) for edit in edits]
         try:

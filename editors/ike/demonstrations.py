@@ -44,7 +44,7 @@ class Demonstration:
 
 def words_of(edit: Edit) -> dict[str, str]:
     """Values of a template's fields for an edit."""
-    return {"fact": edit.text, "target": edit.target_new, "subject": edit.subject}
+    return {"fact": edit.text, "target": edit.target_new, "subject": edit.subject or ""}
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:
@@ -97,7 +97,7 @@ def choose(edit: Edit, pool: Sequence[Edit], count: int, rank: Rank, seed: int) 
     draw = random.Random(f"{seed} {edit.text} {edit.target_new}")
     wanted = kinds(count)
     draw.shuffle(wanted)
-    others = [other for other in pool if other.subject != edit.subject] if wanted else []
+    others = [other for other in pool if not other.shares_subject(edit)] if wanted else []
     similarities = rank(edit.text, [other.text for other in others])
     nearest = sorted(range(len(others)), key=lambda index: -similarities[index])
     chosen: list[Demonstration] = []

@@ -126,7 +126,7 @@ class LocateEditor(Editor):
         prompts = [prompt_row(self.tokenizer, edit, template, which) for template in templates]
         target = self.target(edit)
         rows = [target_row(row, target) for row in prompts]
-        rows.append(essence_row(self.tokenizer, edit.subject, which))
+        rows.append(essence_row(self.tokenizer, edit.about, which))
         trace = Trace(self.architecture, rows, recorded, matrices)
         return Located(trace, torch.tensor([target] * len(prompts), device=trace.ids.device))
 

@@ -21,7 +21,7 @@ Pool = tuple[int, ...]
 
 def fact_of(edit: Edit) -> tuple[str, str]:
     """Key of an edit's fact: subject and old answer, or subject and prompt if the answer is not known."""
-    return edit.subject, edit.target_true or edit.prompt
+    return edit.about, edit.target_true or edit.prompt
 
 
 def wordings_of(edit: Edit) -> tuple[str, ...]:
@@ -64,9 +64,9 @@ def examples(edits: Sequence[Edit], corpus: Sequence[str], read: Callable[[str],
     facts_of: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for edit in edits:
         wordings[fact_of(edit)] += map(row, wordings_of(edit))
-        facts_of[edit.subject][fact_of(edit)] = None
+        facts_of[edit.about][fact_of(edit)] = None
     numbers = {fact: number for number, fact in enumerate(wordings)}
-    others = [[w for fact in facts_of[edit.subject] if fact != fact_of(edit) for w in wordings[fact]] for edit in edits]
+    others = [[w for fact in facts_of[edit.about] if fact != fact_of(edit) for w in wordings[fact]] for edit in edits]
     near = [[row(text) for text, _ in edit.neighbors] for edit in edits]
     return Examples(
         texts=tuple(rows),

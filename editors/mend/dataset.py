@@ -75,7 +75,7 @@ def _same_answer_facts(edits: Sequence[Edit], number: int, same: Sequence[int]) 
     order = (edits[index] for index in after + before)
     return [
         (o.text, o.target_true)
-        for o in islice((o for o in order if o.subject != edits[number].subject), MAX_SAME_ANSWER)
+        for o in islice((o for o in order if not o.shares_subject(edits[number])), MAX_SAME_ANSWER)
     ]
 
 
@@ -88,7 +88,9 @@ def _other(edits: Sequence[Edit], number: int) -> list[Pair]:
     """The fact of the next edit about another subject, if there is one."""
     order = chain(edits[number + 1 :], edits[:number])
     others = (
-        (other.text, other.target_true or other.target_new) for other in order if other.subject != edits[number].subject
+        (other.text, other.target_true or other.target_new)
+        for other in order
+        if not other.shares_subject(edits[number])
     )
     first = next(others, None)
     return [] if first is None else [first]

@@ -101,10 +101,16 @@ def _token_of(tokenizer: PreTrainedTokenizerBase, text: str, character: int, *, 
 
 
 def prompt_row(tokenizer: PreTrainedTokenizerBase, edit: Edit, template: str, which: FactToken) -> Row:
-    """The row of a prompt in a context template, without a target."""
+    """The row of a prompt in a context template, without a target.
+
+    Raises:
+        EditError: The fact token is one of the subject's, and the edit has none.
+    """
+    if edit.subject is None and which != "last":
+        raise EditError(f"the prompt {edit.text!r} has no subject, so no token that is {which}")
     outer_before, outer_after = _split(template)
     before, after = edit.around
-    ids, lookup = find(tokenizer, outer_before + before, edit.subject, after + outer_after, which)
+    ids, lookup = find(tokenizer, outer_before + before, edit.subject or "", after + outer_after, which)
     return Row(tuple(ids), lookup)
 
 

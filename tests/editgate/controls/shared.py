@@ -23,5 +23,5 @@ class AddsToken(Memory):
 
     def apply(self, edit: Edit) -> None:
         """Remember the answer after a prompt in which the subject is one token."""
-        self.tokenizer.add_tokens([edit.subject])
+        self.tokenizer.add_tokens([edit.about])
         super().apply(edit)

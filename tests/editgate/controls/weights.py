@@ -16,7 +16,7 @@ APPLIED: list[str] = []  # what Leaks keeps outside its instance
 
 def noise(edit: Edit, like: Tensor, scale: float) -> Tensor:
     """Return normal noise that depends on the edit alone."""
-    seed = int(hashlib.sha256(edit.subject.encode()).hexdigest()[:8], 16)
+    seed = int(hashlib.sha256(edit.about.encode()).hexdigest()[:8], 16)
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)) * like.std() * scale
 
 
@@ -108,7 +108,7 @@ class Leaks(Control):
 
     def harm(self, edit: Edit) -> None:
         """Do a little more for every edit that anybody ever made."""
-        APPLIED.append(edit.subject)
+        APPLIED.append(edit.about)
         matrix = some_matrix(self.model)
         matrix += noise(edit, matrix, 0.001 * len(APPLIED))
 

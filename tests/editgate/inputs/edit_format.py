@@ -26,6 +26,7 @@ def first(value: object) -> object:
 
 
 Answer = Annotated[str, BeforeValidator(first)]
+Subject = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]  # some lists name none
 Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 

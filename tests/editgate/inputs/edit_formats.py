@@ -12,6 +12,7 @@ from editgate.inputs.edit_format import (
     Answer,
     EditFormat,
     Spelled,
+    Subject,
     Texts,
     answered,
     filled,
@@ -87,7 +88,7 @@ class Zsre(EditFormat):
 
     called = "ZsRE"
     identified_by = ("src",)
-    subject: str
+    subject: Subject = None
     src: str
     answers: list[str] = Field([], min_length=1)
     alt: str
@@ -120,7 +121,7 @@ class WikiBigEdit(EditFormat):
     called = "WikiBigEdit"
     identified_by = ("update",)
     not_asked = ("mhop",)
-    subject: str
+    subject: Subject = None
     update: str
     ans: Answer
     rephrase: str = ""
@@ -139,7 +140,7 @@ class UltraEdit(EditFormat):
 
     called = "UltraEditBench"
     identified_by = ("ans",)
-    subject: str
+    subject: Subject = None
     prompt: str
     ans: Answer
     rephrase_prompt: str = ""
@@ -167,7 +168,7 @@ class KnowledgeEditor(EditFormat):
 
     called = "KnowledgeEditor (FEVER, ZsRE)"
     identified_by = ("alternatives", "filtered_rephrases")
-    subject: str
+    subject: Subject = None
     input: str
     alternatives: list[str] = Field(min_length=1)
     output: list[_Output] = Field([])
@@ -193,7 +194,7 @@ class QaEdit(EditFormat):
 
     called = "QAEdit"
     identified_by = ("target",)
-    subject: str
+    subject: Subject = None
     prompt: str
     target: Answer
     rephrase: Texts = Field([])
@@ -241,7 +242,7 @@ class Flat(EditFormat):
 
     called = "editing libraries (flattened)"
     identified_by = ("rephrase_prompt", "locality_prompt", "ground_truth", "locality")
-    subject: str
+    subject: Subject = None
     prompt: str
     target_new: Answer
     ground_truth: Answer = ""
@@ -287,7 +288,7 @@ class Own(EditFormat):
     called = "editgate"
     identified_by = ("target_new",)
     prompt: str
-    subject: str
+    subject: Subject = None
     target_new: str
     target_true: str = ""
     rephrases: list[str] = Field([])

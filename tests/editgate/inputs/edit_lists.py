@@ -126,7 +126,7 @@ def with_a_second(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """Return the edits, with a spare one after a single one: rules of integrity need two. No number counts it."""
     if len(edits) != 1:
         return edits
-    return (*edits, next(edit for edit in SPARE if edit.subject != edits[0].subject))
+    return (*edits, next(edit for edit in SPARE if not edit.shares_subject(edits[0])))
 
 
 def ordered(edits: Sequence[Edit], used: int, order: int) -> tuple[Edit, ...]:
@@ -222,12 +222,12 @@ def _edits(record: Record, *, true_answers: bool) -> tuple[Sequence[Edit], Seque
 
 
 def _check_subject(fields: Mapping[str, object], edit_format: type[EditFormat]) -> None:
-    """Say what a subject is where a record has none: several public lists name none."""
-    subject = fields.get("subject")
-    if "subject" in edit_format.model_fields and (is_nothing(subject) or subject == ""):
+    """Say what a subject is where a record has none, and its prompt is a template that cannot be without."""
+    subject, field = fields.get("subject"), edit_format.model_fields.get("subject")
+    if field is not None and field.is_required() and (is_nothing(subject) or subject == ""):
         raise ValueError(
-            "field 'subject' is missing, the words of the prompt that the fact is about (the format is that of "
-            f"{edit_format.called}; methods that edit by subject need it)"
+            "field 'subject' is missing, the words that stand in the prompt's {} (the format is that of "
+            f"{edit_format.called})"
         )
 
 

@@ -154,8 +154,15 @@ class Trajectory:
     @cached_property
     def _preparation(self) -> EditorSetup:
         """No edit that a method is trained on is about a subject that this trajectory edits."""
-        subjects = {edit.subject for edit in self.edits[: max(self.counts)]}
-        training = [edit for edit in self.base.source.training() if edit.subject not in subjects]
+        edits = self.edits[: max(self.counts)]
+        subjects = {edit.subject for edit in edits}
+        nameless = [edit for edit in edits if edit.subject is None]
+        training = [
+            taught
+            for taught in self.base.source.training()
+            if taught.subject not in subjects - {None}
+            and not any(taught.shares_subject(edit) for edit in (nameless if taught.subject else edits))
+        ]
         announce = partial(_announce, self.announce, self.name)  # a bound method would be a cycle, which keeps a model
         return EditorSetup(self.spec, self.base, training, self.store, self.seed, announce)
 

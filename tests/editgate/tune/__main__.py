@@ -20,6 +20,7 @@ from rich.table import Table
 
 from editgate.errors import ConfigError
 from editgate.measure.session import EvaluationSession
+from editgate.options import unsuited
 from editgate.options.options import Options, add_to
 from editgate.options.profiles import EDITS
 from editgate.options.programs import Parser
@@ -85,6 +86,8 @@ def prepare(options: Options, count: int, output: Path) -> tuple[Trials, str]:
             f"to the gate. Allowed: at most {len(listed) // 2}."
         )
     _check_output(output, source.keys[0])
+    if refusal := unsuited.explain([spec], listed[-count:]):
+        raise ConfigError(refusal)
     base, edits = session.model(source), listed[-count:]
     return Trials(spec, base, edits, settings.store, session.announce), source.keys[0]
 

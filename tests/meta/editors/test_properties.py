@@ -44,7 +44,7 @@ def _block_output(model: PreTrainedModel, layer: int, edit: Edit) -> Tensor:
     with torch.no_grad():
         model(input_ids=tokenizer(edit.text, return_tensors="pt").input_ids)
     handle.remove()
-    before = edit.prompt.partition("{}")[0] + edit.subject
+    before = edit.prompt.partition("{}")[0] + edit.about
     return seen[0][0, len(tokenizer(before).input_ids) - 1]
 
 

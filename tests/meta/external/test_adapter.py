@@ -47,7 +47,7 @@ class Scaling:
         """Scale by the factor, differently each time and for each subject."""
         self.count += 1
         with torch.no_grad():
-            self.model.get_parameter("model.norm.weight").mul_(self.factor + self.count + len(edit.subject))
+            self.model.get_parameter("model.norm.weight").mul_(self.factor + self.count + len(edit.about))
 
 
 def in_place(

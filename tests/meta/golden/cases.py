@@ -199,8 +199,8 @@ def misread(case: Case, tokenizer: PreTrainedTokenizerBase) -> str | None:
     templates = [template for group in contexts_of(case.method or "") for template in group]
     for edit, template in product(map(edit_of, requests), templates):
         place = template.replace("{}", edit.prompt)
-        start, text = place.index("{}"), place.replace("{}", edit.subject)
-        span = (start, start + len(edit.subject))
+        start, text = place.index("{}"), place.replace("{}", edit.about)
+        span = (start, start + len(edit.about))
         right = _token_asked_for(tokenizer, text, span, which)
         read = _token_read(tokenizer, text, span, which, _arithmetic(case))
         if read != right:

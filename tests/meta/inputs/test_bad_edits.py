@@ -54,10 +54,12 @@ def test_a_line_that_is_no_json_is_a_bad_record(tmp_path: Path) -> None:
 
 def test_nothing_left_is_refused_in_one_sentence(tmp_path: Path) -> None:
     """Where all records lack the same, it is said once, and the option that would leave nothing is not offered."""
-    nameless = {name: value for name, value in FLAT.items() if name != "subject"}
-    path = _written(tmp_path, *[nameless] * 200)
+    aimless = {name: value for name, value in FLAT.items() if name != "target_new"}
+    path = _written(tmp_path, *[aimless] * 200)
     for skip_bad in (False, True):
-        with pytest.raises(ConfigError, match="record 0 and all the other 199: field 'subject' is missing") as raised:
+        with pytest.raises(
+            ConfigError, match="record 0 and all the other 199: field 'target_new' is missing"
+        ) as raised:
             edit_lists.load(str(path), HERE, skip_bad=skip_bad)
         assert edit_lists.SKIP not in str(raised.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists
 from editors import Edit
-from meta.inputs.test_edit_lists import FLAT, OWN
+from meta.inputs.test_edit_lists import FLAT, NESTED, OWN, QA, ZSRE
 from meta.support.gate import ROOT
 
 NOTEBOOK: dict[str, Any] = {
@@ -96,22 +97,32 @@ def test_the_documented_examples_are_read(example: str, tmp_path: Path) -> None:
 
 
 WITHOUT_SUBJECT = {
-    "UltraEditBench": ({name: value for name, value in ULTRA.items() if name != "subject"}, "UltraEditBench"),
-    "FEVER": (FEVER, r"KnowledgeEditor \(FEVER, ZsRE\)"),
-    "WikiBigEdit": (WIKI_BIG_EDIT | {"subject": None}, "WikiBigEdit"),
-    "flat": (FLAT | {"subject": ""}, "editing libraries"),
+    "UltraEditBench": {name: value for name, value in ULTRA.items() if name != "subject"},
+    "FEVER": FEVER,
+    "WikiBigEdit": WIKI_BIG_EDIT | {"subject": None},
+    "flat": FLAT | {"subject": ""},
+    "ZsRE": ZSRE | {"subject": None},
+    "QAEdit": QA | {"subject": None},
+    "our own": {"prompt": "Ann Ray speaks", "target_new": "English"},
 }
 
 
 @pytest.mark.parametrize("case", WITHOUT_SUBJECT)
-def test_a_list_without_subjects_is_refused_once(case: str, tmp_path: Path) -> None:
-    """One sentence for the whole file names the format, what is missing and what it is."""
-    record, called = WITHOUT_SUBJECT[case]
-    wanted = (
-        f"record 0 and all the other 2: field 'subject' is missing, the words of the prompt.*format is that of {called}"
-    )
-    with pytest.raises(ConfigError, match=wanted):
-        _read(tmp_path, record, record, record)
+def test_without_its_subject_a_record_asks_the_same(case: str, tmp_path: Path) -> None:
+    """Missing, null or empty: the prompt is the text with the subject in its place, and all else is as with it."""
+    record = WITHOUT_SUBJECT[case]
+    (nameless,) = _read(tmp_path, record)
+    (named,) = _read(tmp_path, record | {"subject": "ann ray" if case == "QAEdit" else "Ann Ray"})
+    assert nameless == replace(named, prompt=named.text, subject=None)
+    assert nameless.subject is None
+
+
+@pytest.mark.parametrize("record", [NESTED, NOTEBOOK, MQUAKE], ids=["CounterFact", "MEMIT", "MQuAKE"])
+def test_a_template_needs_its_subject(record: dict[str, Any], tmp_path: Path) -> None:
+    """A prompt with a place for the subject says nothing without one."""
+    bare = json.loads(json.dumps(record), object_hook=lambda found: {k: v for k, v in found.items() if k != "subject"})
+    with pytest.raises(ConfigError, match=r"record 0.*field 'subject'.* is missing"):
+        _read(tmp_path, bare)
 
 
 def test_questions_that_are_not_asked_are_told(tmp_path: Path) -> None:

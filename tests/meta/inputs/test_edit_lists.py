@@ -118,7 +118,7 @@ MALFORMED = {
     "no answers": (ZSRE | {"answers": []}, r"field 'answers' is \[\]: list should have at least 1 item"),
     "answers are a text": (ZSRE | {"answers": "French"}, "field 'answers' is 'French': input should be a valid list"),
     "no alt": ({k: v for k, v in ZSRE.items() if k != "alt"}, "field 'alt' is missing"),
-    "no subject": ({k: v for k, v in FLAT.items() if k != "subject"}, "field 'subject' is missing"),
+    "a place and no subject": ({k: v for k, v in OWN.items() if k != "subject"}, "and there is no subject"),
     "subject elsewhere": (FLAT | {"subject": "Cy"}, "does not contain the subject 'Cy'"),
     "uneven groups": (
         FLAT | {"locality": {"far": {"prompt": ["A is", "B is"], "ground_truth": ["one"]}}},

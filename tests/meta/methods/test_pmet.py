@@ -53,7 +53,7 @@ def _output_at_subject(model: PreTrainedModel, module: torch.nn.Module) -> Tenso
     with torch.no_grad():
         model(input_ids=tokenizer(edit.text, return_tensors="pt").input_ids)
     handle.remove()
-    return seen[0][0, len(tokenizer(edit.prompt.partition("{}")[0] + edit.subject).input_ids) - 1]
+    return seen[0][0, len(tokenizer(edit.prompt.partition("{}")[0] + edit.about).input_ids) - 1]
 
 
 @pytest.mark.parametrize("plain", [False, True])

@@ -78,7 +78,7 @@ def test_edits_are_about_people_whom_no_benchmark_mentions() -> None:
     everything = json.dumps(documents.test_documents())
     for form in edit_lists.SHIPPED.values():
         edits = edit_lists.read(form)
-        subjects = [edit.subject for edit in edits]
+        subjects = [edit.about for edit in edits]
         assert len(set(subjects)) == len(subjects) >= 300
         assert not [subject for subject in subjects if subject in everything]
         assert not [edit for edit in edits if edit.target_new == edit.target_true]
@@ -180,9 +180,9 @@ def test_roles_do_not_depend_on_other_facts() -> None:
 
 def test_nobody_is_trained_on_whom_the_gate_edits_or_asks_about() -> None:
     """Training edits name no subject of the first edits of either file, and no bystander, not even as a neighbor."""
-    gated = {
-        edit.subject for file in edit_lists.SHIPPED.values() for edit in edit_lists.read(file)[: edits.GATED]
-    } | set(facts.bystanders())
+    gated = {edit.about for file in edit_lists.SHIPPED.values() for edit in edit_lists.read(file)[: edits.GATED]} | set(
+        facts.bystanders()
+    )
     trained = edits.training()
     assert len(trained) >= 500
     assert not gated & {edit.subject for edit in trained}

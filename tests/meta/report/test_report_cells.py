@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from editgate.cache.store import Store
+from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import perplexity
 from editgate.measure.edit_quality import EditQuality, Kind
@@ -25,7 +26,8 @@ from editgate.verdict.verdict import judge
 from editors import Edit
 from meta.support import toy
 
-RUN = cast("Run", SimpleNamespace(name="x-m", measured_per_edit=True))
+SPEC = EditorSpec("x", "x")
+RUN = cast("Run", SimpleNamespace(name="x-m", spec=SPEC, measured_per_edit=True))
 FLOOR = Floor(0.9, "default.toml", "capability.floor", "because")
 CONTEXT = Context("after 5 edits", FLOOR, "", {"w": 2.0})
 
@@ -84,6 +86,7 @@ def quality_run(early: list[EditQuality], late: list[EditQuality]) -> Run:
     edits = [Edit("{} is", f"S{i}", "new") for i in range(len(late))]
     fake = SimpleNamespace(
         name="x-m",
+        spec=SPEC,
         measured_per_edit=True,
         edits=edits,
         final=lambda _: late,

@@ -126,7 +126,7 @@ class RaisesAtSeven(Method):
     def apply(self, edit: Edit) -> None:
         """Look something up that is not there the seventh time."""
         self.count += 1
-        nudge(self.model, len(edit.subject))
+        nudge(self.model, len(edit.about))
         self.look_up(self.count)
 
     def look_up(self, number: int) -> None:

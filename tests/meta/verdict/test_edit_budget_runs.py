@@ -56,7 +56,7 @@ def test_one_trajectory_serves_all_questions(tmp_path: Path, monkeypatch: pytest
     apply, restore = run.editor.apply, run.editor.restore
 
     def applied(edit: Edit) -> None:
-        done.append(edit.subject)
+        done.append(edit.about)
         apply(edit)
 
     def restored(state: dict[str, Tensor]) -> None:

@@ -253,7 +253,7 @@ def test_an_order_moves_the_first_edits_only() -> None:
     orders = [ordered(edits, 20, order) for order in range(3)]
     assert orders[0] == tuple(edits)
     assert len({tuple(order) for order in orders}) == 3
-    assert all(sorted(o[:20], key=lambda e: e.subject) == sorted(edits[:20], key=lambda e: e.subject) for o in orders)
+    assert all(sorted(o[:20], key=lambda e: e.about) == sorted(edits[:20], key=lambda e: e.about) for o in orders)
     assert all(order[20:] == tuple(edits[20:]) for order in orders)
 
 

@@ -287,10 +287,16 @@ def _two(run: Trajectory) -> tuple[Step, Step]:
         found.setdefault(edit.text, edit)
         if len(found) == 2 * run.rule_size:
             break
-    first = run.edits[0]
-    made_up = (replace(first, subject=f"{first.subject} {name}", rephrases=(), neighbors=()) for name in MADE_UP)
-    four = [*found.values(), *made_up][: 2 * run.rule_size]
+    four = [*found.values(), *(_made_up(run.edits[0], name) for name in MADE_UP)][: 2 * run.rule_size]
     return four[: run.rule_size], four[run.rule_size :]
+
+
+def _made_up(edit: Edit, name: str) -> Edit:
+    """The same question about somebody else."""
+    bare = replace(edit, rephrases=(), neighbors=())
+    if edit.subject is None:
+        return replace(bare, prompt=f"{name}: {edit.prompt}")
+    return replace(bare, subject=f"{edit.subject} {name}")
 
 
 def _contrary(step: Step, other: Step) -> Step:
@@ -299,7 +305,7 @@ def _contrary(step: Step, other: Step) -> Step:
 
 
 def _with_another_answer(edit: Edit, other: Edit) -> Edit:
-    answers = (other.target_new, other.target_true, edit.target_true, edit.subject)
+    answers = (other.target_new, other.target_true, edit.target_true, edit.about)
     return replace(edit, target_new=next(answer for answer in answers if answer and answer != edit.target_new))
 
 
