@@ -226,8 +226,8 @@ class Trajectory:
         batch = self.edits[start : min(start + size, target)]
         done = start + len(batch)
         if size > 1 or start % 10 == 0:
-            some = f"edit {done}" if len(batch) == 1 else f"edits {start + 1} to {done}"
-            _announce(self.announce, self.name, f"{some} of {target}")
+            single = f"edit {done} of {target}"
+            _announce(self.announce, self.name, single if size == 1 else f"edits {start + 1} to {done} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
         with single_threaded(self.base):
             if len(batch) == 1:

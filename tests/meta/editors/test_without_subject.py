@@ -72,7 +72,7 @@ def test_a_subject_is_found_in_the_prompts_of_an_edit_that_names_none() -> None:
 
 @pytest.mark.parametrize("method", READS_PROMPTS)
 def test_a_method_that_reads_prompts_does_the_same_without_a_subject(method: str) -> None:
-    """After each edit the model says bit by bit what it says after the same with its subject; its state restores that."""
+    """After each edit the model says bit by bit what it says after the same with its subject; so does its state."""
     with_, without = _editor(method), _editor(method)
     with_.apply(NAMED[0])
     without.apply(NAMELESS[0])

@@ -133,6 +133,21 @@ def test_the_base_stays_as_it_was(whole: Trajectory) -> None:
     assert digest_tensors(dict(whole.base.model.named_parameters())) == whole.base.digest
 
 
+def test_nobody_is_taught_whom_a_trajectory_edits_by_name_or_in_a_question(base: LoadedModel, tmp_path: Path) -> None:
+    """Training edits about an edited subject are left out, also where the edit only asks about it, or they do."""
+    taught = base.source.training()
+    first, second, third = taught[0], taught[1], next(edit for edit in taught[2:] if edit.rephrases)
+    asks = replace(second, prompt=second.text, subject=None, rephrases=())
+    rephrased = Edit("Nobody is named here, and", target_new="x", rephrases=third.rephrases[:1])
+    nameless = replace(first, prompt=first.text, subject=None)
+    source = replace(base.source, training=lambda: [nameless, *taught])
+    run = replace(start(replace(base, source=source), tmp_path, (3,)), edits=[first, asks, rephrased])
+    left = run._preparation.training
+    gone = {each.subject for each in (first, second, third)}
+    assert nameless not in left
+    assert {edit.subject for edit in taught} - {edit.subject for edit in left} == gone
+
+
 def test_the_key_depends_on_edits_and_method(base: LoadedModel, tmp_path: Path) -> None:
     """Another edit, another order, another method or another seed is another checkpoint."""
     run = start(base, tmp_path)
