@@ -150,8 +150,9 @@ def _item(row: Benchmark, task: ConfigurableTask, instances: list[Instance]) -> 
 
 
 def _one_of_few(row: Benchmark, task: ConfigurableTask, items: list[PreparedItem]) -> list[PreparedItem]:
-    """1/k as the chance of generated answers where all documents have k different right ones, and tenfold more
-    documents than that: yes or no, a letter, a label. A free answer is not hit by luck.
+    """Make 1/k the chance of generated answers of which k are right somewhere, with tenfold more documents than that.
+
+    Yes or no, a letter, a label: one of a closed list is hit by luck, a free answer is not.
     """
     if row.chance is not one_of_the_answers:
         return items
@@ -188,8 +189,8 @@ def _right_options(row: Benchmark, target: object, choices: Sequence[str]) -> st
     if isinstance(target, str):
         right = [choice for choice in choices if choice == target]
     else:
-        numbers = target if isinstance(target, list) else [target]
-        right = [choices[int(number)] for number in numbers if 0 <= int(number) < len(choices)]
+        numbers = [int(str(number)) for number in (target if isinstance(target, list) else [target])]
+        right = [choices[number] for number in numbers if 0 <= number < len(choices)]
     if not right:
         raise ConfigError(
             f"{row.name}: a document's right answer is {target!r}, which is none of its {len(choices)} options: "

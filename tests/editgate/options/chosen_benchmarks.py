@@ -17,6 +17,7 @@ from editgate.inputs.files.user_files import read_toml
 from editgate.inputs.files.validation import sentence
 from editgate.inputs.harness import judging, leaves
 from editgate.inputs.harness.index import registered
+from editgate.inputs.harness.judging import Given
 from editgate.measure.edit_quality import KINDS
 from editgate.verdict.threshold_schema import AddedBenchmark
 
@@ -66,7 +67,7 @@ def read(given: str | None, policies: Sequence[Path]) -> ChosenBenchmarks:
             _check_near(wanted, option)
             name, found = leaves.find(wanted, option)
             _check_name(name, known, option)
-            known[name] = judging.added(name, found, tables.get(name), option)
+            known[name] = judging.added(name, found, tables.get(name, Given()), option)
             names.append(name)
     return ChosenBenchmarks(known, frozenset(names))
 
@@ -89,8 +90,8 @@ def _check_name(name: str, known: Mapping[str, Benchmark], option: str) -> None:
         raise ConfigError(f"{option}: its task is called {name!r}. Allowed are letters, digits and _ . - + : ( ).")
 
 
-def _tables(policies: Sequence[Path]) -> dict[str, AddedBenchmark]:
-    found: dict[str, AddedBenchmark] = {}
+def _tables(policies: Sequence[Path]) -> dict[str, Given]:
+    found: dict[str, Given] = {}
     for path in policies:
         tables = read_toml(path).get("benchmarks", {})
         for name, table in tables.items() if isinstance(tables, dict) else ():
@@ -100,10 +101,7 @@ def _tables(policies: Sequence[Path]) -> dict[str, AddedBenchmark]:
                     f"[benchmark.{name}]."
                 )
             try:
-                found[name] = AddedBenchmark.model_validate(table)
+                found[name] = Given(**AddedBenchmark.model_validate(table).model_dump(exclude={"reason"}))
             except ValidationError as error:
                 raise ConfigError(f"{path}: benchmarks.{name}: {sentence(error)}.") from error
     return found
-
-
-assert DEFAULT  # the file of the policy has tables too

@@ -97,12 +97,10 @@ def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
     if case is None:
         return True
     wanted_areas = settings.budget is None or (isinstance(case, Case) and case.area in {"budget", "integrity"})
-    if case.model.name not in settings.chosen_models or not wanted_areas:
+    if case.model.name not in settings.chosen_models or not wanted_areas or not _is_chosen(case, settings):
         return False  # the Ns that a budget rests on are judged on its way; all others would only take time
     if isinstance(case, Case) and case.area == "quality" and not settings.edits[case.model.name]:
         return False  # a model that was changed elsewhere, of which no edits are listed
-    if not _is_chosen(case, settings):
-        return False
     if isinstance(case, BaselineCase):
         return True
     named = {editor.name for editor in settings.editors} & {keyword.strip().lower()}  # -k ignores case

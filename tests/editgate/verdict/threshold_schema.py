@@ -43,14 +43,15 @@ class Names:
 
 
 def _known(kind: str, allowed: Callable[[Names], Sequence[str]], *, or_of_lm_eval: bool = False) -> AfterValidator:
-    """Refuse a name that is none of the allowed ones, nor a task of lm-eval where those count too; without a context, what is checked came from no file."""
+    """Refuse a name that is none of the allowed ones, nor a task of lm-eval where those count too.
+
+    Without a context, what is checked came from no file.
+    """
 
     def check(name: str, info: ValidationInfo) -> str:
-        if (
-            info.context is not None
-            and name not in allowed(info.context)
-            and not (or_of_lm_eval and name in registered())
-        ):
+        if info.context is None or name in allowed(info.context):
+            return name
+        if not (or_of_lm_eval and name in registered()):
             raise ValueError(f"no {kind} is called {name!r}; allowed: {listed(allowed(info.context))}")
         return name
 

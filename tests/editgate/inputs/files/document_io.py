@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import Benchmark
+from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.files.document_schemas import SCHEMAS, Row, question_alone
 from editgate.inputs.files.user_files import Record, read_records, read_toml
 from editgate.inputs.files.validation import sentence
@@ -36,8 +36,8 @@ def splits(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.json*")) if path.suffix in {".json", ".jsonl"}}
 
 
-def read_settings(path: Path, benchmarks: Mapping[str, Benchmark]) -> dict[str, BenchmarkSettings]:
-    """Return the tables of a settings file, by benchmark; one of a task of lm-eval that the run does not ask may be there.
+def read_settings(path: Path, benchmarks: Mapping[str, Benchmark] = ALL) -> dict[str, BenchmarkSettings]:
+    """Return the tables of a settings file, by benchmark; tasks of lm-eval may have one, whether asked or not.
 
     Raises:
         ConfigError: it is not TOML, or has a table, a key or a value that is not allowed; names them.

@@ -1,1 +1,1 @@
-"""Any task of lm-eval as a benchmark: found by name, group or file, taken apart into leaves, and judged by one metric."""
+"""Any task of lm-eval as a benchmark: found by name, group or file, taken apart, and judged by one metric."""
