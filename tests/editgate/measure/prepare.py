@@ -158,7 +158,9 @@ def _one_of_few(row: Benchmark, task: ConfigurableTask, items: list[PreparedItem
         return items
     right = [str(task.doc_to_target(document)).strip().casefold() for document in task.eval_docs]
     kinds = len(set(right))
-    return [replace(item, chance=1 / kinds) for item in items] if len(right) >= DOCUMENTS_AN_ANSWER * kinds else items
+    if kinds < 2 or len(right) < DOCUMENTS_AN_ANSWER * kinds:  # of one alone, the task's scoring does not read it
+        return items
+    return [replace(item, chance=1 / kinds) for item in items]
 
 
 def _expected(row: Benchmark, task: ConfigurableTask, document: Document, choices: Sequence[str]) -> str:

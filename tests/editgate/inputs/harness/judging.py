@@ -149,7 +149,6 @@ def _refuse_what_is_not_asked(leaf: Leaf, output: str, option: str) -> None:
         "its score is a perplexity, which has no chance level and no right answers. "
         "Allowed: tasks with right answers": output == "loglikelihood_rolling",
         f"its output_type {output!r} is unknown. Allowed: {', '.join(KINDS)}": output not in KINDS,
-        "it runs code that the model writes, which is not done here": bool(config.get("unsafe_code")),
         "it shows images or sounds; only texts are asked": bool(
             config.get("doc_to_image") or config.get("doc_to_audio")
         ),
@@ -207,7 +206,7 @@ def _chance(name: str, judged: Judged, given: Given, option: str) -> Callable[[D
         return Constant(given.chance)
     if judged.kind == "choice" and judged.metric in OF_OPTIONS and not judged.own_scoring:
         return one_of_the_choices
-    if judged.own_scoring or judged.metric not in PREFERRED:
+    if judged.metric not in PREFERRED or (judged.own_scoring and judged.kind != "generated"):
         raise ConfigError(
             f"{option}: what guessing scores by {judged.metric} cannot be known from the task. Give it in a file "
             f"default.toml for --thresholds: [benchmarks.{name}] with chance = NUMBER and reason = TEXT."
