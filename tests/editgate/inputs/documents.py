@@ -96,6 +96,10 @@ class LocalDocuments:
             )
         return cls(folder.resolve(), for_hub=True, benchmarks=benchmarks)
 
+    def __str__(self) -> str:
+        """How a message calls it."""
+        return str(self.folder)
+
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether the folder has one for this benchmark."""
         return (self.folder / benchmark.documents_folder).is_dir()
@@ -181,6 +185,10 @@ class LocalDocuments:
 @dataclass(frozen=True)
 class HubDocuments:
     """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
+
+    def __str__(self) -> str:
+        """How a message calls it."""
+        return "the data set that its task names"
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Return whether the hub has them; those of chat models are this suite's own."""

@@ -191,8 +191,8 @@ def _right_options(row: Benchmark, target: object, choices: Sequence[str]) -> st
     if isinstance(target, str):
         right = [choice for choice in choices if choice == target]
     else:
-        numbers = [int(str(number)) for number in (target if isinstance(target, list) else [target])]
-        right = [choices[number] for number in numbers if 0 <= number < len(choices)]
+        numbers = target if isinstance(target, list) else [target]
+        right = [choices[number] for number in numbers if isinstance(number, int) and 0 <= number < len(choices)]
     if not right:
         raise ConfigError(
             f"{row.name}: a document's right answer is {target!r}, which is none of its {len(choices)} options: "

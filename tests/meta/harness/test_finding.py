@@ -50,7 +50,17 @@ def test_names_mean_what_they_mean_to_lm_eval(manager: TaskManager) -> None:
     assert registered() == wanted
 
 
-GROUPS = ("mmlu", "mmlu_continuation", "ai2_arc", "blimp", "bbh_zeroshot", "mathqa", "mmlu_pro", "arithmetic", "pile_10k")
+GROUPS = (
+    "mmlu",
+    "mmlu_continuation",
+    "ai2_arc",
+    "blimp",
+    "bbh_zeroshot",
+    "mathqa",
+    "mmlu_pro",
+    "arithmetic",
+    "pile_10k",
+)
 
 
 @pytest.mark.parametrize("name", GROUPS)

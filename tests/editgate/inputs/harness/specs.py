@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TEMPLATES = ("doc_to_text", "doc_to_target", "doc_to_choice")
 LOCAL = frozenset({"json", "csv", "parquet", "text", "arrow"})  # builders of `datasets` that read files
 EXAMPLES = ("dev", "train")
+OPTIONAL = " is defined"  # in a template: a field that it names may be missing
 
 
 def as_defined(benchmark: Benchmark) -> list[Spec | str]:
@@ -71,15 +72,15 @@ def fields(benchmark: Benchmark, folder: str) -> list[str]:
     from jinja2 import Environment, TemplateSyntaxError, meta  # noqa: PLC0415 - here alone
 
     config = leaf_of(benchmark, folder if benchmark.subtasks else "").config
-    if config.get("process_docs") is not None or config.get("use_prompt"):
+    texts = [text for text in (config.get(key) for key in TEMPLATES) if isinstance(text, str)]
+    if config.get("process_docs") is not None or config.get("use_prompt") or any(OPTIONAL in text for text in texts):
         return []
     named: set[str] = set()
-    for text in (config.get(key) for key in TEMPLATES):
-        if isinstance(text, str):
-            try:
-                named |= meta.find_undeclared_variables(Environment().parse(text))  # noqa: S701 - nothing is rendered
-            except TemplateSyntaxError:  # lm-eval's own filters and tests; building the task says what is wrong
-                continue
+    for text in texts:
+        try:
+            named |= meta.find_undeclared_variables(Environment().parse(text))  # noqa: S701 - nothing is rendered
+        except TemplateSyntaxError:  # lm-eval's own filters and tests; building the task says what is wrong
+            continue
     return sorted(named)
 
 
