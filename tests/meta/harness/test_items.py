@@ -221,11 +221,12 @@ def test_answers_of_a_closed_list_are_guessed(base: LoadedModel, tmp_path: Path)
     assert chances == [0.5, 0.0]
 
 
+OPTIONS = {"goal": "a", "sol1": "b", "sol2": "c"}
 WRONG = {
-    "a missing field": ({"goal": "a", "sol1": "b", "label": 0}, r"record 1 \(line 2\) is no document of piqa: field 'sol2'"),
-    "no option of that number": ({"goal": "a", "sol1": "b", "sol2": "c", "label": 2}, r"right answer is 2, which is none"),
-    "a negative number": ({"goal": "a", "sol1": "b", "sol2": "c", "label": -1}, r"right answer is -1, which is none"),
-}  # fmt: skip
+    "a missing field": ({"goal": "a", "sol1": "b", "label": 0}, r"record 1 \(line 2\) is no document .*field 'sol2'"),
+    "no option of that number": ({**OPTIONS, "label": 2}, r"right answer is 2, which is none"),
+    "a negative number": ({**OPTIONS, "label": -1}, r"right answer is -1, which is none"),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -26,7 +26,7 @@ metric_list:
 
 
 def write_quiz(folder: Path, size: int = 120, name: str = "quiz") -> Path:
-    """Write so many questions of the miniature's TriviaQA, each with three wrong options, and return the task's file."""
+    """Write questions of the miniature's TriviaQA, each with three wrong options, and return the task's file."""
     rows = [json.loads(line) for line in (MINIATURE / "documents/triviaqa/validation.jsonl").open(encoding="utf-8")]
     rng = random.Random(0)
     answers = sorted({row["answer"]["value"] for row in rows})

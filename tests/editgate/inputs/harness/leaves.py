@@ -124,14 +124,14 @@ def _read(file: Path, option: str) -> dict[str, Any]:
 
     try:
         with quiet():
-            if load_task_file(file, functions=False).get("unsafe_code"):
-                raise ConfigError(f"{option}: {file.stem} runs code that the model writes, which is not done here.")
-            return load_task_file(file, functions=True)
-    except ConfigError:
-        raise
+            unsafe = load_task_file(file, functions=False).get("unsafe_code")
+            found = {} if unsafe else load_task_file(file, functions=True)
     except ModuleNotFoundError as error:
         missing = f"the module {error.name}" if error.name else " ".join(str(error).split())
         raise ConfigError(f"{option}: its scoring needs what is not installed here: {missing}.") from error
     except Exception as error:  # whatever the code beside a task's file raises when it is imported, and YAML itself
         said = " ".join(str(error).split())
         raise ConfigError(f"{option}: {file} cannot be read ({type(error).__name__}: {said}).") from error
+    if unsafe:
+        raise ConfigError(f"{option}: {file.stem} runs code that the model writes, which is not done here.")
+    return found
