@@ -121,28 +121,19 @@ def find(
             config.json; a hub model is not on this machine while the hub is switched off; or an option replaces what a
             shipped model has of its own.
     """
+    if wanted in miniatures() or _is_miniature(Path(wanted)):
+        useless = None if any(row.added for row in benchmarks.values()) else documents
+        _reject_for_miniatures(wanted, {"--documents": useless, "--covariance-text": covariance_text})
     given = LocalDocuments.standing_in(documents, benchmarks) if documents else None
-    return replace(_find(wanted, given, covariance_text, store, benchmarks), given_documents=given)
+    return replace(_find(wanted, given or HubDocuments(), covariance_text, store), given_documents=given)
 
 
-def _find(
-    wanted: str,
-    documents: LocalDocuments | None,
-    covariance_text: Path | None,
-    store: Path,
-    benchmarks: Mapping[str, Benchmark],
-) -> ModelSource:
+def _find(wanted: str, source: DocumentSource, covariance_text: Path | None, store: Path) -> ModelSource:
     folder = Path(wanted)
     if wanted in miniatures() or _is_miniature(folder):
-        useless = documents is not None and not any(row.added for row in benchmarks.values())
-        _reject_for_miniatures(
-            wanted,
-            {"--documents": documents.folder if documents and useless else None, "--covariance-text": covariance_text},
-        )
         if wanted in miniatures():
             return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
         return _miniature(inert.terminal(folder.resolve().name), folder.resolve(), hyperparameters="")
-    source: DocumentSource = documents or HubDocuments()
     corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
     if covariance_text:
         covariance_texts.check(covariance_text)

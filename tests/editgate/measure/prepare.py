@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -192,7 +193,11 @@ def _right_options(row: Benchmark, target: object, choices: Sequence[str]) -> st
         right = [choice for choice in choices if choice == target]
     else:
         numbers = target if isinstance(target, list) else [target]
-        right = [choices[number] for number in numbers if isinstance(number, int) and 0 <= number < len(choices)]
+        right = [
+            choices[int(number)]
+            for number in numbers
+            if isinstance(number, Integral) and 0 <= int(number) < len(choices)
+        ]
     if not right:
         raise ConfigError(
             f"{row.name}: a document's right answer is {target!r}, which is none of its {len(choices)} options: "

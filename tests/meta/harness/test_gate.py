@@ -13,7 +13,7 @@ from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.measure.session import EvaluationSession
 from editgate.verdict.outcome import Outcome
 from meta.support.gate import EVERYTHING, GATE, ROOT, collected, run_gate
-from meta.support.quiz import write_quiz
+from meta.support.quiz import write_quiz, write_sums
 from meta.support.settings_factory import settings
 
 FILES = (*EVERYTHING, "benchmark")
@@ -24,6 +24,12 @@ OWN = "benchmark"
 def quiz(tmp_path: Path) -> Path:
     """Questions about the miniature's world, as a task of a user's own."""
     return write_quiz(tmp_path)
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    """Arithmetic in words, as a task of a user's own."""
+    return write_sums(tmp_path)
 
 
 def _run(pytester: pytest.Pytester, store: Path, *options: str) -> pytest.RunResult:
@@ -45,9 +51,7 @@ def test_nothing_is_added_by_default(pytester: pytest.Pytester) -> None:
 
 
 def test_what_is_named_is_asked_and_no_other(pytester: pytest.Pytester, quiz: Path) -> None:
-    """An added benchmark has ids by editor, model, name and N, and the marker of its area; of the table only what is
-    named is left, and qualities and rules stay.
-    """
+    """An added benchmark has ids by editor, model, name and N; of the table what is named is left; the rest stays."""
     listed = ("--collect-only", "-q", f"--benchmarks={quiz},arc_easy,mmlu", "--edit-counts=1,5", "--editor=rome")
     lines = [line.rpartition("::")[2] for line in collected(run_gate(pytester, *listed, files=FILES))]
     assert [line for line in lines if line.startswith("test_benchmark")] == [
@@ -61,35 +65,35 @@ def test_what_is_named_is_asked_and_no_other(pytester: pytest.Pytester, quiz: Pa
     assert (len(safety), len(capability)) == (0, 6)
 
 
-def test_a_vandal_fails_it_and_a_noop_passes(pytester: pytest.Pytester, store: Path, quiz: Path) -> None:
+def test_a_vandal_fails_it_and_a_noop_passes(pytester: pytest.Pytester, store: Path, sums: Path) -> None:
     """The same paired verdict as of the table: a regression by name, floor and numbers; nothing lost is a pass."""
-    options = (f"--benchmarks={quiz}", "-k", OWN)
+    options = (f"--benchmarks={sums}", "-k", OWN)
     passed = _run(pytester, store, *options, "--editor=editgate.controls:NoOp")
     passed.assert_outcomes(passed=1, deselected=passed.parseoutcomes()["deselected"])
     failed = _run(pytester, store, *options, "--editor=editgate.controls:Vandal")
     failed.assert_outcomes(failed=1, deselected=failed.parseoutcomes()["deselected"])
     failed.stdout.fnmatch_lines(
         [
-            "benchmark quiz: acc,none, 0 few-shot examples, chance 1 / number of options, capability",
-            "*REGRESSION: quiz after 2 edits of llama-mini with vandal fell from*",
+            "benchmark sums: exact_match,strict-match, 0 few-shot examples, chance 0*, capability",
+            "*REGRESSION: sums after 2 edits of llama-mini with vandal fell from*",
             "*The floor 0.9 is [[]area.capability[]] in thresholds/default.toml*",
         ]
     )
 
 
-def test_the_command_after_again_repeats_it(pytester: pytest.Pytester, store: Path, quiz: Path) -> None:
+def test_the_command_after_again_repeats_it(pytester: pytest.Pytester, store: Path, sums: Path) -> None:
     """The message ends with a command of one test, which fails in the same way."""
-    failed = _run(pytester, store, f"--benchmarks={quiz}", "-k", OWN, "--editor=editgate.controls:Vandal")
+    failed = _run(pytester, store, f"--benchmarks={sums}", "-k", OWN, "--editor=editgate.controls:Vandal")
     again = next(line for line in failed.outlines if "Again: pytest" in line).partition("Again: pytest ")[2]
     test, *options = shlex.split(again)
-    assert test.endswith("gate/test_benchmark.py::test_benchmark[vandal-llama-mini-quiz-n2]")
-    assert f"--benchmarks={quiz}" in options
+    assert test.endswith("gate/test_benchmark.py::test_benchmark[vandal-llama-mini-sums-n2]")
+    assert f"--benchmarks={sums}" in options
     repeated = pytester.runpytest_inprocess(
         str(ROOT / test), "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider",
         "-p", "no:xdist", f"--store={store}", *options,
     )  # fmt: skip
     repeated.assert_outcomes(failed=1)
-    first = next(line for line in failed.outlines if "REGRESSION: quiz" in line)
+    first = next(line for line in failed.outlines if "REGRESSION: sums" in line)
     assert first in repeated.outlines
 
 
@@ -129,16 +133,16 @@ def test_it_is_in_the_report(pytester: pytest.Pytester, store: Path, quiz: Path)
     assert "quiz" in (pytester.path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_workers_ask_it_too(pytester: pytest.Pytester, store: Path, quiz: Path) -> None:
+def test_workers_ask_it_too(pytester: pytest.Pytester, store: Path, sums: Path) -> None:
     """With `-n 2` each worker finds the benchmark by itself; two methods, one benchmark, the same verdicts."""
     result = pytester.runpytest_subprocess(
         str(GATE / "test_benchmark.py"), "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"),
-        "-p", "no:cacheprovider", "-n", "2", f"--store={store}", "--edit-counts=2", f"--benchmarks={quiz}",
+        "-p", "no:cacheprovider", "-n", "2", f"--store={store}", "--edit-counts=2", f"--benchmarks={sums}",
         "--editor=editgate.controls:NoOp", "--editor=editgate.controls:Vandal", "-rA",
     )  # fmt: skip
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*PASSED*test_benchmark[[]noop-llama-mini-quiz-n2[]]"])
-    result.stdout.fnmatch_lines(["*FAILED*test_benchmark[[]vandal-llama-mini-quiz-n2[]]*"])
+    result.stdout.fnmatch_lines(["*PASSED*test_benchmark[[]noop-llama-mini-sums-n2[]]"])
+    result.stdout.fnmatch_lines(["*FAILED*test_benchmark[[]vandal-llama-mini-sums-n2[]]*"])
 
 
 def test_two_sessions_in_one_process_ask_their_own(store: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+from editgate.inputs.harness.index import REGISTERED
 from editgate.inputs.models import MINIATURE
 
 TASK = """task: {name}
@@ -23,6 +24,31 @@ metric_list:
     aggregation: mean
     higher_is_better: true
 """
+SUMS = """include: {registered}
+task: {name}
+dataset_path: json
+dataset_name: null
+dataset_kwargs:
+  data_files:
+    test: {documents}
+training_split: null
+fewshot_split: null
+num_fewshot: 0
+generation_kwargs:
+  until: ["Question:", "</s>"]
+  max_gen_toks: 64
+"""
+
+
+def write_sums(folder: Path, size: int = 60) -> Path:
+    """Write a task that is lm-eval's GSM8K with problems of the miniature's: what a vandal destroys first."""
+    lines = (MINIATURE / "documents/gsm8k/test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "sums.jsonl").write_text("".join(lines[:size]), encoding="utf-8")
+    file = folder / "sums.yaml"
+    registered = REGISTERED / "gsm8k" / "gsm8k.yaml"
+    text = SUMS.format(registered=registered, name="sums", documents=folder / "sums.jsonl")
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def write_quiz(folder: Path, size: int = 120, name: str = "quiz") -> Path:
