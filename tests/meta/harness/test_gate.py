@@ -173,7 +173,7 @@ def test_a_shipped_model_takes_documents_of_added_benchmarks(pytester: pytest.Py
     """`--documents` is refused for a shipped model, but where an added benchmark is asked from it; it must be there."""
     (tmp_path / "piqa").mkdir()
     (tmp_path / "piqa/validation.jsonl").write_text('{"goal": "a", "sol1": "b", "sol2": "c", "label": 0}\n', "utf-8")
-    given = ("--collect-only", "-q", f"--documents={tmp_path}", "--editor=rome")
+    given = ("--collect-only", "-q", f"--documents={tmp_path}", "--editor=rome", "--edit-counts=1")
     assert run_gate(pytester, *given, "--benchmarks=piqa", files=FILES).ret == 0
     alone = run_gate(pytester, *given, files=FILES)
     assert "was trained here and has its own" in alone.stderr.str()
@@ -182,4 +182,4 @@ def test_a_shipped_model_takes_documents_of_added_benchmarks(pytester: pytest.Py
     broken = tmp_path / "piqa/validation.jsonl"
     broken.write_text('{"goal": "a", "sol1": "b", "label": 0}\n', "utf-8")
     wrong = run_gate(pytester, *given, "--benchmarks=piqa", files=FILES)
-    assert "validation.jsonl: record 0 (line 1) is no document of piqa: field 'sol2' is missing" in wrong.stderr.str()
+    assert "validation.jsonl: record 0 is no document of piqa: field 'sol2' is missing" in wrong.stderr.str()
