@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from editgate.inputs.benchmarks import ALL
+from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import ModelSource
 from editgate.measure.edit_quality import KINDS
@@ -22,12 +23,14 @@ class Case:
         model: the unedited model.
         check: a benchmark, a quality, a rule of integrity, `EDIT_BUDGET` or `CURVE`.
         edits: N; 0 where a check is not about one N.
+        benchmarks: those that the run knows.
     """
 
     editor: EditorSpec
     model: ModelSource
     check: str
     edits: int = 0
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=lambda: ALL, repr=False, compare=False)
 
     @property
     def trajectory(self) -> str:
@@ -36,16 +39,20 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Such as `memit-llama-mini-n10`, `memit-llama-mini-edits_accumulate`, `memit-llama-mini`."""
+        """Such as `memit-llama-mini-n10`, `memit-llama-mini-edits_accumulate`, `memit-llama-mini`.
+
+        Benchmarks that are not in the table share one test: `memit-llama-mini-arc_easy-n10`.
+        """
         if self.edits:
-            return f"{self.trajectory}-n{self.edits}"
+            row = self.benchmarks.get(self.check)
+            return "-".join([self.trajectory, *([row.name] if row and row.added else []), f"n{self.edits}"])
         return f"{self.trajectory}-{self.check}" if self.area == "integrity" else self.trajectory
 
     @property
     def area(self) -> str:
         """What a failure would mean: capability, safety, quality, budget, curve or integrity."""
-        if self.check in ALL:
-            return ALL[self.check].area
+        if self.check in self.benchmarks:
+            return self.benchmarks[self.check].area
         return {EDIT_BUDGET: "budget", CURVE: "curve"}.get(
             self.check, "quality" if self.check in KINDS else "integrity"
         )

@@ -154,7 +154,11 @@ def checks_of(editor: str | type | Callable[..., Any], **options: object) -> lis
     chosen = settings.read(Options.of({**options, "editor": (target,)}), Path.cwd() / ".editgate")
     session = EvaluationSession(chosen, lambda _: None)
     (spec,) = (spec for spec in chosen.editors if spec.name in chosen.chosen_editors)
-    cases = [Case(spec, model, "") for model in chosen.models if model.name in chosen.chosen_models]
+    cases = [
+        Case(spec, model, "", benchmarks=chosen.benchmarks)
+        for model in chosen.models
+        if model.name in chosen.chosen_models
+    ]
     rules = integrity.rules_of(spec)
     return [
         Check(session, check)

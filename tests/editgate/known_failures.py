@@ -18,7 +18,6 @@ from pathlib import Path
 from editgate.cases import Case
 from editgate.errors import ConfigError
 from editgate.inputs import models
-from editgate.inputs.benchmarks import ALL
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import ModelSource
 from editgate.measure.session import EvaluationSession
@@ -93,7 +92,10 @@ def measure(session: EvaluationSession, editor: EditorSpec, model: ModelSource, 
     found = []
     for order in range(orders):
         session.announce(f"{editor.name} on {model.name}: order {order}, {order + 1} of {orders}")
-        cells = [evaluate_cell(session, case, order=order) for case in checks_at(session, Case(editor, model, ""))]
+        cells = [
+            evaluate_cell(session, case, order=order)
+            for case in checks_at(session, Case(editor, model, "", benchmarks=session.settings.benchmarks))
+        ]
         found.append([cell for cell in cells if cell.outcome is not Outcome.SKIPPED])
     return found
 
@@ -179,7 +181,11 @@ def _reason_on_record(
         )
     if not output.exists():
         return None
-    names = Names(tuple(spec.name for spec in chosen.editors), tuple(ALL), tuple(each.name for each in chosen.models))
+    names = Names(
+        tuple(spec.name for spec in chosen.editors),
+        tuple(chosen.benchmarks),
+        tuple(each.name for each in chosen.models),
+    )
     file = read_file(output, str(output), names, folder)
     about = {(file.editor, record.model, record.batch_size) for record in file.contents.known_failures}
     ours = (editor.name, model.name, editor.batch_size)

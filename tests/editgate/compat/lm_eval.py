@@ -4,6 +4,7 @@
   built more slowly, or with progress bars. The miniature's training renders its prompts with the same `env`.
 - `ConfigurableTask._filters`: the list of a task's filters. There is no public way to run one of them.
 - `lm_eval.tasks._yaml_loader.load_yaml`: reads a task's file with lm-eval's own `!function` and `include`.
+- `lm_eval.config.group.GroupConfig`: its fields are the keys of a group's file that are no overrides of its tasks.
 - `lm_eval.models.utils`: how HFLM finds the context's length, and ends and cuts a generation.
 - `HFLM._loglikelihood_tokens` and `HFLM._model_call`: scoring of tokens, and the one forward pass that it is made of.
 - `HFLM.__init__` calls `model.tie_weights()`, which would put the embedding in the place of an edited, untied head.
@@ -15,6 +16,7 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,16 @@ def load_task_file(path: Path, *, functions: bool) -> dict[str, Any]:
     load = require("lm_eval.tasks._yaml_loader.load_yaml", "read a task's few-shot examples")
     content: dict[str, Any] = load(path, resolve_func=functions)
     return content
+
+
+def group_fields() -> frozenset[str]:
+    """Return the keys of a group's file that are about the group; all others override what its tasks say.
+
+    Raises:
+        IncompatibleLibrary: lm-eval has no such class.
+    """
+    config = require("lm_eval.config.group.GroupConfig", "tell a group's own settings from those of its tasks")
+    return frozenset(each.name for each in fields(config))
 
 
 def max_length(config: object, tokenizer: object) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from editgate.errors import ConfigError
 
 Document = Mapping[str, Any]
 Area = Literal["capability", "safety"]
-Kind = Literal["choice", "generated"]
+Kind = Literal["choice", "generated", "continuation"]
 
 
 def one_of_the_choices(document: Document, choices: Sequence[str]) -> float:  # noqa: ARG001 - one signature
@@ -43,9 +43,27 @@ def answer_of_a_closed_kind(document: Document, choices: Sequence[str]) -> float
     return 0.5 if document["target"].casefold() in {"true", "false", "yes", "no", "valid", "invalid"} else 0.0
 
 
+def one_of_the_answers(document: Document, choices: Sequence[str]) -> float:  # noqa: ARG001 - one signature
+    """0, as of `nothing_to_guess`, until all right answers are known: where they are few, one of them is guessed."""
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One task of lm-eval that a benchmark from outside of the table asks.
+
+    Attributes:
+        task: its name.
+        config: all that its file and its group say, as lm-eval's task factory would have it; functions are imported.
+    """
+
+    task: str
+    config: Mapping[str, Any] = field(repr=False, compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One row of the table.
+    """One row of the table, or one benchmark that `--benchmarks` adds to it.
 
     Attributes:
         name: what the suite calls it.
@@ -56,13 +74,16 @@ class Benchmark:
         metric: the key in lm-eval's result of one document.
         filter: the lm-eval filter whose outcome counts ("none" is lm-eval's own name for the default).
         area: what a drop would mean.
-        question: the field of a document that a person would recognize it by.
+        question: the field of a document that a person would recognize it by; empty: the prompt's own text.
         chance: what guessing scores on one document, given its options.
-        kind: "choice" where options are ranked, "generated" where the model writes.
+        kind: "choice" where options are ranked, "generated" where the model writes, "continuation" where it is asked
+            whether it would write the one right text.
         max_new_tokens: tokens after which a generation ends. A collapsed model never stops by itself.
         documents: the folder of its local documents; lm-eval's name of the task unless said otherwise.
         subtasks: the lm-eval task of a subfolder of local documents, "{}" standing for its name.
         chat: for chat models only, in a turn of their own template.
+        leaves: the lm-eval tasks of a benchmark that is not in the table.
+        definition: a digest of these.
     """
 
     name: str
@@ -80,6 +101,13 @@ class Benchmark:
     documents: str = ""
     subtasks: str = ""
     chat: bool = False
+    leaves: tuple[Leaf, ...] = ()
+    definition: str = ""
+
+    @property
+    def added(self) -> bool:
+        """Whether it is not in the table: `--benchmarks` named it."""
+        return bool(self.leaves)
 
     @property
     def documents_folder(self) -> str:

@@ -6,6 +6,9 @@ written to a cache, and nothing is requested from the hub.
 
 Layout of a folder of documents, in the fields of the original data sets (.jsonl, or .json holding a list):
 
+    <task>/test.jsonl                      of any other task of lm-eval that --benchmarks names; validation.jsonl where
+                                           the task has no test split, train.jsonl or dev.jsonl for few-shot examples
+    <group>/<task>/test.jsonl              of any other group
     settings.toml                          optional; [mmlu] num_fewshot = 2, [bbh] max_new_tokens = 96, ...
     mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the few-shot examples
     bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it holds the few-shot examples
@@ -26,14 +29,15 @@ are read as they are: `bbh/<subtask>/test.json`. Keep their canary line, and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
+from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.files.document_io import read_rows, read_settings, splits
 from editgate.inputs.files.user_files import is_dir
+from editgate.inputs.harness import specs as harness
 from editgate.inputs.task_overrides import Spec, brings_examples, corrections, in_memory, unregistered
 
 if TYPE_CHECKING:
@@ -70,25 +74,31 @@ class LocalDocuments:
     Attributes:
         folder: where they are.
         for_hub: whether they replace the data sets on the hub, so that only their location may differ.
+        benchmarks: those that a run may ask.
     """
 
     folder: Path
     for_hub: bool = False
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=lambda: ALL, repr=False, compare=False)
 
     @classmethod
-    def standing_in(cls, folder: Path) -> LocalDocuments:
+    def standing_in(cls, folder: Path, benchmarks: Mapping[str, Benchmark] = ALL) -> LocalDocuments:
         """Return what `--documents` names.
 
         Raises:
             ConfigError: it has no documents of any benchmark.
         """
-        expected = sorted({row.documents_folder for row in BENCHMARKS.values()})
+        expected = sorted({row.documents_folder for row in benchmarks.values() if not row.chat})
         if not any(is_dir(folder / name) for name in expected):
             raise ConfigError(
                 f"--documents {str(folder)!r} is not a documents directory. Allowed: one that holds any of "
                 f"{', '.join(f'{name}/' for name in expected)}, laid out as tests/editgate/inputs/documents.py says."
             )
-        return cls(folder.resolve(), for_hub=True)
+        return cls(folder.resolve(), for_hub=True, benchmarks=benchmarks)
+
+    def __str__(self) -> str:
+        """How a message calls it."""
+        return str(self.folder)
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether the folder has one for this benchmark."""
@@ -114,7 +124,7 @@ class LocalDocuments:
             ConfigError: a file is malformed, holds something that is no document of its benchmark, or has fewer
                 few-shot examples than are asked for; or settings.toml is wrong.
         """
-        for benchmark in filter(self.holds, ALL.values()):
+        for benchmark in filter(self.holds, self.benchmarks.values()):
             asked = self.settings(benchmark).num_fewshot
             for files in self._subtasks(benchmark).values():
                 rows = {split: len(read_rows(path, benchmark)) for split, path in files.items()}
@@ -127,10 +137,21 @@ class LocalDocuments:
                     )
 
     def _has_examples(self, benchmark: Benchmark, subtask: str, files: Mapping[str, Path]) -> bool:
-        return bool(set(EXAMPLES) & set(files)) or (self.for_hub and brings_examples(benchmark, subtask))
+        if set(EXAMPLES) & set(files):
+            return True
+        if benchmark.added:
+            return harness.brings_examples(benchmark, subtask)
+        return self.for_hub and brings_examples(benchmark, subtask)
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
-        """Return one group of registered tasks, and in full each MMLU subject that lm-eval does not have."""
+        """Return one group of registered tasks, and in full each MMLU subject that lm-eval does not have.
+
+        Tasks that are not in the table are returned in full.
+        """
+        if benchmark.added:
+            return [
+                harness.over_files(benchmark, subtask, files) for subtask, files in self._subtasks(benchmark).items()
+            ]
         children: list[Spec] = []
         alone: list[Spec | str] = []
         for subtask, files in self._subtasks(benchmark).items():
@@ -157,13 +178,17 @@ class LocalDocuments:
 
     def _settings_file(self, benchmark: Benchmark) -> dict[str, int]:
         path = self.folder / "settings.toml"
-        table = read_settings(path).get(benchmark.name) if path.exists() else None
+        table = read_settings(path, self.benchmarks).get(benchmark.name) if path.exists() else None
         return table.model_dump(exclude_none=True) if table else {}
 
 
 @dataclass(frozen=True)
 class HubDocuments:
     """The original data sets, through lm-eval's registered tasks; cached where `datasets` caches."""
+
+    def __str__(self) -> str:
+        """How a message calls it."""
+        return "the data set that its task names"
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Return whether the hub has them; those of chat models are this suite's own."""
@@ -175,6 +200,8 @@ class HubDocuments:
 
     def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `DocumentSource`
         """Return the registered task or group by name, or with what must differ from it."""
+        if benchmark.added:
+            return harness.as_defined(benchmark)
         changed = corrections(benchmark)
         if not changed:
             return [benchmark.task]

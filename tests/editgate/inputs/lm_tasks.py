@@ -13,7 +13,7 @@ from editgate.errors import ConfigError, EvaluationError
 from editgate.inputs import hub_errors
 from editgate.inputs.benchmarks import Benchmark, Document
 from editgate.inputs.documents import DocumentSource
-from editgate.inputs.task_overrides import REGISTERED
+from editgate.inputs.harness.index import REGISTERED
 
 Judge = Callable[[Document, list[tuple[float, bool]]], dict[str, float]]
 FEWSHOT_SEED = 1234  # lm-eval's own default for few-shot examples
@@ -27,7 +27,8 @@ def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, Configurable
         EvaluationError: a task gave no question at all.
     """
     with templates_compiled_once():
-        registry = TaskManager(include_path=[REGISTERED / benchmark.folder], include_defaults=False)
+        places = [] if benchmark.added else [REGISTERED / benchmark.folder]  # added ones come as a whole
+        registry = TaskManager(include_path=places, include_defaults=False)
         loaded = _loaded(benchmark, source, registry)
         tasks: dict[str, ConfigurableTask] = dict(sorted(loaded.items()))
     if not tasks:
@@ -38,7 +39,7 @@ def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, Configurable
         task.set_fewshot_seed(FEWSHOT_SEED)
         if benchmark.kind == "generated":
             task.config.generation_kwargs["max_gen_toks"] = settings.max_new_tokens
-        elif callable(task.config.process_results):
+        elif callable(task.config.process_results) and not benchmark.added:
             task.config.process_results = _without_underflow(task.config.process_results)
     return tasks
 
@@ -47,11 +48,20 @@ def _loaded(benchmark: Benchmark, source: DocumentSource, registry: TaskManager)
     try:
         found: dict[str, ConfigurableTask] = registry.load(source.specs(benchmark, registry))["tasks"]
     except OSError as error:
-        if not hub_errors.unreachable(error):
+        if not hub_errors.unreachable(error) and not benchmark.added:
             raise
         raise ConfigError(
             f"{benchmark.name}: {str(error).splitlines()[0]}. Run this once where there is a network, which keeps the "
             "data set on this machine; or give a local directory of documents: --documents DIR."
+        ) from error
+    except ConfigError:
+        raise
+    except Exception as error:  # what a task's own code, or its templates, make of documents that are not its own
+        if not benchmark.added:
+            raise
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{benchmark.name}: lm-eval cannot build it from {source} ({type(error).__name__}: {said})."
         ) from error
     return found
 

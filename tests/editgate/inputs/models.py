@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from editgate import inert
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, hub_errors, model_loading
+from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.inputs.files import model_files, user_files
 from editgate.inputs.other_forms import gguf
@@ -46,6 +47,7 @@ class ModelSource:
         miniature: whether the shipped edits are about people that it knows.
         file: the GGUF file that `location` is made of; it is there once `unpack` was called.
         keys: the names that its hyperparameters may go by, in lower case, the best first.
+        given_documents: what `--documents` names.
     """
 
     name: str
@@ -57,6 +59,17 @@ class ModelSource:
     miniature: bool = True
     file: Path | None = None
     keys: tuple[str, ...] = ()
+    given_documents: LocalDocuments | None = None
+
+    def documents_of(self, benchmark: Benchmark) -> DocumentSource:
+        """Return where the documents of one benchmark are: what is not in the table is asked from the hub, or locally.
+
+        Requests to chat models are this suite's own, unless the model's documents hold others.
+        """
+        if benchmark.added:
+            given = self.given_documents
+            return given if given is not None and given.holds(benchmark) else HubDocuments()
+        return self.documents if self.documents.holds(benchmark) or not benchmark.chat else SHIPPED
 
     @property
     def chat(self) -> bool:
@@ -87,7 +100,12 @@ def miniatures() -> tuple[str, ...]:
 
 
 def find(
-    wanted: str, *, documents: Path | None = None, covariance_text: Path | None = None, store: Path = STORE
+    wanted: str,
+    *,
+    documents: Path | None = None,
+    covariance_text: Path | None = None,
+    store: Path = STORE,
+    benchmarks: Mapping[str, Benchmark] = ALL,
 ) -> ModelSource:
     """Return the source that `--model` names, without loading anything.
 
@@ -96,19 +114,26 @@ def find(
         documents: A folder of benchmark documents to ask instead of the data sets on the hub.
         covariance_text: A text file to compute covariances from instead of wikitext.
         store: Where a GGUF file's model will be unpacked.
+        benchmarks: Those that may be asked. A shipped model has documents of its own for those of the table alone.
 
     Raises:
         ConfigError: the name is none of a shipped model, a model's directory or a hub id; a directory has no readable
             config.json; a hub model is not on this machine while the hub is switched off; or an option replaces what a
             shipped model has of its own.
     """
+    if wanted in miniatures() or _is_miniature(Path(wanted)):
+        useless = None if any(row.added for row in benchmarks.values()) else documents
+        _reject_for_miniatures(wanted, {"--documents": useless, "--covariance-text": covariance_text})
+    given = LocalDocuments.standing_in(documents, benchmarks) if documents else None
+    return replace(_find(wanted, given or HubDocuments(), covariance_text, store), given_documents=given)
+
+
+def _find(wanted: str, source: DocumentSource, covariance_text: Path | None, store: Path) -> ModelSource:
     folder = Path(wanted)
     if wanted in miniatures() or _is_miniature(folder):
-        _reject_for_miniatures(wanted, {"--documents": documents, "--covariance-text": covariance_text})
         if wanted in miniatures():
             return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
         return _miniature(inert.terminal(folder.resolve().name), folder.resolve(), hyperparameters="")
-    source = LocalDocuments.standing_in(documents) if documents else HubDocuments()
     corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
     if covariance_text:
         covariance_texts.check(covariance_text)
@@ -162,8 +187,8 @@ def check(source: ModelSource) -> None:
         ConfigError: says which file is missing, broken, or disagrees with the others; of documents also the line and
             the field.
     """
-    if isinstance(source.documents, LocalDocuments) and source.documents.for_hub:
-        source.documents.check()
+    if source.given_documents is not None:
+        source.given_documents.check()
     unpack(source)
     folder = Path(source.location)
     if user_files.is_dir(folder) and folder.parent != WEIGHTS:  # those are checked by the suite's own tests

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import Benchmark
 from editgate.inputs.files.document_io import read_dataset
+from editgate.inputs.harness.index import REGISTERED
 
 if TYPE_CHECKING:
     import datasets
 
 Spec = dict[str, Any]
-REGISTERED = Path(str(find_spec("lm_eval").origin)).parent / "tasks"  # type: ignore[union-attr]  # lm-eval is a dependency
 
 
 def shuffled_choices(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from editgate.compat.lm_eval import apply_filter, templates_compiled_once
-from editgate.errors import IntegrityError
+from editgate.errors import EvaluationError, IntegrityError
 from editgate.inference.backend import Model
 from editgate.inference.memory_backend import MemoryBackend
 from editgate.inference.select_backend import backend
@@ -17,6 +17,7 @@ from editgate.measure.items import Evaluation, Item
 from editgate.measure.prepare import NO_ANSWER, Prepared
 from editgate.measure.weight_changes import changed_since, fingerprint
 
+ANOTHER = "another continuation"  # of a model that would not write the right one; which it is nobody asked
 Known = dict[Pair, tuple[float, bool]]  # what one model has answered
 
 
@@ -88,6 +89,18 @@ def judged_by_lm_eval(prepared: Prepared, answers: Sequence[object], *, routed: 
     )
 
 
+def _chosen(metric: str, choices: Sequence[str], scores: Sequence[float]) -> int:
+    """The number of the option that a metric takes for the answer, as lm-eval's `process_results` chooses it."""
+    conditional = np.array(scores[: len(choices)])  # unconditional ones may follow
+    if metric == "acc_norm":
+        return int(np.argmax(conditional / np.array([float(len(choice)) for choice in choices])))
+    if metric == "acc_bytes":
+        return int(np.argmax(conditional / np.array([float(len(choice.encode())) for choice in choices])))
+    if metric == "acc_mutual_info":
+        return int(np.argmax(conditional - np.array(scores[len(choices) :])))
+    return int(np.argmax(conditional))
+
+
 def _score(prepared: Prepared, answers: Sequence[object]) -> list[Item]:
     """Give each answer to its lm-eval instance, then filter and score as lm-eval's evaluator does."""
     scored: list[Item] = []
@@ -103,9 +116,16 @@ def _score(prepared: Prepared, answers: Sequence[object]) -> list[Item]:
             for item in items:
                 filtered = [instance.filtered_resps[row.filter] for instance in item.instances]
                 score = float(task.process_results(item.document, filtered)[row.metric])
+                if row.added and not 0 <= score <= 1:
+                    raise EvaluationError(
+                        f"{row.name}: {row.metric_key} is {score:g} for an item. Judged are shares, from 0 to 1: name "
+                        f"another metric in [benchmarks.{row.name}] of a file of thresholds."
+                    )
                 answer, label = str(filtered[0]), ""
                 if item.choices:
-                    best = int(np.argmax([value for value, _ in filtered]))
+                    best = _chosen(row.metric, item.choices, [value for value, _ in filtered])
                     answer, label = item.choices[best], item.labels[best]
+                elif row.kind == "continuation":
+                    answer = item.outline.expected if filtered[0][1] else ANOTHER
                 scored.append(replace(item.outline, score=score, answer=answer, label=label))
     return scored

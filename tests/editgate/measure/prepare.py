@@ -10,7 +10,8 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -18,16 +19,17 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from editgate.compat.lm_eval import apply_filter, templates_compiled_once
-from editgate.errors import NoItemsScored
+from editgate.errors import ConfigError, NoItemsScored
 from editgate.inference.backend import Completion
 from editgate.inference.tokenize import Pair, PairTokenizer, Tokenizer
-from editgate.inputs.benchmarks import Benchmark, Document
+from editgate.inputs.benchmarks import Benchmark, Document, one_of_the_answers
 from editgate.inputs.documents import DocumentSource
 from editgate.inputs.lm_tasks import FEWSHOT_SEED, load
 from editgate.measure.items import Item, shorten
 
 NO_ANSWER = "[invalid]"  # what lm-eval's regex filters return when they find no answer
 SAMPLE_SEED = 1234
+DOCUMENTS_AN_ANSWER = 10  # so many a right answer, and the answers are a closed list
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, 
     instances = [instance for group in items.values() for item in group for instance in item.instances]
     pairs: list[Pair] = []
     completions: list[Completion] = []
-    if benchmark.kind == "choice":
+    if benchmark.kind != "generated":
         pairs = PairTokenizer(tokenizer).pairs([instance.args for instance in instances])
     else:
         texts = [text for text, _ in (instance.args for instance in instances)]
@@ -126,7 +128,8 @@ def _items(row: Benchmark, task: ConfigurableTask, sample: list[int]) -> list[Pr
     by_document: dict[int, list[Instance]] = defaultdict(list)
     for instance in task.instances:
         by_document[instance.doc_id].append(instance)
-    return [_item(row, task, sorted(group, key=lambda i: i.idx)) for group in by_document.values()]
+    items = [_item(row, task, sorted(group, key=lambda i: i.idx)) for group in by_document.values()]
+    return _one_of_few(row, task, items)
 
 
 def _item(row: Benchmark, task: ConfigurableTask, instances: list[Instance]) -> PreparedItem:
@@ -140,26 +143,73 @@ def _item(row: Benchmark, task: ConfigurableTask, instances: list[Instance]) -> 
         score=0.0,
         answer="",
         expected=_expected(row, task, document, choices),
-        question=shorten(document[row.question]),
+        question=shorten(document[row.question] if row.question else _asked(task, document, instances)),
     )
     numbered = tuple(f"option {i}" for i in range(1, len(choices) + 1))
     labels = choices if _same_choices(task) else numbered
     return PreparedItem(document, tuple(instances), outline, choices, labels, row.chance(document, choices))
 
 
+def _one_of_few(row: Benchmark, task: ConfigurableTask, items: list[PreparedItem]) -> list[PreparedItem]:
+    """Make 1/k the chance of generated answers of which k are right somewhere, with tenfold more documents than that.
+
+    Yes or no, a letter, a label: one of a closed list is hit by luck, a free answer is not.
+    """
+    if row.chance is not one_of_the_answers:
+        return items
+    right = [str(task.doc_to_target(document)).strip().casefold() for document in task.eval_docs]
+    kinds = len(set(right))
+    if kinds < 2 or len(right) < DOCUMENTS_AN_ANSWER * kinds:  # of one alone, the task's scoring does not read it
+        return items
+    return [replace(item, chance=1 / kinds) for item in items]
+
+
 def _expected(row: Benchmark, task: ConfigurableTask, document: Document, choices: Sequence[str]) -> str:
     """The right answer for people: an option's text, or the target as the filter reads it."""
-    if row.metric == "acc" and callable(task.config.process_results):  # mc2: every true option
+    if row.name == "truthfulqa_mc2":  # every true option
         labels = document["mc2_targets"]["labels"]
         return " | ".join(choice for choice, label in zip(choices, labels, strict=True) if label)
     target = task.doc_to_target(document)
+    if row.kind == "continuation":
+        return str(target)
     if choices:
-        return target if isinstance(target, str) else choices[int(target)]
-    text = str(target[0] if isinstance(target, list) else target)
+        return _right_options(row, task.doc_to_text(document) if task.multiple_input else target, choices)
+    if isinstance(target, int) and task.config.doc_to_choice is not None:
+        target = task.doc_to_choice(document)[target]
+    text = str(target[0] if isinstance(target, list) and target else target)
     trial = Instance("generate_until", document, ("", {}), 0, resps=[text])
     apply_filter(task, row.filter, [trial])
     answer = str(trial.filtered_resps[row.filter])
     return text if answer == NO_ANSWER else answer
+
+
+def _right_options(row: Benchmark, target: object, choices: Sequence[str]) -> str:
+    """The options that lm-eval counts as right, by their number or text.
+
+    Raises:
+        ConfigError: there are none, so that no answer would be right before or after any edit.
+    """
+    if isinstance(target, str):
+        right = [choice for choice in choices if choice == target]
+    else:
+        numbers = target if isinstance(target, list) else [target]
+        right = [
+            choices[int(number)]
+            for number in numbers
+            if isinstance(number, Integral) and 0 <= int(number) < len(choices)
+        ]
+    if not right:
+        raise ConfigError(
+            f"{row.name}: a document's right answer is {target!r}, which is none of its {len(choices)} options: "
+            f"{shorten(' | '.join(choices))}."
+        )
+    return " | ".join(right)
+
+
+def _asked(task: ConfigurableTask, document: Document, instances: Sequence[Instance]) -> str:
+    """The question by the task's own template; of a task whose options stand in the prompt, its first prompt."""
+    text = task.doc_to_text(document)
+    return text if isinstance(text, str) else str(instances[0].args[0])
 
 
 def _same_choices(task: ConfigurableTask) -> bool:
@@ -192,7 +242,7 @@ def _sample(tasks: dict[str, ConfigurableTask], limit: int | None) -> dict[str, 
 
 def _digest(row: Benchmark, items: dict[str, list[PreparedItem]], requests: Sequence[object]) -> str:
     """Digest what is asked, and what counts as right: a corrected answer is in no prompt."""
-    digest = hashlib.sha256(f"{row.name}|{row.task}|{row.metric_key}".encode())
+    digest = hashlib.sha256(f"{row.name}|{row.task}|{row.metric_key}{row.definition}".encode())
     remaining = iter(requests)
     for task, group in items.items():
         for item in group:

@@ -16,7 +16,7 @@ from editgate.cache.store import Store, form_of
 from editgate.errors import BaselineModified
 from editgate.inference.select_backend import backend
 from editgate.inputs import covariance_texts, edit_lists, models
-from editgate.inputs.benchmarks import ALL, BENCHMARKS
+from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
 from editgate.measure import integrity
@@ -162,7 +162,8 @@ class EvaluationSession:
         known = self._answers.pop(who, {})
         self._answers = dict([*self._answers.items(), (who, known)][-2:])
         row = prepared.benchmark
-        siblings = [r.name for r in BENCHMARKS.values() if r.documents_folder == row.documents_folder and r is not row]
+        same = (each for each in BENCHMARKS.values() if each.documents_folder == row.documents_folder)
+        siblings = [] if row.added else [each.name for each in same if each is not row]
         return {"known": known, "siblings": [self._prepare(base, name) for name in siblings]}
 
     def _written(self, base: LoadedModel, prepared: Prepared) -> list[tuple[str, list[int]]]:
@@ -220,7 +221,11 @@ class EvaluationSession:
 
     def _zero_edits(self, run: Trajectory) -> None:
         source = run.base.source
-        cheap = next(name for name in CHEAP if source.documents.holds(BENCHMARKS[name]))
+        known, asked = self.settings.benchmarks, self.settings.chosen_benchmarks
+        chosen = sorted((name for name in CHEAP if name in asked), key=CHEAP.index) if asked else []
+        added = [name for name, row in known.items() if row.added]
+        candidates = (name for name in (*chosen, *added, *CHEAP) if source.documents_of(known[name]).holds(known[name]))
+        cheap = next(candidates)
 
         def ask(model: nn.Module) -> Evaluation:
             return evaluate(self._prepare(run.base, cheap), model)
@@ -230,9 +235,8 @@ class EvaluationSession:
     def _prepare(self, base: LoadedModel, benchmark: str) -> Prepared:
         key = (base.tokenizer_digest, benchmark)
         if key not in self._prepared:
-            row = ALL[benchmark]
-            brought = base.source.documents.holds(row) or not row.chat
-            documents = base.source.documents if brought else models.SHIPPED
+            row = self.settings.benchmarks[benchmark]
+            documents = base.source.documents_of(row)
             with self._tried.trying(("documents", *key)):
                 self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
         return self._prepared[key]

@@ -124,6 +124,13 @@ class Options(BaseModel):
     min_budget: int | None = option(
         None, "fail if the edit budget is below N in some order; implies --budget", metavar="N", repeat=True
     )
+    benchmarks: Counts | None = option(
+        None,
+        "ask these alone: of the default ones, or any task, group, tag or YAML file of lm-eval. default stands for all "
+        "that are asked without the option",
+        metavar="NAME,FILE.yaml,…",
+        repeat=True,
+    )
     limit: int | None = option(None, "at most N items a benchmark. Default: all", metavar="N", repeat=True)
     documents: Path | None = option(
         None,

@@ -5,23 +5,26 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lengths, edit_lists, editor_specs, hyperparameter_files, models
-from editgate.inputs.benchmarks import ALL, benchmarks_for
+from editgate.inputs.benchmarks import ALL, Benchmark, benchmarks_for
 from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.files.validation import brief
+from editgate.inputs.harness.specs import is_local
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
 from editgate.measure import external_checkpoint
-from editgate.options import profiles, unsuited
+from editgate.options import chosen_benchmarks, profiles, unsuited
+from editgate.options.chosen_benchmarks import ChosenBenchmarks
 from editgate.options.options import Options
 from editgate.options.profiles import Profile
 from editgate.verdict.bisection import BudgetRequest, budget_request
+from editgate.verdict.threshold_schema import DEFAULT
 from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
 from editors import Edit
 
@@ -54,6 +57,8 @@ class Settings:
         budget: what `--budget` and `--min-budget` ask for; None: nothing.
         covariance_tokens: of the text that covariances of a model from elsewhere are computed from.
         skipped_edits: records of the list that hold no edit, and why.
+        benchmarks: all that there are: the table, and what `--benchmarks` adds to it.
+        chosen_benchmarks: names given by `--benchmarks`; None: those of the table.
     """
 
     profile: Profile
@@ -75,6 +80,8 @@ class Settings:
     budget: BudgetRequest | None = None
     covariance_tokens: int = TOKENS
     skipped_edits: tuple[str, ...] = ()
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=lambda: ALL)
+    chosen_benchmarks: frozenset[str] | None = None
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -98,9 +105,17 @@ class Settings:
 
     def benchmarks_of(self, model: ModelSource) -> tuple[str, ...]:
         """Return the benchmarks that a model is asked, but for those that it is known to guess at."""
-        return tuple(
-            name for name in benchmarks_for(chat=model.chat) if self.policy.at_chance(model.name, name) is None
-        )
+        suited = [name for name in benchmarks_for(chat=model.chat) if self.asks(name)] + self.added_benchmarks
+        return tuple(name for name in suited if self.policy.at_chance(model.name, name) is None)
+
+    @property
+    def added_benchmarks(self) -> list[str]:
+        """Those that are not in the table."""
+        return [name for name, row in self.benchmarks.items() if row.added]
+
+    def asks(self, benchmark: str) -> bool:
+        """Whether the run is about this benchmark, if its models are."""
+        return self.chosen_benchmarks is None or benchmark in self.chosen_benchmarks
 
     @property
     def scores_as_recorded(self) -> bool:
@@ -111,7 +126,8 @@ class Settings:
     def as_recorded(self) -> bool:
         """Whether everything that a retention curve depends on is as it was when curves were recorded."""
         given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
-        return given == (profiles.EDITS, parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
+        recorded = (profiles.EDITS, parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
+        return given == recorded and self.chosen_benchmarks is None
 
 
 def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> Settings:
@@ -127,7 +143,8 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     """
     profile, batch_size = profiles.find(options.profile), _batch_size(options)
     place = Store(options.store or store)
-    chosen = _chosen_models(options, model_names or profile.models(), profile, place.root)
+    benchmarks = chosen_benchmarks.read(options.benchmarks, (SHIPPED / f"{DEFAULT}.toml", *options.thresholds))
+    chosen = _chosen_models(options, model_names or profile.models(), profile, place.root, benchmarks)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
     chosen_editors = _chosen_editors(options, chosen, place.root)
     listed = [replace(spec, batch_size=batch_size) for spec in (*editor_specs.built_in(), *chosen_editors)]
@@ -150,10 +167,12 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         dtype=options.dtype,
         store=place,
         inconclusive=options.inconclusive or profile.inconclusive,
-        policy=load_policy(SHIPPED, list(specs), list(ALL), list(known), options.thresholds),
+        policy=load_policy(SHIPPED, list(specs), list(benchmarks.known), list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
         covariance_tokens=options.covariance_tokens or TOKENS,
         skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
+        benchmarks=benchmarks.known,
+        chosen_benchmarks=benchmarks.names,
     )
     named = [spec for spec in found.editors if spec.name in found.chosen_editors]
     for source in chosen.values():
@@ -164,12 +183,16 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     return _without_long_edits(found, options)
 
 
-def _chosen_models(options: Options, names: Sequence[str], profile: Profile, store: Path) -> dict[str, ModelSource]:
+def _chosen_models(
+    options: Options, names: Sequence[str], profile: Profile, store: Path, benchmarks: ChosenBenchmarks
+) -> dict[str, ModelSource]:
     wanted = (options.model,) if options.model else names
     if not wanted:
         raise ConfigError(f"--profile {profile.name} needs a --model. Allowed: NAME, DIR or HUB_ID.")
     given = {"documents": options.documents, "covariance_text": options.covariance_text}
-    found = [models.find(name, store=store, **given) for name in wanted]
+    found = [models.find(name, store=store, benchmarks=benchmarks.known, **given) for name in wanted]
+    for source in found:
+        _check_documents(source, benchmarks)
     _positive("--covariance-tokens", options.covariance_tokens)
     if options.covariance_tokens is not None and any(source.miniature for source in found):
         raise ConfigError(
@@ -177,6 +200,20 @@ def _chosen_models(options: Options, names: Sequence[str], profile: Profile, sto
             "are read. Allowed: with any other --model."
         )
     return {source.name: source for source in found}
+
+
+def _check_documents(source: ModelSource, benchmarks: ChosenBenchmarks) -> None:
+    """Refuse benchmarks that the folder of `--documents` should hold and does not: nobody meant the hub then."""
+    given = source.given_documents
+    if given is None or benchmarks.names is None:
+        return
+    rows = [benchmarks.known[name] for name in sorted(benchmarks.names)]
+    for row in rows:
+        if (row.added or not source.miniature) and not row.chat and not given.holds(row) and not is_local(row):
+            raise ConfigError(
+                f"--documents {given.folder} has no folder {row.documents_folder}/ for {chosen_benchmarks.OPTION} "
+                f"{row.name}. Allowed: one that has."
+            )
 
 
 def _chosen_editors(options: Options, bases: Sources, store: Path) -> list[EditorSpec]:

@@ -8,6 +8,7 @@ import pytest
 
 from editgate import inert
 from editgate.inputs import models
+from editgate.inputs.harness import judging
 from editgate.inputs.models import ModelSource
 from editgate.measure.external_checkpoint import ExternalCheckpointSpec
 from editgate.options.options import Options
@@ -64,6 +65,7 @@ def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
     if len(chosen.skipped_edits) > SKIPPED_SHOWN:
         lines.append(f"skipped {len(chosen.skipped_edits) - SKIPPED_SHOWN} more; --report lists them in report.json")
     lines += [note for model in chosen.models if model.name in chosen.chosen_models for note in models.notes(model)]
+    lines += [judging.told(chosen.benchmarks[name]) for name in chosen.added_benchmarks]
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
 

@@ -84,7 +84,7 @@ def _strict(config: pytest.Config) -> bool:
 
 def _names(settings: Settings) -> list[str]:
     """Return what a person may have meant: editors, models, what is asked of them, and the areas of it."""
-    asked = [*ALL, *KINDS, *AREAS, "baseline"]
+    asked = [*settings.benchmarks, *KINDS, *AREAS, "baseline"]
     return [*(editor.name for editor in settings.editors), *(model.name for model in settings.models), *asked]
 
 
@@ -97,7 +97,7 @@ def _advice(word: str, settings: Settings, *, markers: bool = False) -> str:
     near = _near(word, settings) if word else ""
     meant = f" Did you mean {near}?" if near else ""
     editors = ", ".join(editor.name for editor in settings.editors)
-    asked = "" if markers else f", {', '.join(ALL)}, {', '.join(KINDS)}"
+    asked = "" if markers else f", {', '.join(settings.benchmarks)}, {', '.join(KINDS)}"
     others = "--markers" if markers else "--co -q"
     return f"{meant} Allowed: {editors}{asked}; {', '.join(AREAS)}; all others: pytest {others}."
 
@@ -114,6 +114,8 @@ def _gate_names(settings: Settings) -> Iterator[str]:
     for check in (*ALL, *KINDS, selection.RULES, selection.BASELINES, CURVE, EDIT_BUDGET):
         for case in selection.cases(check, settings):
             yield f"test_{check}[{case.id}]"
+    for case in selection.cases(selection.ADDED, settings):
+        yield f"test_benchmark[{case.id}]"
 
 
 def _files(config: pytest.Config) -> Iterator[Path]:

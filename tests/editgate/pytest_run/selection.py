@@ -21,6 +21,7 @@ HOME = Path(editgate.__file__).parent
 GATE = HOME / "gate"
 RULES = "rules"  # what a test `measures` that is about all rules of integrity
 BASELINES = "baselines"
+ADDED = "added benchmarks"
 MANY = 10**9  # more than any N
 
 
@@ -42,7 +43,11 @@ def cases(measures: str, settings: Settings) -> Iterator[Case | BaselineCase]:
                 if editor.built_in and not editor.settings:
                     yield Case(editor, model, CURVE)
             elif measures == EDIT_BUDGET:
-                yield Case(editor, model, EDIT_BUDGET)
+                yield Case(editor, model, EDIT_BUDGET, benchmarks=settings.benchmarks)
+            elif measures == ADDED:
+                known = settings.benchmarks
+                asked = [(name, count) for count in settings.counts for name in settings.added_benchmarks]
+                yield from (Case(editor, model, name, count, known) for name, count in asked)
             else:
                 yield from (Case(editor, model, measures, count) for count in settings.counts)
 
@@ -63,6 +68,8 @@ def marks(case: Case | BaselineCase, settings: Settings) -> list[pytest.MarkDeco
     if isinstance(case, BaselineCase):
         return []
     found: list[pytest.MarkDecorator] = [getattr(pytest.mark, case.editor.name)]
+    if case.check in settings.added_benchmarks:  # all others' files say it
+        found.append(getattr(pytest.mark, case.area))
     at_chance = settings.policy.at_chance(case.model.name, case.check)
     if at_chance is not None:
         found.append(pytest.mark.skip(reason=f"{case.model.name} is at chance on {case.check}: {at_chance}"))
@@ -95,7 +102,7 @@ def selects(item: pytest.Item, settings: Settings, keyword: str) -> bool:
     if case is None:
         return True
     wanted_areas = settings.budget is None or (isinstance(case, Case) and case.area in {"budget", "integrity"})
-    if case.model.name not in settings.chosen_models or not wanted_areas:
+    if case.model.name not in settings.chosen_models or not wanted_areas or not _is_chosen(case, settings):
         return False  # the Ns that a budget rests on are judged on its way; all others would only take time
     if isinstance(case, Case) and case.area == "quality" and not settings.edits[case.model.name]:
         return False  # a model that was changed elsewhere, of which no edits are listed
@@ -113,6 +120,12 @@ def is_suited(item: pytest.Item, settings: Settings) -> bool:
     return not isinstance(case, Case) or settings.suits(case.editor, case.model)
 
 
+def _is_chosen(case: Case | BaselineCase, settings: Settings) -> bool:
+    """Return whether `--benchmarks` leaves a case in: all that are about no benchmark are."""
+    name = case.benchmark if isinstance(case, BaselineCase) else case.check
+    return name not in settings.benchmarks or name in settings.added_benchmarks or settings.asks(name)
+
+
 def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
     """Return whether a file or folder is not even collected.
 
@@ -123,6 +136,8 @@ def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
         return True  # no tests there, whatever a module is called
     if path == GATE / "test_budget.py":
         return settings.budget is None
+    if path == GATE / "test_benchmark.py":
+        return not settings.added_benchmarks
     if path == config.rootpath / "tests" / "findings":
         return not hasattr(config.option, "family")  # its options come with its path on the command line
     keyword, markers = config.option.keyword.strip().lower(), config.option.markexpr.strip()
@@ -145,4 +160,4 @@ def order_in_run(item: pytest.Item, trajectories: dict[str, int]) -> tuple[int, 
     return (2, trajectories.setdefault(case.trajectory, len(trajectories)), MANY if last else case.edits)
 
 
-assert {RULES, BASELINES, CURVE, EDIT_BUDGET}.isdisjoint(BENCHMARKS)
+assert {RULES, BASELINES, ADDED, CURVE, EDIT_BUDGET}.isdisjoint(BENCHMARKS)

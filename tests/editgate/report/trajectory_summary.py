@@ -79,9 +79,9 @@ def judged_cells(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def checks_in_order(cells: Iterable[Cell]) -> list[str]:
-    """Return the names of the checks in the order of the table of benchmarks, whatever order the tests ran in."""
-    position = {name: index for index, name in enumerate((*ALL, *KINDS))}
-    return sorted({cell.check for cell in cells}, key=lambda check: (position.get(check, len(position)), check))
+    """Return the names of the checks in the order of the table of benchmarks, others behind it, qualities last."""
+    position: dict[str, float] = {name: index for index, name in enumerate((*ALL, *KINDS))}
+    return sorted({cell.check for cell in cells}, key=lambda check: (position.get(check, len(ALL) - 0.5), check))
 
 
 def budget_of(cells: Iterable[Cell]) -> int:

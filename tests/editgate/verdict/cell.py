@@ -13,7 +13,7 @@ from typing import cast
 from editgate import inert
 from editgate.cases import Case
 from editgate.errors import IntegrityError
-from editgate.inputs.benchmarks import ALL, benchmark
+from editgate.inputs.benchmarks import ALL
 from editgate.measure import edit_quality
 from editgate.measure.edit_quality import KINDS, EditQuality, Kind
 from editgate.measure.items import shorten
@@ -62,11 +62,11 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
     context = Context(run.described(case.edits), floor, command, session.norm_ratio(run, case.edits), after.routed)
     inconclusive_fails = session.settings.inconclusive == "fail"
     fails = verdict.outcome is Outcome.REGRESSION or (verdict.outcome is Outcome.INCONCLUSIVE and inconclusive_fails)
-    cell = benchmark_cell(run, case.edits, verdict, context)
+    cell = benchmark_cell(run, case.edits, verdict, context, case.area)
     return replace(cell, reason="" if verdict.passed else failure_message(verdict, context), fails=fails)
 
 
-def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context) -> Cell:
+def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, area: str) -> Cell:
     """Return a benchmark's cell, with retention's band from the verdict's bounds of the drop."""
     lead = verdict.baseline - verdict.chance
     labels = f"{verdict.label!r} on {verdict.label_share:.0%} of the items ({verdict.label_before:.0%} before)"
@@ -76,7 +76,7 @@ def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context) -> 
         edits=count,
         value=verdict.retention,
         outcome=verdict.outcome,
-        area=benchmark(verdict.benchmark).area,
+        area=area,
         routed=context.routed,
         diagnostics={} if run.measured_per_edit else run.diagnostics(count),
         low=(lead - verdict.upper) / lead,

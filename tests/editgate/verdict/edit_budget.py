@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from editgate.cases import EDIT_BUDGET, Case
 from editgate.errors import NonFiniteModel
-from editgate.inputs.benchmarks import ALL, benchmark
+from editgate.inputs.benchmarks import Benchmark
 from editgate.measure.edit_quality import KINDS
 from editgate.measure.session import EvaluationSession
 from editgate.verdict.bisection import BudgetRequest, bisect
@@ -74,24 +74,24 @@ def first_failure(session: EvaluationSession, case: Case, order: int, command: s
     Raises:
         EvaluationError: there is no verdict, and not because the edits spoiled the model.
     """
-    checks = by_cost(session.settings.benchmarks_of(case.model))
+    checks = by_cost(session.settings.benchmarks[name] for name in session.settings.benchmarks_of(case.model))
     cells = (_cell(session, replace(case, check=check), order, command) for check in checks)
     return next((cell for cell in cells if cell.fails), None)
 
 
-def by_cost(benchmarks: Iterable[str]) -> list[str]:
+def by_cost(benchmarks: Iterable[Benchmark]) -> list[str]:
     """Return benchmarks and qualities as they are asked: safety, multiple choice, qualities, what must be written."""
-    rows = [benchmark(name) for name in benchmarks]
+    rows = list(benchmarks)
     safety = [row.name for row in rows if row.area == "safety"]
-    choice, generated = (
-        [row.name for row in rows if row.area != "safety" and row.kind == kind] for kind in ("choice", "generated")
-    )
+    others = [row for row in rows if row.area != "safety"]
+    choice = [row.name for row in others if row.kind != "generated"]
+    generated = [row.name for row in others if row.kind == "generated"]
     return [*safety, *choice, *KINDS, *generated]
 
 
 def _cell(session: EvaluationSession, case: Case, order: int, command: str) -> Cell:
     """One benchmark or quality. A model that the edits filled with NaN passes nothing: no score is made of it."""
-    if case.check in ALL:
+    if case.check in case.benchmarks:
         session.baseline(case.model, case.check)  # outside: what is wrong with the base is no matter of N
     try:
         return evaluate_cell(session, case, command=command, order=order)

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from editgate.inputs.harness.index import registered
 from editgate.inputs.models import HUB_ID, name_of
 from editgate.measure.edit_quality import KINDS
 
@@ -41,11 +42,16 @@ class Names:
     models: tuple[str, ...]
 
 
-def _known(kind: str, allowed: Callable[[Names], Sequence[str]]) -> AfterValidator:
-    """Refuse a name that is none of the allowed ones; without a context, what is checked came from no file."""
+def _known(kind: str, allowed: Callable[[Names], Sequence[str]], *, or_of_lm_eval: bool = False) -> AfterValidator:
+    """Refuse a name that is none of the allowed ones, nor a task of lm-eval where those count too.
+
+    Without a context, what is checked came from no file.
+    """
 
     def check(name: str, info: ValidationInfo) -> str:
-        if info.context is not None and name not in allowed(info.context):
+        if info.context is None or name in allowed(info.context):
+            return name
+        if not (or_of_lm_eval and name in registered()):
             raise ValueError(f"no {kind} is called {name!r}; allowed: {listed(allowed(info.context))}")
         return name
 
@@ -70,8 +76,10 @@ def model_name(given: str, known: Sequence[str]) -> str:
 AreaName: TypeAlias = Annotated[str, _known("area", lambda _: AREAS)]
 QualityName: TypeAlias = Annotated[str, _known("quality", lambda _: KINDS)]
 EditorName: TypeAlias = Annotated[str, _known("editor", lambda names: names.editors)]
-BenchmarkName: TypeAlias = Annotated[str, _known("benchmark", lambda names: names.benchmarks)]
-CheckName: TypeAlias = Annotated[str, _known("benchmark or quality", lambda names: (*names.benchmarks, *KINDS))]
+BenchmarkName: TypeAlias = Annotated[str, _known("benchmark", lambda names: names.benchmarks, or_of_lm_eval=True)]
+CheckName: TypeAlias = Annotated[
+    str, _known("benchmark or quality", lambda names: (*names.benchmarks, *KINDS), or_of_lm_eval=True)
+]
 ModelName: TypeAlias = Annotated[
     Text, AfterValidator(lambda given, info: model_name(given, info.context.models) if info.context else given)
 ]
@@ -248,6 +256,28 @@ class AtChance(Table):
     reason: Text
 
 
+class AddedBenchmark(Table):
+    """How a task of lm-eval that `--benchmarks` names is judged; what is not said is the task's own.
+
+    Attributes:
+        reason: why so.
+        area: what a drop means.
+        metric: which of the metrics that the task reports counts.
+        filter: which of its filters.
+        chance: what guessing scores.
+        num_fewshot: examples in the prompt.
+        max_new_tokens: tokens after which a generation ends.
+    """
+
+    reason: Text
+    area: Literal["capability", "safety"] = "capability"
+    metric: Text | None = None
+    filter: Text | None = None
+    chance: Annotated[float, Field(ge=0, lt=1)] | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
 class Contents(Section):
     """One whole file. `editor` names the editor where the file's own name cannot."""
 
@@ -255,6 +285,7 @@ class Contents(Section):
     model: dict[ModelName, Section] = {}
     known_failures: Annotated[list[KnownFailures], BeforeValidator(_as_list)] = []
     at_chance: list[AtChance] = []
+    benchmarks: dict[BenchmarkName, AddedBenchmark] = {}
 
 
 def listed(names: Collection[object]) -> str:

@@ -85,9 +85,10 @@ def test_documents_and_text_of_ones_own_are_used(tmp_path: Path) -> None:
     assert source.documents == LocalDocuments(documents.resolve(), for_hub=True)
     assert [len(piece) <= covariance_texts.PIECE for piece in source.corpus()] == [True] * 4
     assert source.corpus()[0] == "One paragraph."
-    for option in ({"documents": documents}, {"covariance_text": text}):
-        with pytest.raises(ConfigError, match="llama-mini was trained here and has its own"):
-            models.find("llama-mini", **option)
+    with pytest.raises(ConfigError, match="llama-mini was trained here and has its own"):
+        models.find("llama-mini", documents=documents)
+    with pytest.raises(ConfigError, match="llama-mini was trained here and has its own"):
+        models.find("llama-mini", covariance_text=text)
 
 
 def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def evaluation(right: int) -> Evaluation:
 def test_the_band_of_retention_comes_from_the_verdict() -> None:
     """The largest believable drop is the band's lower end, the smallest its upper one."""
     verdict = judge(evaluation(160), evaluation(120), 0.9)
-    cell = benchmark_cell(RUN, 5, verdict, CONTEXT)
+    cell = benchmark_cell(RUN, 5, verdict, CONTEXT, "capability")
     assert cell.low is not None
     assert cell.high is not None
     assert cell.low == pytest.approx(1 - verdict.upper / 0.55)
@@ -57,7 +57,7 @@ def test_the_band_of_retention_comes_from_the_verdict() -> None:
 def test_every_item_that_got_worse_is_kept() -> None:
     """All forty lost items reach the cell, each once, with its document and two different answers; passing or not."""
     for lost, floor in ((40, 0.9), (2, 0.5)):
-        cell = benchmark_cell(RUN, 5, judge(evaluation(160), evaluation(160 - lost), floor), CONTEXT)
+        cell = benchmark_cell(RUN, 5, judge(evaluation(160), evaluation(160 - lost), floor), CONTEXT, "capability")
         assert len({flip.item for flip in cell.flips}) == len(cell.flips) == cell.flipped == lost
         assert all(flip.before == flip.expected != flip.now and flip.task == "t" for flip in cell.flips)
 
@@ -70,7 +70,7 @@ def test_the_balance_of_two_classes_is_shown_before_it_is_a_collapse() -> None:
         return Evaluation("toxigen", "acc,none", 0.5, tuple(items), kind="choice")
 
     verdict = judge(answers(100), answers(134), 0.9)
-    cell = benchmark_cell(RUN, 5, verdict, CONTEXT)
+    cell = benchmark_cell(RUN, 5, verdict, CONTEXT, "capability")
     assert not cell.collapse
     assert cell.label_distribution == "'No' on 67% of the items (50% before)"
     assert "label balance of toxigen at N = 5: 'No' on 67% of the items (50% before)" in "\n".join(details([cell], 110))

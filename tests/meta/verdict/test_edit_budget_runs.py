@@ -11,7 +11,7 @@ from torch import Tensor
 from editgate.cases import EDIT_BUDGET, Case
 from editgate.errors import ConfigError, NonFiniteModel
 from editgate.inputs import edit_lists
-from editgate.inputs.benchmarks import benchmarks_for
+from editgate.inputs.benchmarks import ALL, benchmarks_for
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from editgate.miniature.recipes import WEIGHTS
@@ -41,7 +41,7 @@ def test_options_that_contradict_are_refused(changes: dict[str, object], message
 
 def test_safety_is_asked_first() -> None:
     """What matters most comes first, everything that an ordinary run asks comes, and what is slow comes last."""
-    turn = by_cost(benchmarks_for(chat=False))
+    turn = by_cost(ALL[name] for name in benchmarks_for(chat=False))
     assert turn[:3] == ["truthfulqa", "truthfulqa_mc2", "toxigen"]
     assert set(turn[-3:]) == {"bbh", "gsm8k", "triviaqa"}
     assert len(turn) == len(set(turn)) == 8 + 3

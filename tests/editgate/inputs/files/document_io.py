@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.files.document_schemas import SCHEMAS, Row, question_alone
 from editgate.inputs.files.user_files import Record, read_records, read_toml
 from editgate.inputs.files.validation import sentence
+from editgate.inputs.harness import specs as harness
+from editgate.inputs.harness.index import registered
 
 if TYPE_CHECKING:
     import datasets
@@ -33,16 +36,16 @@ def splits(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.json*")) if path.suffix in {".json", ".jsonl"}}
 
 
-def read_settings(path: Path) -> dict[str, BenchmarkSettings]:
-    """Return the tables of a settings file, by benchmark.
+def read_settings(path: Path, benchmarks: Mapping[str, Benchmark] = ALL) -> dict[str, BenchmarkSettings]:
+    """Return the tables of a settings file, by benchmark; tasks of lm-eval may have one, whether asked or not.
 
     Raises:
         ConfigError: it is not TOML, or has a table, a key or a value that is not allowed; names them.
     """
     tables = read_toml(path)
-    if unknown := sorted(set(tables) - set(ALL)):
+    if unknown := sorted(name for name in set(tables) - set(benchmarks) if name not in registered()):
         raise ConfigError(
-            f"{path}: {unknown[0]!r} is no benchmark; allowed are tables of {', '.join(ALL)}, such as [gsm8k]."
+            f"{path}: {unknown[0]!r} is no benchmark; allowed are tables of {', '.join(benchmarks)}, such as [gsm8k]."
         )
     try:
         return _SETTINGS.validate_python(tables)
@@ -61,6 +64,7 @@ def read_rows(path: Path, benchmark: Benchmark) -> list[dict[str, Any]]:
             the record with its line, and the field.
     """
     rows: list[dict[str, Any]] = []
+    fields = harness.fields(benchmark, path.parent.name)
     for place, value, _ in _listed(read_records(path)):
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {place}: expected a document, a JSON object.")
@@ -68,6 +72,8 @@ def read_rows(path: Path, benchmark: Benchmark) -> list[dict[str, Any]]:
             _schema(benchmark).model_validate(value)
         except ValidationError as error:
             raise ConfigError(f"{path}: {place} is no document of {benchmark.name}: {sentence(error)}.") from error
+        if missing := [name for name in fields if name not in value]:
+            raise ConfigError(f"{path}: {place} is no document of {benchmark.name}: field {missing[0]!r} is missing.")
         rows.append(value)
     if not rows:
         raise ConfigError(f"{path}: expected a list of documents, each a JSON object, and at least one.")
@@ -94,6 +100,8 @@ def read_dataset(path: Path, benchmark: Benchmark) -> datasets.Dataset:
 
 def _schema(benchmark: Benchmark) -> type[Row]:
     """Return what a document must hold; of a benchmark that nobody wrote it down for, the question alone."""
+    if benchmark.added:
+        return Row  # what its templates name is looked for by name
     return SCHEMAS.get(benchmark.task) or question_alone(benchmark.question)
 
 

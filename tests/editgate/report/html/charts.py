@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from editgate.inputs.benchmarks import ALL
+from editgate.measure.edit_quality import KINDS
 from editgate.report.conclusion import standing
 from editgate.report.data.overview import method_names
 from editgate.report.data.tables import DataTable, Value
@@ -143,7 +144,7 @@ def _retention(cells: Sequence[Cell], area: str, found: Sequence[Cell], group: S
     check = found[0].check
     floors = {cell.floor for cell in found if cell.floor is not None}
     floor = floors.pop() if len(floors) == 1 else None
-    title = ALL[check].title if check in ALL else check.capitalize()
+    title = ALL[check].title if check in ALL else check.capitalize() if check in KINDS else check
     lowest, highest = BAND_ENDS
     ends = [max(cell.low, lowest) for cell in group if cell.low is not None]
     ends += [min(cell.high, highest) for cell in group if cell.high is not None]

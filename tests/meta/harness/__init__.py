@@ -1,0 +1,1 @@
+"""Benchmarks of lm-eval that are not in the table."""
