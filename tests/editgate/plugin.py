@@ -172,8 +172,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not kept:
         config.stash[NOTHING_LEFT] = near_misses.nothing_left(config, chosen)
     if not hasattr(config, "workerinput"):  # a worker's usage error is a crash
-        if selection.cases_of(asked) and not selection.cases_of(kept):
-            raise pytest.UsageError("\n".join(near_misses.left_out(config, chosen)))
+        wanted = {case.editor.name: case.editor for case in selection.cases_of(asked)}
+        if wanted and not selection.cases_of(kept):
+            raise pytest.UsageError("\n".join(near_misses.explain_unsuited([*wanted.values()], chosen)))
         _refuse_what_cannot_be_edited(config, kept)
     with warnings_shown(config):
         items[:] = sorted(kept, key=lambda item: selection.order_in_run(item, trajectories))

@@ -155,12 +155,12 @@ class Trajectory:
     def _preparation(self) -> EditorSetup:
         """No edit that a method is trained on is about a subject that this trajectory edits."""
         edits = self.edits[: max(self.counts)]
-        subjects = {edit.subject for edit in edits}
+        subjects = {edit.subject for edit in edits} - {None}
         nameless = [edit for edit in edits if edit.subject is None]
         training = [
             taught
             for taught in self.base.source.training()
-            if taught.subject not in subjects - {None}
+            if taught.subject not in subjects
             and not any(taught.shares_subject(edit) for edit in (nameless if taught.subject else edits))
         ]
         announce = partial(_announce, self.announce, self.name)  # a bound method would be a cycle, which keeps a model

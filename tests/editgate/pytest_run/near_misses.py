@@ -12,6 +12,7 @@ import pytest
 from editgate.cases import CURVE, EDIT_BUDGET
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL
+from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure.edit_quality import KINDS
 from editgate.options import unsuited
 from editgate.options.settings import Settings
@@ -47,8 +48,13 @@ def left_out(config: pytest.Config, settings: Settings) -> list[str]:
     """Return a line for each model of the run that says which methods do not take its edits; none if all do."""
     named = _named_editors(config, settings)
     asked = [editor for editor in settings.editors if editor.name in named or not named]
+    return explain_unsuited(asked, settings)
+
+
+def explain_unsuited(editors: Sequence[EditorSpec], settings: Settings) -> list[str]:
+    """Return a line for each model of the run that says which of these methods do not take its edits."""
     models = [model for model in settings.models if model.name in settings.chosen_models]
-    return list(dict.fromkeys(filter(None, (unsuited.explain(asked, settings.edits_of(model)) for model in models))))
+    return list(dict.fromkeys(filter(None, (unsuited.explain(editors, settings.edits_of(model)) for model in models))))
 
 
 def _named_editors(config: pytest.Config, settings: Settings) -> set[str]:

@@ -50,7 +50,7 @@ WRONG = {
     ),
     "no batches by an expression": (
         ["--batch-size=10", "-k", "test_mmlu and (grace or rome)"],
-        "--batch-size 10: grace, kn, rome, rrome take one edit at a time; batches: alphaedit,",
+        "--batch-size 10: grace, rome, rrome take one edit at a time; batches: alphaedit,",
     ),
     "batches of a changed model": (
         ["--batch-size=2", "--edited=theirs"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,10 +18,11 @@ from editgate.measure import perplexity
 from editgate.measure.edit_quality import EditQuality, Kind
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.model_under_test import Run
+from editgate.report.presentation import summary_of
 from editgate.report.terminal.details import details
 from editgate.verdict.cell import benchmark_cell, efficacy_by_age, most_moved, quality_cell
 from editgate.verdict.failure_message import Context
-from editgate.verdict.outcome import Age
+from editgate.verdict.outcome import Age, Cell, Outcome
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import judge
 from editors import Edit
@@ -94,6 +96,13 @@ def quality_run(early: list[EditQuality], late: list[EditQuality]) -> Run:
         diagnostics=lambda _: {},
     )
     return cast("Run", fake)
+
+
+def test_in_batches_a_quality_is_told_of_batches() -> None:
+    """The line of a failure says after what the first of its two numbers was measured."""
+    cell = Cell("x-b4-m", "efficacy", 8, 0.5, Outcome.REGRESSION, "quality", before=0.75, floor=0.8, fails=True)
+    assert summary_of(cell).endswith("; right after each edit 0.75")
+    assert summary_of(replace(cell, batch_size=4)).endswith("; right after each batch 0.75")
 
 
 def test_forgotten_edits_come_before_those_that_never_took() -> None:
