@@ -110,9 +110,9 @@ def test_a_name_of_the_table_is_the_tables() -> None:
     """The suite's names and their lm-eval tasks mean the rows of the table, unchanged; `default` means all of them."""
     assert chosen_benchmarks.read(None, POLICY) == chosen_benchmarks.ChosenBenchmarks(ALL, None)
     chosen = chosen_benchmarks.read("mmlu,commonsense_qa,truthfulqa_mc1,arc_easy", POLICY)
-    assert chosen.names == {"mmlu", "commonsenseqa", "truthfulqa", "arc_easy"}
+    assert chosen.names == frozenset({"mmlu", "commonsenseqa", "truthfulqa", "arc_easy"})
     assert {name: chosen.known[name] for name in ALL} == ALL
-    assert chosen_benchmarks.read("default", POLICY).names == set(ALL)
+    assert chosen_benchmarks.read("default", POLICY).names == frozenset(ALL)
 
 
 def test_two_runs_in_one_process_do_not_share(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ _LOADED: dict[int, LoadedModel] = {}
 def _by_lm_eval(base: LoadedModel, task: object, places: list[Path], row: Benchmark, **options: Any) -> Rows:  # noqa: ANN401 - lm-eval's own
     """The samples of lm-eval's own `simple_evaluate` with its own task manager: nothing of editgate is in between."""
     _LOADED[id(base)] = base
-    manager = TaskManager(include_path=places, include_defaults=False)  # type: ignore[arg-type]  # a list of paths
+    manager = TaskManager(include_path=places, include_defaults=False)
     with compat.quiet():
         spec = {"group": "one", "task": [task]} if isinstance(task, dict) else task
         results = simple_evaluate(
