@@ -82,6 +82,16 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     return solved.T
 
 
+def constrained_keys(keys: Tensor, factor: CholeskyFactor) -> Tensor:
+    """A = C⁻¹K (KᵀC⁻¹K)⁻¹, shape [f, n], float64: of all ΔW with ΔW K = R the one with least tr(ΔW C ΔWᵀ) is R Aᵀ.
+
+    Where keys depend on each other not every R can be met; the pseudoinverse comes nearest.
+    """
+    whitened = factor.solve(keys)
+    inverse: Tensor = torch.linalg.pinv(keys.double().T @ whitened, hermitian=True)
+    return whitened @ inverse
+
+
 def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Projection on the approximate null space of a covariance.
 
