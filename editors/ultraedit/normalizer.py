@@ -49,14 +49,14 @@ class Moments:
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation, [width]."""
+        """Standard deviation, [width]; 0 of one row."""
         return (self.squares / (self.count - 1 + EPSILON)).sqrt()
 
     def normalize(self, rows: Tensor) -> Tensor:
         """(rows - mean) / std, [n, width] float64.
 
-        One row has no spread around its mean, and would become 0: its distance from 0 stands for both.
+        Where all rows so far agree, as when there is one, that would be 0: their distance from 0 stands for both.
         """
-        if int(self.count) == 1:
-            return rows.double() / (self.mean.abs() + EPSILON)
-        return (rows.double() - self.mean) / (self.std + EPSILON)
+        same = self.squares == 0
+        center, spread = self.mean.where(~same, 0.0), self.std.where(~same, self.mean.abs())
+        return (rows.double() - center) / (spread + EPSILON)
