@@ -16,7 +16,6 @@ from editors import Edit, Editor, UnsupportedModel, create
 from editors.models.architecture import Architecture
 from meta.support import tiny_models as tiny
 
-
 LONG = {"num_steps": 60, "lr": 3e-2}
 
 
