@@ -6,31 +6,28 @@ that a later edit does not undo them:
 
     ΔW = R Kᵀ P (K_p K_pᵀ P + K Kᵀ P + L₂ I)⁻¹,     P = U₀ U₀ᵀ
 
-The paper has L₂ = 1, the authors' settings 10. They recompute K_p after the last layer
-is written. This is not needed: a layer's keys do not depend on that layer or those above, and those below had been
-written when K was computed, so K_p is K.
+The paper has L₂ = 1, the authors' settings 10. They recompute K_p after the last layer is written, which is not needed
+(`editors/locate/key_memory.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from editors.core.edit import Edit
 from editors.core.errors import HyperparameterError, StateMismatch
 from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.closed_form import null_space, projected_keys
-from editors.locate.layer_spread import SpreadEditor
+from editors.locate.key_memory import RememberingEditor
 from editors.models.projection import Matrix
 
 PROJECTION = "projection:"
-KEYS = "keys:"
 
 
 class AlphaEditHyperparameters(LocateHyperparameters):
@@ -43,7 +40,7 @@ class AlphaEditHyperparameters(LocateHyperparameters):
     )
 
 
-class AlphaEdit(SpreadEditor):
+class AlphaEdit(RememberingEditor):
     """MEMIT with updates in the approximate null space of the keys to preserve.
 
     `prepared()` gives, and `load_prepared` takes, `projection:<module path>`: P [f, f] of each edited layer. The
@@ -64,8 +61,6 @@ class AlphaEdit(SpreadEditor):
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self._projections: dict[str, Tensor] = {}  # by module path, [f, f] float32
-        self._past: dict[str, Tensor] = {}  # keys of the edits so far by module path, [m, f]
-        self._measured: dict[str, Tensor] = {}  # those of the batch at hand, [n, f]
 
     def _needs_covariance(self) -> bool:
         return any(matrix.path not in self._projections for matrix in self.matrices)
@@ -112,39 +107,9 @@ class AlphaEdit(SpreadEditor):
             else:
                 self._covariances[name] = value
 
-    def _edit(self, edits: Sequence[Edit]) -> None:
-        self._measured = {}
-        super()._edit(edits)
-        self._past = {path: torch.cat([self._before(path), keys]) for path, keys in self._measured.items()}
-
-    def _before(self, path: str) -> Tensor:
-        """Keys of the edits so far at one matrix, [m, f]."""
-        return self._past.get(path, self._measured[path][:0])
-
     def _solve(self, matrix: Matrix, layer: int, keys: Tensor) -> Tensor:
-        self._measured[matrix.path] = keys.T
+        past = self.remember(matrix, keys)
         self.record(f"ks_after.layer{layer}", keys.T)
         projection = self._projections[matrix.path].to(keys.device)
         self._diagnostics[f"rank.{layer}"] = float(projection.diagonal().sum())
-        return projected_keys(keys, self._before(matrix.path).T, projection, self.hyperparameters.L2)
-
-    def _memory(self) -> dict[str, Tensor]:
-        return {KEYS + path: keys.clone() for path, keys in self._past.items()}
-
-    def _check_memory(self, memory: Mapping[str, Tensor]) -> None:
-        if not memory:
-            return
-        wanted = {KEYS + matrix.path: matrix.stored(matrix.weight).shape[1] for matrix in self.matrices}
-        if memory.keys() != wanted.keys():
-            raise StateMismatch(f"the memory contains {', '.join(memory)}; it must contain {', '.join(wanted)}")
-        counts = {keys.shape[0] for keys in memory.values() if keys.ndim == 2}
-        for name, keys in memory.items():
-            if keys.ndim != 2 or keys.shape[1] != wanted[name] or len(counts) != 1 or not keys.is_floating_point():
-                raise StateMismatch(
-                    f"{name} is {tuple(keys.shape)} {keys.dtype} in the state; it must be "
-                    f"(edits, {wanted[name]}), floating point, with the same number of edits in each layer"
-                )
-
-    def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        device = self._model.device
-        self._past = {name.removeprefix(KEYS): keys.detach().clone().to(device) for name, keys in memory.items()}
+        return projected_keys(keys, past, projection, self.hyperparameters.L2)

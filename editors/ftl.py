@@ -15,27 +15,24 @@ bias is trained too (`bias`). EasyEdit counts BOS as a token of the answer in `p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import repeat
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from editors.core.edit import Edit
 from editors.core.editor import Editor, Kind
-from editors.core.errors import NoEffect, NonFiniteEdit
+from editors.core.errors import NoEffect
 from editors.core.hyperparameters import BaseHyperparameters, Layers
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.core.weights import same_bits
 from editors.models.architecture import Architecture
+from editors.models.fine_tuning import LabeledRows, descend
 from editors.models.projection import Matrix
-from editors.models.suffix_forward import UpperBlocks
 from editors.models.tokens import Row, prompt_row, target_ids, target_row
-from editors.models.trace import Trace
-
-LOSS_TOLERANCE = 1e-2  # no step is taken below this loss, as in the authors' code
 
 
 class FtlHyperparameters(BaseHyperparameters):
@@ -61,29 +58,6 @@ class FtlHyperparameters(BaseHyperparameters):
     @classmethod
     def _false_is_none(cls, limit: object) -> object:
         return None if limit is False else limit
-
-
-class Batch:
-    """A batch of edits, and their loss as a function of the trained weights."""
-
-    def __init__(
-        self, architecture: Architecture, first: int, rows: Sequence[Row], targets: Sequence[Sequence[int]]
-    ) -> None:
-        trace = Trace(architecture, rows, ())
-        trace.drop_cache()
-        self._upper_blocks = UpperBlocks(trace, first)
-        self._labels = [len(row.labels) for row in rows]
-        self._targets = [torch.tensor(target, device=trace.ids.device) for target in targets]
-
-    def loss(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the edits of the mean NLL of their tokens; one label serves all tokens of its edit."""
-        logits = self._upper_blocks.logits(weights)
-        scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).split(self._labels)
-        losses = [
-            -part.expand(len(target), -1).gather(1, target[:, None]).mean()
-            for part, target in zip(scores, self._targets, strict=True)
-        ]
-        return torch.stack(losses).mean()
 
 
 class Ftl(Editor):
@@ -113,21 +87,24 @@ class Ftl(Editor):
         return [self.architecture.down(layer) for layer in self.hyperparameters.layers]
 
     def _edit(self, edits: Sequence[Edit]) -> None:
-        size, first = self.hyperparameters.batch_size, min(self.hyperparameters.layers)
+        hparams = self.hyperparameters
+        size, first = hparams.batch_size, min(hparams.layers)
         rows, targets = zip(*map(self._row, edits), strict=True)
         batches = [
-            Batch(self.architecture, first, rows[start : start + size], targets[start : start + size])
+            LabeledRows(self.architecture, first, rows[start : start + size], targets[start : start + size])
             for start in range(0, len(edits), size)
         ]
         before = {name: self._weights[name].detach().clone() for name in self._trained()}
-        after = self._minimize(batches, before)
-        for name, value in after.items():
+        passes = repeat(batches, hparams.num_steps)
+        found = descend(before, passes, lr=hparams.lr, weight_decay=hparams.weight_decay, project=self._clamped)
+        self._diagnostics = found.diagnostics()
+        for name, value in found.weights.items():
             self._weights.write(name, value.to(before[name].dtype))
-        stepped = self._diagnostics["steps"] > 0  # no step is needed for an answer that the model already gives
+        stepped = found.steps > 0  # no step is needed for an answer that the model already gives
         if stepped and all(same_bits(self._weights[name], value) for name, value in before.items()):
             raise NoEffect(
                 f"ftl: the steps for {edits[0].text!r} -> {edits[0].target_new!r} are smaller than the weights' dtype "
-                f"can hold; the loss is {self._diagnostics['loss']:.2g}"
+                f"can hold; the loss is {found.loss:.2g}"
             )
 
     def _row(self, edit: Edit) -> tuple[Row, list[int]]:
@@ -145,44 +122,7 @@ class Ftl(Editor):
         biased = [matrix for matrix in self.matrices if self.hyperparameters.bias and matrix.module.bias is not None]
         return [matrix.parameter for matrix in self.matrices] + [f"{matrix.path}.bias" for matrix in biased]
 
-    def _minimize(self, batches: Sequence[Batch], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights after training, in float32 or wider.
-
-        Raises:
-            NonFiniteEdit: A loss is not finite.
-        """
-        hparams = self.hyperparameters
-        start = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in before.items()}
-        weights = {name: value.clone().requires_grad_() for name, value in start.items()}
-        adam = torch.optim.Adam(weights.values(), lr=hparams.lr, weight_decay=hparams.weight_decay)
-        steps = 0
-        for _ in range(hparams.num_steps):
-            losses = []
-            for batch in batches:
-                loss = batch.loss({name: value.to(before[name].dtype) for name, value in weights.items()})
-                losses.append(float(loss.detach()))
-                if not loss.isfinite():
-                    raise NonFiniteEdit("the loss is not finite")
-                if losses[-1] >= LOSS_TOLERANCE:
-                    adam.zero_grad()
-                    loss.backward()
-                    adam.step()
-                    steps += 1
-                self._clamp(weights, start)
-            if sum(losses) / len(losses) < LOSS_TOLERANCE:
-                break
-        changes = torch.cat([(value.detach() - start[name]).flatten() for name, value in weights.items()])
-        self._diagnostics = {
-            "loss": sum(losses) / len(losses),
-            "steps": float(steps),
-            "update_norm": float(changes.norm()),
-            "update_max": float(changes.abs().max()),
-        }
-        return {name: value.detach() for name, value in weights.items()}
-
-    @torch.no_grad()
-    def _clamp(self, weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> None:
+    def _clamped(self, weight: Tensor, start: Tensor) -> Tensor:
+        """A weight, each entry as near to its start as asked."""
         limit = self.hyperparameters.norm_constraint
-        if limit is not None:
-            for name, value in weights.items():
-                value.clamp_(start[name] - limit, start[name] + limit)
+        return weight if limit is None else weight.clamp(start - limit, start + limit)

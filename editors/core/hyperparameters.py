@@ -26,6 +26,15 @@ def _a_set(layers: tuple[int, ...]) -> tuple[int, ...]:
 Layers = Annotated[tuple[int, ...], AfterValidator(_a_set)]
 
 
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("inner_params must be different")
+    return names
+
+
+InnerParams = Annotated[tuple[str, ...], AfterValidator(_different), Field(min_length=1)]
+
+
 class BaseHyperparameters(BaseModel):
     """Base of each method's record: frozen; unknown names are errors."""
 

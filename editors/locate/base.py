@@ -73,6 +73,10 @@ class LocateEditor(Editor):
     def _needs_covariance(self) -> bool:
         return True
 
+    def _patience(self) -> int | None:
+        """How many losses with every target the likeliest token end a search; none: no number does."""
+        return None
+
     def _prepare(self) -> None:
         if self._contexts is None:
             lengths = self.hyperparameters.context_template_length_params
@@ -144,7 +148,9 @@ class LocateEditor(Editor):
         wanted = self.hyperparameters.v_loss_layer if lens else None
         opened = open_window if self.architecture.family.adds_mlp_output_directly else WriterWindow
         window = opened(located.trace, site, last if wanted is None else max(wanted, site))
-        result = search_value(window, located.targets, start, self.hyperparameters, self.record)
+        result = search_value(
+            window, located.targets, start, self.hyperparameters, self.record, patience=self._patience()
+        )
         self._diagnostics |= {
             "loss": result.loss,
             "steps": float(result.steps),

@@ -82,6 +82,16 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     return solved.T
 
 
+def constrained_keys(keys: Tensor, factor: CholeskyFactor) -> Tensor:
+    """A = C⁻¹K (KᵀC⁻¹K)⁻¹, shape [f, n], float64: of all ΔW with ΔW K = R the one with least tr(ΔW C ΔWᵀ) is R Aᵀ.
+
+    Where keys depend on each other not every R can be met; the pseudoinverse comes nearest.
+    """
+    whitened = factor.solve(keys)
+    inverse: Tensor = torch.linalg.pinv(keys.double().T @ whitened, hermitian=True)
+    return whitened @ inverse
+
+
 def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Projection on the approximate null space of a covariance.
 
@@ -97,16 +107,15 @@ def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     return free @ free.T, values
 
 
-def projected_keys(keys: Tensor, past: Tensor, projection: Tensor, weight: float) -> Tensor:
+def projected_keys(keys: Tensor, past: Tensor, projection: Tensor | None, weight: float) -> Tensor:
     """A = (P(KKᵀ + QQᵀ) + wI)⁻¹PK, shape [f, n], float64, of keys K [f, n], past keys Q [f, m], projection P [f, f].
 
     ΔW = R Aᵀ minimizes ‖ΔPK - R‖² + ‖ΔPQ‖² + w‖ΔP‖² (times P). With B = [Q, K] the inverse moves through:
     A is the last n columns of PB(BᵀPB + wI)⁻¹, a system of size m + n. Where that is more than f, the f x f
-    solve is the cheaper one.
+    solve is the cheaper one. Without a projection P is the identity.
     """
     both = torch.cat([past.double(), keys.double()], dim=1)
-    projection = projection.double()
-    projected = projection @ both  # PB
+    projected = both if projection is None else projection.double() @ both  # PB
     new = slice(past.shape[1], None)
     if both.shape[1] > both.shape[0]:
         large = projected @ both.T

@@ -57,7 +57,13 @@ class SearchResult:
 
 
 def search_value(
-    window: Window, targets: Tensor, start: Tensor, settings: Settings, record: Callable[[str, Tensor], None]
+    window: Window,
+    targets: Tensor,
+    start: Tensor,
+    settings: Settings,
+    record: Callable[[str, Tensor], None],
+    *,
+    patience: int | None = None,
 ) -> SearchResult:
     """Optimize v*.
 
@@ -67,6 +73,7 @@ def search_value(
         start: v0 [d], the site's own output for the bare prompt.
         settings: Steps, rate, weights of the loss terms, clamp.
         record: Called with `delta_after_adam` after each step, before the clamp.
+        patience: End the search when so many losses had every target as the likeliest token of every row; none: do not.
 
     Returns:
         v0 + δ with the last loss. With one step δ stays 0: the last loss is never followed by a step.
@@ -76,11 +83,12 @@ def search_value(
     delta = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
     loss_of = Loss(targets, float(length), settings)
-    value, clamped = float("nan"), False
+    value, clamped, likeliest = float("nan"), False, 0
     for step in range(settings.v_num_grad_steps):
         loss = loss_of(window.logits(delta), delta)
         value = float(loss.detach())
-        if value < LOSS_TOLERANCE or step == settings.v_num_grad_steps - 1:
+        likeliest += patience is not None and loss_of.all_likeliest()
+        if value < LOSS_TOLERANCE or likeliest == patience or step == settings.v_num_grad_steps - 1:
             break
         (delta.grad,) = torch.autograd.grad(loss, delta)
         optimizer.step()
@@ -124,9 +132,15 @@ class Loss:
         self._terms = Terms(targets)
         self._decay = settings.v_weight_decay / start_length**2 if settings.v_weight_decay else 0.0
         self._kl_factor = settings.kl_factor
+        self._scores: Tensor | None = None  # of the last call
 
     def __call__(self, logits: Tensor, delta: Tensor) -> Tensor:
         """The loss of logits [N T + 1, V]; the first call defines p_0."""
-        _, wrong, drift = self._terms(logits)
+        scores, wrong, drift = self._terms(logits)
+        self._scores = scores.detach()
         loss: Tensor = wrong + self._kl_factor * drift + self._decay * delta.norm()
         return loss
+
+    def all_likeliest(self) -> bool:
+        """Whether the last call found the target the likeliest token at every label."""
+        return self._scores is not None and self._terms.all_likeliest(self._scores)

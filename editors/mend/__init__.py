@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from editors.core.edit import Edit
 from editors.core.editor import Editor, Kind
-from editors.core.errors import HyperparameterError, MissingTraining, NoEffect, StateMismatch
+from editors.core.errors import MissingTraining, NoEffect, StateMismatch
+from editors.core.hyperparameters import InnerParams
 from editors.core.resources import EditorResources
 from editors.core.training import train
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,7 +35,6 @@ from editors.mend.training import LossWeights, MetaLoss
 from editors.models.architecture import Architecture
 from editors.models.compat import Conv1D
 from editors.models.gradients import Batch, gradients
-from editors.models.projection import Matrix
 
 OLD_PREFIX = "gtn."  # of the network's names in the authors' older archives
 
@@ -42,8 +42,8 @@ OLD_PREFIX = "gtn."  # of the network's names in the authors' older archives
 class MendHyperparameters(NetworkHyperparameters):
     """MEND's hyperparameters. Names are those of the authors' code where it has one."""
 
-    inner_params: tuple[str, ...] | None = Field(
-        None, min_length=1, description="matrices of the blocks to edit; none: all of the last three blocks' MLPs"
+    inner_params: InnerParams | None = Field(
+        None, description="matrices of the blocks to edit; none: all of the last three blocks' MLPs"
     )
     sign: Literal[-1, 1] = Field(-1, description="of the update: -1 as in the paper, 1 as in the authors' code")
     accumulate: bool = Field(default=True, description="edits add up; false: each starts from the unedited weights")
@@ -58,13 +58,6 @@ class MendHyperparameters(NetworkHyperparameters):
     grad_clip: float = Field(100.0, gt=0, description="greatest L2 norm of a step's gradient")
     max_iters: int = Field(100_000, ge=0, description="steps of training")
     cooldown: float = Field(0.0, ge=0, le=1, description="last part of training in which the rates fall to 0, linearly")
-
-    @field_validator("inner_params")
-    @classmethod
-    def _no_matrix_twice(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names and len(set(names)) != len(names):
-            raise ValueError("inner_params must be different")
-        return names
 
 
 class Mend(Editor):
@@ -86,7 +79,9 @@ class Mend(Editor):
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self.architecture = Architecture(model)
-        located = [self._matrix(name) for name in hyperparameters.inner_params or self._usual()]
+        located = [
+            self.architecture.named("inner_params", name) for name in hyperparameters.inner_params or self._usual()
+        ]
         self.matrices = [matrix for matrix, _ in located]
         self._lowest = min(layer for _, layer in located)
         self._network: Hypernetwork | None = None
@@ -101,19 +96,6 @@ class Mend(Editor):
             for name, module in self.architecture.mlp(layer).named_modules()
             if isinstance(module, (nn.Linear, Conv1D))
         ]
-
-    def _matrix(self, name: str) -> tuple[Matrix, int]:
-        """The matrix of a parameter and the index of its block."""
-        path, _, end = name.rpartition(".")
-        for layer, block in enumerate(self.architecture.blocks):
-            start = f"{self.architecture.family.blocks}.{layer}."
-            modules = dict(block.named_modules())
-            if end == "weight" and path.startswith(start) and path.removeprefix(start) in modules:
-                return Matrix(path, modules[path.removeprefix(start)]), layer
-        raise HyperparameterError(
-            f"inner_params contains {name!r}; it may contain matrices of blocks, such as "
-            f"{self.architecture.down(0).parameter}"
-        )
 
     def _blank_network(self) -> Hypernetwork:
         stored = {matrix.parameter: matrix.stored(matrix.weight).shape for matrix in self.matrices}  # (out, in)

@@ -72,6 +72,22 @@ class Architecture:
         """
         return self._matrix(layer, self.family.down, "MLP down-projection")
 
+    def named(self, field: str, name: str) -> tuple[Matrix, int]:
+        """The matrix of a parameter and the index of its block.
+
+        Raises:
+            HyperparameterError: No block has a matrix of that name; the message has the name of the hyperparameter.
+        """
+        path, _, end = name.rpartition(".")
+        for layer, block in enumerate(self.blocks):
+            start = f"{self.family.blocks}.{layer}."
+            modules = dict(block.named_modules())
+            if end == "weight" and path.startswith(start) and path.removeprefix(start) in modules:
+                return Matrix(path, modules[path.removeprefix(start)]), layer
+        raise HyperparameterError(
+            f"{field} contains {name!r}; it may contain matrices of blocks, such as {self.down(0).parameter}"
+        )
+
     def attention_out(self, layer: int) -> Matrix:
         """The attention out-projection of a block.
 

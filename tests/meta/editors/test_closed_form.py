@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from editors import StateMismatch
-from editors.locate.closed_form import CholeskyFactor, rank_one, ridge_keys
+from editors.locate.closed_form import CholeskyFactor, constrained_keys, rank_one, ridge_keys
 
 sizes = st.integers(2, 24)
 seeds = st.integers(0, 2**31)
@@ -59,6 +59,21 @@ def test_rome_is_the_least_disturbing_update(seed: int, d: int, f: int) -> None:
     other = update + change
     cost = torch.trace(update @ moment @ update.T)
     assert cost <= torch.trace(other @ moment @ other.T) * (1 + 1e-9)
+
+
+@many
+@given(seeds, sizes, st.integers(4, 24), st.integers(1, 4))
+def test_emmet_is_the_least_disturbing_update_that_meets_all(seed: int, d: int, f: int, n: int) -> None:
+    """ΔK = R for all keys at once; among all Δ with that, it has the least tr(ΔCΔᵀ); one key gives ROME's."""
+    keys, residual, samples, change = _draw(seed, (f, n), (d, n), (3 * f, f), (d, f))
+    moment = _moment(samples)
+    factor = CholeskyFactor.of(moment)
+    update = residual @ constrained_keys(keys, factor).T
+    assert _near(update @ keys, residual, 1e-7)
+    other = update + change - change @ keys @ torch.linalg.pinv(keys)  # keeps ΔK = R
+    assert torch.trace(update @ moment @ update.T) <= torch.trace(other @ moment @ other.T) * (1 + 1e-7)
+    right, _ = rank_one(u := factor.solve(keys[:, :1])[:, 0], residual[:, 0], keys[:, 0])
+    assert _near(residual[:, :1] @ constrained_keys(keys[:, :1], factor).T, torch.outer(right, u), 1e-7)
 
 
 @many
