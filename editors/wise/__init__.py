@@ -6,7 +6,8 @@ the edits. A prompt is answered with W' if W' makes a difference to it (section 
     MLP(x) = W' a(x) if Δ(x) > ε else W a(x),     Δ(x) = ‖φ(W' a(x)) - φ(W a(x))‖₂
 
 a(x) is the matrix's input and φ the model's activation, as in the authors' code. ε is the least Δ that an edit was
-trained to, times `act_ratio`. An edit minimizes the answer's loss and a margin loss, equation 5 (`loss.py`), by gradient
+trained to, in any context, times `act_ratio`; the authors' code takes the mean over an edit's contexts, which lies above
+the bare prompt's Δ where some contexts have large ones. An edit minimizes the answer's loss and a margin loss, equation 5 (`loss.py`), by gradient
 descent on a random share M of W' (section 3.3, equation 7):
 
     W' <- W' - η (M ⊙ ∇L),     |W' - W| ≤ norm_constraint
@@ -59,7 +60,9 @@ class WiseHyperparameters(BaseHyperparameters):
     alpha: float = Field(5.0, ge=0, description="largest activation of a prompt that must not change")
     beta: float = Field(20.0, ge=0, description="least activation of an edited prompt")
     gamma: float = Field(10.0, ge=0, description="least distance between the two")
-    act_ratio: float = Field(0.88, gt=0, description="a shard answers from this share of its edits' least activation on")
+    act_ratio: float = Field(
+        0.88, gt=0, description="a shard answers from this share of its edits' least activation on"
+    )
     mask_ratio: float = Field(0.2, gt=0, le=1, description="share of the matrix that a shard may change")
     norm_constraint: float = Field(1.0, gt=0, description="farthest an entry may go from its old value")
     weight_decay: float = Field(1e-5, ge=0, description="share of W' that is added to its gradient, mask or not")
@@ -171,7 +174,8 @@ class Wise(Editor):
             prompt = encode(self.tokenizer, template.replace(SLOT, edit.text))
             labels = tuple(range(len(prompt) - 1, len(prompt) - 1 + len(target)))
             rows.append(Row((*prompt, *target), 0, labels))
-        other = random.Random(f"{self.seed}:{self._side_memory.count}").choice(self._others)
+        others = [text for text in self._others if text != edit.text] or self._others
+        other = random.Random(f"{self.seed}:{self._side_memory.count}").choice(others)
         return rows, target, Row(tuple(encode(self.tokenizer, other)), 0)
 
     def _mask(self, shard: int) -> Tensor:
@@ -181,7 +185,7 @@ class Wise(Editor):
         return drawn.to(self._base.device)
 
     def _minimize(self, loss: EditLoss, start: Tensor, base: Tensor, mask: Tensor) -> tuple[Tensor, float]:
-        """W' after the steps, and the mean activation of the edit's rows before the last of them, as the authors take it.
+        """W' after the steps, and the edit's activation before the last of them, as the authors take it.
 
         Raises:
             NonFiniteEdit: W' contains NaN or infinity.
@@ -212,11 +216,15 @@ class Wise(Editor):
             "loss": losses[-1],
             "answer_loss": answers[-1],
             "steps": float(len(losses)),
-            "activation": float(inside.detach().mean()),
+            "activation": self._activation_of(inside.detach()),
             "other_activation": float(outside.detach()),
             "update_norm": float((found - start).norm()),
         }
         return found, self._diagnostics["activation"]
+
+    def _activation_of(self, inside: Tensor) -> float:
+        """The activation of an edit from that of its rows [B]: the least."""
+        return float(inside.min())
 
     def _install(self, memory: SideMemory) -> None:
         self._side_memory = memory

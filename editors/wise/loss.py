@@ -41,12 +41,13 @@ class Margins(Protocol):
 
 def distances(matrix: Matrix, activation: Activation, inputs: Tensor, weight: Tensor) -> Tensor:
     """‖φ(W' a) - φ(W a)‖₂ of each input [..., d_in] for W' in stored order, [...]."""
-    bias = matrix.module.bias
-    bias = bias if isinstance(bias, Tensor) else None
+    bias = matrix.module.bias if isinstance(matrix.module.bias, Tensor) else None
+    bias = None if bias is None else bias.to(inputs)
     new, old = (
         activation(functional.linear(inputs, matrix.stored(each.to(inputs)), bias)) for each in (weight, matrix.weight)
     )
-    return (new - old).norm(dim=-1)
+    found: Tensor = (new - old).norm(dim=-1)
+    return found
 
 
 class EditLoss:

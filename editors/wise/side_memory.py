@@ -81,12 +81,13 @@ class SideMemory:
             current = [] if self.side is None else [(self.side, self.threshold)]
             return current + list(zip(self.shards, self.thresholds, strict=True))
         parts = [*self.shards, *([] if self.side is None else [self.side])]
+        one: Tensor | None
         if self.merged is not None:
             share = (1 - MERGED_SHARE) / max(len(parts), 1)
             shares = [share] * len(parts) + [MERGED_SHARE]
             one = ties(base, [*parts, self.merged], shares, rules.densities) if parts else self.merged
         elif self.count < rules.save_freq:
-            one = None if self.side is None else self.side
+            one = self.side
         else:
             one = ties(base, parts, [1 / len(parts)] * len(parts), rules.densities)
         return [] if one is None else [(one, self.threshold)]
@@ -113,7 +114,9 @@ class SideMemory:
             return cls()
         unknown = set(state) - {"count", "thresholds", *WEIGHTS}
         if unknown or not {"count", "thresholds"} <= set(state):
-            raise StateMismatch(f"the state of wise lacks count or thresholds, or contains {', '.join(sorted(unknown))}")
+            raise StateMismatch(
+                f"the state of wise lacks count or thresholds, or contains {', '.join(sorted(unknown))}"
+            )
         for name in WEIGHTS:
             given = state.get(name, base)
             if given.shape[name == "shards" and name in state :] != base.shape or given.dtype != base.dtype:

@@ -5,8 +5,8 @@ A folder `wise-<merge|retrieve>-<model>/` holds `expected.safetensors` (`edit<i>
 row a prompt that must not change, and `.weight_mask`), `hparams.json` and `meta.json`, whose `edits` list losses, rounded
 to three digits, and thresholds.
 
-The published code averages activations over padding too, and divides an answer's loss by one token too many.
-`PublishedWise` does so, and reads the rows as they are in the folder: padded on the left. At a rate of 1 training multiplies
+The published code averages activations over padding too, divides an answer's loss by one token too many, and takes the mean
+of an edit's activations in all contexts for their least. `PublishedWise` does so, and reads the rows as they are in the folder: padded on the left. At a rate of 1 training multiplies
 rounding errors, and float32 is far from float64 after 16 steps. So each edit begins where the reference's last one ended,
 where the folder says it.
 """
@@ -72,6 +72,9 @@ class PublishedWise(Wise):
     def padding(self) -> Tensor:
         """The mask of the rows of the edit at hand."""
         return self.inputs[f"edit{self._side_memory.count}.attention_mask"]
+
+    def _activation_of(self, inside: Tensor) -> float:
+        return float(inside.mean())
 
     def _mask(self, shard: int) -> Tensor:  # noqa: ARG002 - the folder has one for each edit
         drawn = self.inputs[f"edit{self._side_memory.count}.weight_mask"]
