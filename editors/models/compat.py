@@ -51,7 +51,9 @@ def activation_function(config: object) -> Callable[[Tensor], Tensor] | None:
     """Return the activation of a model's MLPs, from its text config; None if it does not say."""
     names = (getattr(config, field, None) for field in ACTIVATION_FIELDS)
     name = next((name for name in names if isinstance(name, str)), None)
-    found: Callable[[Tensor], Tensor] | None = ACT2FN[name] if name in ACT2FN else None
+    if name not in ACT2FN:
+        return None
+    found: Callable[[Tensor], Tensor] = ACT2FN[name]
     return found
 
 

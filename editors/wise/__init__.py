@@ -1,14 +1,14 @@
 """WISE: Rethinking the Knowledge Memory for Lifelong Model Editing (Wang et al., NeurIPS 2024, arXiv:2405.14768).
 
-The weights are not changed. A side memory W' begins as a copy of one MLP down-projection W, the *main memory*, and takes
-the edits. A prompt is answered with W' if W' makes a difference to it (section 3.2, equations 3 and 4):
+The weights are not changed. A side memory W' begins as a copy of one MLP down-projection W, the *main memory*, and
+takes the edits. A prompt is answered with W' if W' makes a difference to it (section 3.2, equations 3 and 4):
 
     MLP(x) = W' a(x) if Δ(x) > ε else W a(x),     Δ(x) = ‖φ(W' a(x)) - φ(W a(x))‖₂
 
 a(x) is the matrix's input and φ the model's activation, as in the authors' code. ε is the least Δ that an edit was
-trained to, in any context, times `act_ratio`; the authors' code takes the mean over an edit's contexts, which lies above
-the bare prompt's Δ where some contexts have large ones. An edit minimizes the answer's loss and a margin loss, equation 5 (`loss.py`), by gradient
-descent on a random share M of W' (section 3.3, equation 7):
+trained to in any context, times `act_ratio`. The authors' code takes the mean over an edit's contexts, which may lie
+above what the bare prompt reaches. An edit minimizes the answer's loss and a margin loss, equation 5 (`loss.py`), by
+gradient descent on a random share M of W' (section 3.3, equation 7):
 
     W' <- W' - η (M ⊙ ∇L),     |W' - W| ≤ norm_constraint
 
@@ -16,7 +16,7 @@ M is drawn anew for every `save_freq` edits, which then are a *shard*. Each `mer
 (equation 8, `side_memory.py`). There are two forms: WISE-Merge has one side memory, into which shards are merged;
 WISE-Retrieve (`retrieve=true`) keeps several, and takes the one that is activated most.
 
-x_i, the prompt that must not change, is one of the edits that a method may be trained on; the paper takes it from a
+x_i, the prompt that must not change, is a prompt of the edits that methods may be trained on; the paper takes it from a
 data set. The authors' code merges the unfinished shard when it is asked something, and so asking changes the memory;
 here the merged matrix is computed beside it.
 """

@@ -61,9 +61,9 @@ class SideMemory:
             after = replace(after, side=None, shards=(*after.shards, side))
             if rules.retrieve:
                 after = replace(after, threshold=math.inf, thresholds=(*after.thresholds, after.threshold))
-        return after if after.count % rules.merge_freq else after._merged(base, rules)
+        return after if after.count % rules.merge_freq else after.merging(base, rules)
 
-    def _merged(self, base: Tensor, rules: Settings) -> Self:
+    def merging(self, base: Tensor, rules: Settings) -> Self:
         """With the shards since the last merging in one: a shard like others to retrieve, or `merged`."""
         if not rules.retrieve:
             return replace(self, shards=(), merged=self.answering(base, rules)[0][0])
@@ -121,7 +121,8 @@ class SideMemory:
             given = state.get(name, base)
             if given.shape[name == "shards" and name in state :] != base.shape or given.dtype != base.dtype:
                 raise StateMismatch(
-                    f"wise's {name} is {tuple(given.shape)} {given.dtype}; the matrix is {tuple(base.shape)} {base.dtype}"
+                    f"wise's {name} is {tuple(given.shape)} {given.dtype}; the matrix is {tuple(base.shape)}, kept in "
+                    f"{base.dtype}"
                 )
         own = {name: state[name].to(base.device).clone() for name in WEIGHTS if name in state}
         threshold, *thresholds = state["thresholds"].tolist()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -75,7 +76,7 @@ class SideMemoryModel(MemoryModel[int]):
         bounds = [bound for _, bound in self.shards]
         near = any(math.isclose(value, bound, rel_tol=BORDER) for value, bound in zip(found, bounds, strict=True))
         ranked = sorted(found)
-        near |= any(math.isclose(*pair, rel_tol=BORDER) for pair in zip(ranked, ranked[1:], strict=False))
+        near |= any(math.isclose(*pair, rel_tol=BORDER) for pair in pairwise(ranked))
         return choose(self.activations(tokens) if near else found, bounds)
 
     @contextmanager

@@ -1,14 +1,14 @@
 """WISE gives the numbers of EasyEdit, its authors' code: losses, side memories, merged shards, answers.
 
 A folder `wise-<merge|retrieve>-<model>/` holds `expected.safetensors` (`edit<i>.new_weight`, `.memory_weight<j>`,
-`.layer_weight`, `.probe_last_logits`), `inputs.safetensors` (`edit<i>.input_ids`, `.attention_mask`, `.labels`, the last
-row a prompt that must not change, and `.weight_mask`), `hparams.json` and `meta.json`, whose `edits` list losses, rounded
-to three digits, and thresholds.
+`.layer_weight`, `.probe_last_logits`), `inputs.safetensors` (`edit<i>.input_ids`, `.attention_mask`, `.labels`, the
+last row a prompt that must not change, and `.weight_mask`), `hparams.json` and `meta.json`, whose `edits` list losses,
+rounded to three digits, and thresholds.
 
-The published code averages activations over padding too, divides an answer's loss by one token too many, and takes the mean
-of an edit's activations in all contexts for their least. `PublishedWise` does so, and reads the rows as they are in the folder: padded on the left. At a rate of 1 training multiplies
-rounding errors, and float32 is far from float64 after 16 steps. So each edit begins where the reference's last one ended,
-where the folder says it.
+The published code averages activations over padding too, divides an answer's loss by one token too many, and takes the
+mean of an edit's activations in all contexts for their least. `PublishedWise` does so, and reads the rows as they are
+in the folder: padded on the left. At a rate of 1 training multiplies rounding errors, and float32 is far from float64
+after 16 steps. So each edit begins where the reference's last one ended, where the folder says it.
 """
 
 from __future__ import annotations
