@@ -13,6 +13,7 @@ from editgate.inference.select_backend import backend
 from editgate.inference.tokenize import PairTokenizer
 from editors import HyperparameterError, MissingTraining, StateMismatch, create
 from editors.core.weights import same_bits
+from editors.memory.memory_model import MemoryModel
 from editors.wise import Wise
 from editors.wise.side_memory import ties
 from editors.wise.side_memory_model import LONG, SideMemoryModel, choose
@@ -112,13 +113,13 @@ def test_a_long_prompts_activation_is_its_largest() -> None:
 
 def test_the_engine_scores_a_shards_prompts_as_the_wrapper_does() -> None:
     """Prompts run by the base with the shard's matrix in its place have the wrapper's scores; the base comes back."""
-    editor = _editor(2)
-    model = editor.model
+    model: object = _editor(2).model
     assert isinstance(model, SideMemoryModel)
     base = {name: value.clone() for name, value in tiny.inner(model).state_dict().items()}
     prompts = PairTokenizer(tiny.tokenizer()).prompts([edit.text for edit in tiny.EDITS])
     pairs = [(prompt, answer) for prompt in prompts for answer in ((30, 31), (40,))]
-    runner = MemoryBackend(model, tiny.tokenizer(), "t", backend(model.model, tiny.tokenizer(), "t"))
+    wrapped: MemoryModel[Any] = model
+    runner = MemoryBackend(wrapped, tiny.tokenizer(), "t", backend(model.model, tiny.tokenizer(), "t"))
     scores = runner.score(pairs)
     assert runner.routed >= 2
     assert [value for value, _ in scores] == pytest.approx([value for value, _ in runner._score(pairs)], abs=1e-4)
