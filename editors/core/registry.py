@@ -13,6 +13,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from functools import reduce
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,18 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parent.parent
 SHARED_PACKAGES = ("core", "external", "locate", "memory", "models")  # shared subpackages; every other one is a method
 GROUP = "editgate.editors"
+EXTRAS = {"lora": "peft"}  # methods that need a package which is not always installed; the extra has its name
 _CONSTRUCTOR = tuple(field.name for field in fields(EditorResources))
 
 
 def names() -> list[str]:
-    """Names of the built-in editors: every module and every subpackage of `editors` except the shared ones."""
+    """Names of the built-in editors: every module and every subpackage of `editors` except the shared ones.
+
+    A method whose package is not installed is left out.
+    """
     files = [path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")]
     folders = [path.parent.name for path in FOLDER.glob("*/__init__.py") if path.parent.name not in SHARED_PACKAGES]
-    return sorted(files + folders)
+    return sorted(name for name in files + folders if name not in EXTRAS or find_spec(EXTRAS[name]) is not None)
 
 
 def code_path(name: str) -> Path:
@@ -71,6 +76,8 @@ def installed() -> dict[str, str]:
 
 
 def _not_found(name: str) -> str:
+    if name in EXTRAS:
+        return f"{name} needs the package {EXTRAS[name]}: pip install 'editgate[{EXTRAS[name]}]'"
     known = [*names(), *installed()]
     near = get_close_matches(name, known, n=len(known), cutoff=0.0)
     return f"no editor is called {name!r}; there are {', '.join(near)}, or name your own as package.module:Class"

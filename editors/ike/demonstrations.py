@@ -7,18 +7,16 @@ answer; `retain` has a neighboring prompt with its unchanged answer.
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from editors.core.edit import Edit
-from editors.core.errors import HyperparameterError
 from editors.memory.scope import last_segment
+from editors.memory.templates import fill
 
 Shown = Literal["copy", "update", "retain"]
 Rank = Callable[[str, Sequence[str]], Sequence[float]]
-_FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -45,28 +43,6 @@ class Demonstration:
 def words_of(edit: Edit) -> dict[str, str]:
     """Values of a template's fields for an edit."""
     return {"fact": edit.text, "target": edit.target_new, "subject": edit.subject or ""}
-
-
-def fill(template: str, words: Mapping[str, str]) -> str:
-    """The template with each field replaced once: braces in the words stay as they are."""
-    return _FIELD.sub(lambda match: words[match[1]], template)
-
-
-def check_template(name: str, template: str, allowed: Iterable[str]) -> str:
-    """The template itself.
-
-    Raises:
-        HyperparameterError: It contains another field, or not exactly one {query}.
-    """
-    fields = _FIELD.findall(template)
-    unknown = sorted(set(fields) - set(allowed))
-    if unknown or fields.count("query") != 1:
-        fault = f"the unknown field {{{unknown[0]}}}" if unknown else f"{fields.count('query')} times {{query}}"
-        names = ", ".join(f"{{{field}}}" for field in allowed)
-        raise HyperparameterError(
-            f"{name} is {template!r} with {fault}; allowed are {names}, and {{query}} exactly once"
-        )
-    return template
 
 
 def kinds(count: int) -> list[Shown]:

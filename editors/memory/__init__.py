@@ -1,1 +1,1 @@
-"""What SERAC, GRACE and IKE share: models that answer some prompts from a memory."""
+"""What SERAC, GRACE, WISE, IKE and retrieval share: models that answer some prompts from a memory."""

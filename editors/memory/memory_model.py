@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,10 @@ class MemoryModel(ABC, Generic[Route]):
     Attributes:
         model: The base; never changed.
         config: The base's.
+        exchanges_weights: Whether an entry is another weight of the base, which `exchanged` puts in its place.
     """
+
+    exchanges_weights: ClassVar[bool] = False
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -60,6 +63,10 @@ class MemoryModel(ABC, Generic[Route]):
         while len(generated) < limit and not eos_ids.intersection(generated[-1:]):
             generated.append(int(self.logits((*context, *generated), len(context), route)[-1].argmax()))
         return generated
+
+    def exchanged(self, route: Route) -> AbstractContextManager[None]:
+        """In the block the base itself answers as this entry does, so that routed rows can be run as plain ones."""
+        raise NotImplementedError(f"{type(self).__name__} does not exchange weights")
 
     @property
     def device(self) -> torch.device:

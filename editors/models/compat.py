@@ -9,6 +9,8 @@
   class, `keys_and_values` returns None, and callers run whole passes or say that the model is not supported.
 - `config._attn_implementation` (since 4.36, without a public getter). Without it a model counts as one of unknown
   attention: whole passes instead of cached ones.
+- `ACT2FN`, activation functions by the name that a config has (`activations`, since 2.0, undocumented), and the fields
+  that hold this name. After a renaming add the field to `ACTIVATION_FIELDS`; until then WISE refuses the model.
 - `Conv1D`, GPT-2's linear layer with a transposed weight (`pytorch_utils`). Imported here only.
 """
 
@@ -20,6 +22,7 @@ from dataclasses import fields
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
@@ -29,6 +32,7 @@ __all__ = [
     "BLOCK_CACHE_ARGUMENTS",
     "Conv1D",
     "DynamicCache",
+    "activation_function",
     "attention_implementation",
     "cache_argument",
     "forward_with_cache",
@@ -40,6 +44,17 @@ __all__ = [
 MODEL_CACHE_ARGUMENTS = ("cache", "past_key_values")  # newest first
 BLOCK_CACHE_ARGUMENTS = ("cache", "past_key_values", "past_key_value", "layer_past")
 ANY_MASK_ATTENTION = ("eager", "sdpa")  # attention implementations that take an additive mask of any pattern
+ACTIVATION_FIELDS = ("hidden_activation", "hidden_act", "activation_function", "activation")
+
+
+def activation_function(config: object) -> Callable[[Tensor], Tensor] | None:
+    """Return the activation of a model's MLPs, from its text config; None if it does not say."""
+    names = (getattr(config, field, None) for field in ACTIVATION_FIELDS)
+    name = next((name for name in names if isinstance(name, str)), None)
+    if name not in ACT2FN:
+        return None
+    found: Callable[[Tensor], Tensor] = ACT2FN[name]
+    return found
 
 
 def cache_argument(forward: Callable[..., object]) -> str:

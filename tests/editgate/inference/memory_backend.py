@@ -1,13 +1,14 @@
 """A model behind an editor's memory: what no memory entry answers is answered by the base, run by the fast engine.
 
 The entry is chosen from the prompt's tokens alone, before anything is scored or generated, so an item's options share
-one decision, and neither batch nor padding has a part in it.
+one decision, and neither batch nor padding has a part in it. Where an entry is another weight of the base (WISE), its
+prompts are run by the fast engine too, with that weight in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,6 +20,9 @@ from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.tokenize import Pair, Tokenizer, Tokens
 from editgate.measure.weight_changes import Fingerprint, fingerprint
 from editors.memory.memory_model import MemoryModel
+
+R = TypeVar("R")  # a request
+A = TypeVar("A")  # its answer
 
 ROWS = 16  # prompts that the memory answers in one forward pass
 
@@ -51,7 +55,11 @@ class MemoryBackend:
         """See `Backend.score`."""
         routed = self._routed([context for context, _ in pairs])
         self._run_base(pairs, self.base.score)
-        scores = iter(self._score([pair for pair in pairs if pair[0] in routed]))
+        own = [pair for pair in pairs if pair[0] in routed]
+        if self.model.exchanges_weights:
+            scores = iter(self._exchanged(own, [routed[context] for context, _ in own], self.base.score))
+        else:
+            scores = iter(self._score(own))
         return [next(scores) if pair[0] in routed else self._base_answers[pair] for pair in pairs]
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
@@ -59,8 +67,22 @@ class MemoryBackend:
         routed = self._routed([request.prompt for request in requests])
         self._run_base(requests, self.base.generate)
         own = [request for request in requests if request.prompt in routed]
-        texts = iter(HflmBackend(self.model, self.tokenizer, self.name).generate(own) if own else [])
+        if self.model.exchanges_weights:
+            texts = iter(self._exchanged(own, [routed[request.prompt] for request in own], self.base.generate))
+        else:
+            texts = iter(HflmBackend(self.model, self.tokenizer, self.name).generate(own) if own else [])
         return [next(texts) if request.prompt in routed else self._base_answers[request] for request in requests]
+
+    def _exchanged(
+        self, requests: Sequence[R], routes: Sequence[Hashable], run: Callable[[Sequence[R]], Sequence[A]]
+    ) -> list[A]:
+        """Let the base answer, for each entry with that entry's weight in place."""
+        answers: dict[int, A] = {}
+        for route in dict.fromkeys(routes):
+            indices = [index for index, each in enumerate(routes) if each == route]
+            with self.model.exchanged(route):
+                answers.update(zip(indices, run([requests[index] for index in indices]), strict=True))
+        return [answers[index] for index in range(len(requests))]
 
     def _run_base(self, requests: Sequence[Any], run: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         """Let the base answer what it has not answered before, also what the memory answers this time.
@@ -71,11 +93,11 @@ class MemoryBackend:
         if new:
             self._base_answers.update(zip(new, run(new), strict=True))
 
-    def _routed(self, contexts: Sequence[Tokens]) -> set[Tokens]:
-        """Return the prompts that the memory answers, and count them."""
+    def _routed(self, contexts: Sequence[Tokens]) -> dict[Tokens, Any]:
+        """Return the entry of each prompt that the memory answers, and count these prompts."""
         different = list(dict.fromkeys(contexts))
         routes = self.model.routes(different)
-        routed = {context for context, route in zip(different, routes, strict=True) if route is not None}
+        routed = {context: route for context, route in zip(different, routes, strict=True) if route is not None}
         self.routed += len(routed)
         return routed
 

@@ -169,6 +169,7 @@ REFUSED = {
     "grace": "tokens of all rows one after another; grace must know",
     "kn": "opt has no module that is its MLP",
     "mend": "opt has no module that is its MLP",
+    "wise": "tokens of all rows one after another; wise must know",
 }
 
 

@@ -51,7 +51,7 @@ def _bits(model: object) -> dict[str, Tensor]:
 
 def writes_numbers(editor: Editor) -> bool:
     """Whether an edit is computed by this method; the others keep its text."""
-    return editor.name not in {"serac", "ike"}
+    return editor.name not in {"serac", "ike", "retrieval"}
 
 
 def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:

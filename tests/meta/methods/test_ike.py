@@ -14,9 +14,10 @@ from safetensors.torch import load, save
 
 from editors import ContextOverflow, Edit, HyperparameterError, MissingTraining, NoEffect, StateMismatch, create
 from editors.ike import Ike
-from editors.ike.demonstrations import choose, fill, kinds
-from editors.ike.in_context_model import InContextModel, PromptContext
-from editors.ike.retrieval import TfIdf
+from editors.ike.demonstrations import choose, kinds
+from editors.memory.in_context_model import InContextModel, PromptContext
+from editors.memory.similarity import TfIdf
+from editors.memory.templates import fill
 from editors.models.tokens import encode
 from meta.support import tiny_models as tiny
 
