@@ -20,7 +20,7 @@ on the prompt's length and `answer_room` only, so that all answers to one prompt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
