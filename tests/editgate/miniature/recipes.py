@@ -95,6 +95,7 @@ FAMILY = {
         intermediate_size=640,
         num_hidden_layers=5,
         num_attention_heads=5,
+        spread=0.05,
     ),
     "pythia-mini-s": Recipe(
         architecture="gpt_neox",
@@ -109,6 +110,7 @@ FAMILY = {
         intermediate_size=304,
         num_hidden_layers=5,
         num_attention_heads=4,
+        spread=0.05,
     ),
     "pythia-mini-l": Recipe(
         architecture="gpt_neox",
@@ -116,5 +118,6 @@ FAMILY = {
         intermediate_size=640,
         num_hidden_layers=6,
         num_attention_heads=6,
+        spread=0.05,
     ),
 }
