@@ -16,6 +16,9 @@ class Recipe:
         begins_from: the miniature whose weights it starts from; empty: from scratch.
         begins_at: share of the curriculum at which it starts (0 to 1); it then stays where the curriculum ends.
         chat: whether it learns to answer as an assistant, on top of the curriculum.
+        spread: weight of the penalty on narrow keys in the second stage (`training.spread`).
+        spread_steps: steps of the second stage, which reads what the curriculum ends with.
+        spread_rate: its learning rates, as a share of the first stage's.
         precision: of the passes while training; weights and optimizers are float32.
         muon_precision: of the matrices that Muon makes orthogonal.
     """
@@ -40,6 +43,9 @@ class Recipe:
     begins_from: str = ""
     begins_at: float = 0.0
     chat: bool = False
+    spread: float = 0.03
+    spread_steps: int = 400
+    spread_rate: float = 0.4
     precision: str = "float32"
     muon_precision: str = "float32"
 
@@ -89,6 +95,7 @@ FAMILY = {
         intermediate_size=640,
         num_hidden_layers=5,
         num_attention_heads=5,
+        spread=0.05,
     ),
     "pythia-mini-s": Recipe(
         architecture="gpt_neox",
@@ -103,6 +110,7 @@ FAMILY = {
         intermediate_size=304,
         num_hidden_layers=5,
         num_attention_heads=4,
+        spread=0.05,
     ),
     "pythia-mini-l": Recipe(
         architecture="gpt_neox",
@@ -110,5 +118,6 @@ FAMILY = {
         intermediate_size=640,
         num_hidden_layers=6,
         num_attention_heads=6,
+        spread=0.05,
     ),
 }

@@ -1,5 +1,6 @@
 """Trains a miniature from scratch: `python -m editgate.miniature.train llama-mini`.
 
+Two stages: the curriculum, then some hundred steps that also widen the keys (`training.spread`).
 Deterministic given the seed (on one kind of processor), resumable (it continues from the last checkpoint in
 `--work`), with a progress bar and held-out scores on the way. The result is a Hugging Face directory with 16-bit
 weights and a manifest under `tests/editgate/miniature/weights/`.
@@ -25,6 +26,7 @@ from editgate.miniature.recipes import FAMILY, WEIGHTS, Recipe
 from editgate.miniature.training import progress
 from editgate.miniature.training.architectures import begin_from, build_model
 from editgate.miniature.training.muon import Muon
+from editgate.miniature.training.spread import keys_of, penalty, redraw_dormant
 from editgate.miniature.training.tokens import Row, encode, train_tokenizer
 from editgate.miniature.world import corpus
 from editgate.miniature.world.chat import mix_of
@@ -44,8 +46,14 @@ def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optim
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the factor on the learning rates: linear warm-up, flat, then linearly down over the last 45 %."""
-    return min(1.0, (step + 1) / recipe.warmup, (recipe.steps - step) / (0.45 * recipe.steps))
+    """Return the factor on the learning rates: in each stage linear warm-up, flat, then linearly down over 45 %."""
+    if step >= recipe.steps:
+        return recipe.spread_rate * _ramp(step - recipe.steps, recipe.spread_steps, recipe.warmup)
+    return _ramp(step, recipe.steps, recipe.warmup)
+
+
+def _ramp(step: int, steps: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / warmup, (steps - step) / (0.45 * steps))
 
 
 class Batches:
@@ -70,7 +78,7 @@ class Batches:
     def _done(self) -> float:
         """How far into the curriculum the next document is."""
         begins = self.recipe.begins_at
-        return begins + (1 - begins) * self.step / self.recipe.steps
+        return min(1.0, begins + (1 - begins) * self.step / self.recipe.steps)
 
     def __next__(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return token ids, labels (-100 where nothing is learned) and document numbers, each [rows, row_tokens]."""
@@ -107,25 +115,38 @@ def loss_of(model: PreTrainedModel, batch: tuple[Tensor, Tensor, Tensor], precis
     return cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS) -> None:
-    """Train `name`, checkpointing in `work`, and publish it below `weights`."""
+def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS, second_stage_of: Path | None = None) -> None:
+    """Train `name`, checkpointing in `work`, and publish it below `weights`.
+
+    Args:
+        name: of a recipe.
+        work: where checkpoints are kept.
+        threads: torch's.
+        weights: where the result goes.
+        second_stage_of: where a model of this name lies that has the first stage behind it; None: begin with that.
+    """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
     # A twentieth of the time, and nothing here reads such memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     recipe, folder = FAMILY[name], work / name
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizer_of(recipe, folder)
+    first_stage = second_stage_of / name if second_stage_of else None
+    parent = WEIGHTS / recipe.begins_from if recipe.begins_from else None
+    tokenizer = tokenizer_of(recipe, folder, first_stage or parent)
     model = build_model(recipe, tokenizer)
-    if recipe.begins_from:
-        begin_from(model, WEIGHTS / recipe.begins_from)
+    if begins := first_stage or parent:
+        begin_from(model, begins)
     optims = optimizers(model, recipe)
-    start = _resume(folder, model, optims)
+    start = _resume(folder, model, optims) or (recipe.steps if first_stage else 0)
+    end = recipe.steps + recipe.spread_steps
     batches = Batches(recipe, tokenizer, start)
-    for step in (bar := tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc=name, mininterval=5)):
+    for step in (bar := tqdm(range(start, end), initial=start, total=end, desc=name, mininterval=5)):
         if step % SAVE_EVERY == 0 and step > start:
             _save(folder, step, model, optims)
             batches = Batches(recipe, tokenizer, step)
+        if step == recipe.steps:
+            tqdm.write(f"{_redraw(model, recipe, next(batches))} dormant units are drawn anew")
         loss = _update(model, optims, recipe, step, next(batches))
         bar.set_postfix(loss=f"{loss:.3f}")
         if (step + 1) % SCORE_EVERY == 0:
@@ -144,8 +165,13 @@ def _update(
     base_rates = (recipe.muon_lr, recipe.adam_lr)
     for optimizer, rate in zip(optims, base_rates, strict=True):
         optimizer.param_groups[0]["lr"] = rate * learning_rate(step, recipe)
-    loss = loss_of(model, batch, recipe.precision)
-    loss.backward()
+    if step < recipe.steps:
+        loss = whole = loss_of(model, batch, recipe.precision)
+    else:
+        with keys_of(model) as keys:
+            loss = loss_of(model, batch, recipe.precision)
+            whole = loss + recipe.spread * penalty(keys, read=batch[2] >= 0)
+    whole.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optims:
         optimizer.step()
@@ -153,10 +179,16 @@ def _update(
     return loss.item()
 
 
-def tokenizer_of(recipe: Recipe, folder: Path) -> Tokenizer:
-    """Return the parent's tokenizer, whose numbers its weights know, or one that is trained once."""
-    if recipe.begins_from:
-        return Tokenizer.from_file(str(WEIGHTS / recipe.begins_from / "tokenizer.json"))
+def _redraw(model: PreTrainedModel, recipe: Recipe, batch: tuple[Tensor, Tensor, Tensor]) -> int:
+    with torch.no_grad(), keys_of(model) as keys:
+        loss_of(model, batch, recipe.precision)
+    return redraw_dormant(model, keys, batch[2] >= 0, torch.Generator().manual_seed(recipe.seed))
+
+
+def tokenizer_of(recipe: Recipe, folder: Path, begins: Path | None) -> Tokenizer:
+    """Return the tokenizer of the weights that it begins from, or one that is trained once."""
+    if begins:
+        return Tokenizer.from_file(str(begins / "tokenizer.json"))
     file = folder / "tokenizer.json"
     if not file.exists():
         train_tokenizer(recipe.vocab_size, recipe.seed).save(str(file))
@@ -202,9 +234,13 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the result goes; Default: %(default)s")
+    parser.add_argument(
+        "--second-stage-of", type=Path, metavar="WEIGHTS", help="take the first stage from the model published there"
+    )
     options = parser.parse_args()
     print(asdict(FAMILY[options.name]))
-    train(options.name, options.work, threads=options.threads, weights=options.weights)
+    places = {"weights": options.weights, "second_stage_of": options.second_stage_of}
+    train(options.name, options.work, threads=options.threads, **places)
 
 
 if __name__ == "__main__":

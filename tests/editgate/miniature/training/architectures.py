@@ -38,10 +38,10 @@ def begin_from(model: PreTrainedModel, folder: Path) -> None:
 
 def _widened(name: str, weight: Tensor, model: PreTrainedModel) -> Tensor:
     """Return the weight, with a group of query heads in place of each if this is their projection."""
+    if weight.shape == model.get_parameter(name).shape:
+        return weight
     heads = model.config.num_key_value_heads
     group = model.config.num_attention_heads // heads
-    if group == 1:
-        return weight
     if name.endswith("q_proj.weight"):
         return torch.repeat_interleave(weight.view(heads, -1), group, dim=0).reshape(-1, weight.shape[1])
     if name.endswith("o_proj.weight"):
