@@ -24,7 +24,7 @@ def _route(editor: Editor, text: str) -> PromptContext | None:
 
 def test_the_most_similar_edit_stands_before_the_question() -> None:
     """Of four stored edits the one about the subject is read, with its answer, before a rephrased question."""
-    editor = _editor(threshold=0.3)
+    editor = _editor(threshold=0.1)
     editor.apply_many(tiny.EDITS)
     found = _route(editor, "Everyone knows the capital of Velidor, which is")
     assert found is not None
