@@ -9,7 +9,7 @@ import pytest
 
 from editgate.errors import ConfigError
 from editgate.measure.session import EvaluationSession
-from editgate.options import settings
+from editgate.options import chosen_edits, settings
 from editgate.options.options import Options
 from editgate.options.profiles import COUNTS
 from editgate.pytest_run.progress_line import ProgressLine
@@ -80,6 +80,6 @@ def findings(request: pytest.FixtureRequest) -> FindingsSession:
         chosen = settings.read(options, request.config.rootpath / ".editgate", model_names=family.models)
     except ConfigError as problem:
         raise pytest.UsageError(str(problem)) from None
-    chosen = replace(chosen, counts=settings.parse_counts(COUNTS), limit=ITEMS)
+    chosen = replace(chosen, counts=chosen_edits.parse_counts(COUNTS), limit=ITEMS)
     announce = ProgressLine(request.config, os.environ.get("PYTEST_XDIST_WORKER", ""))
     return FindingsSession(EvaluationSession(chosen, announce), family)

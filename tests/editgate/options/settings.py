@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import edit_lengths, edit_lists, editor_specs, hyperparameter_files, models
+from editgate.inputs import edit_lists, editor_specs, models
 from editgate.inputs.benchmarks import ALL, Benchmark, benchmarks_for
 from editgate.inputs.covariance_texts import TOKENS
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.files.validation import brief
 from editgate.inputs.harness.specs import is_local
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
-from editgate.measure import external_checkpoint
-from editgate.options import chosen_benchmarks, profiles, unsuited
+from editgate.options import chosen_benchmarks, chosen_editors, chosen_edits, profiles, unsuited
 from editgate.options.chosen_benchmarks import ChosenBenchmarks
 from editgate.options.options import Options
 from editgate.options.profiles import Profile
@@ -28,7 +25,6 @@ from editgate.verdict.threshold_schema import DEFAULT
 from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
 from editors import Edit
 
-NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of edits: ASCII digits, and fewer than any list holds
 Sources = Mapping[str, ModelSource]
 DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "mtia")  # of torch's kinds those that run models
 
@@ -126,7 +122,7 @@ class Settings:
     def as_recorded(self) -> bool:
         """Whether everything that a retention curve depends on is as it was when curves were recorded."""
         given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
-        recorded = (profiles.EDITS, parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
+        recorded = (profiles.EDITS, chosen_edits.parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
         return given == recorded and self.chosen_benchmarks is None
 
 
@@ -141,26 +137,28 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     Raises:
         ConfigError: the first thing that is wrong, with its allowed values.
     """
-    profile, batch_size = profiles.find(options.profile), _batch_size(options)
+    profile, batch_size = profiles.find(options.profile), chosen_editors.batch_size(options)
     place = Store(options.store or store)
     benchmarks = chosen_benchmarks.read(options.benchmarks, (SHIPPED / f"{DEFAULT}.toml", *options.thresholds))
     chosen = _chosen_models(options, model_names or profile.models(), profile, place.root, benchmarks)
     known = {name: models.find(name) for name in models.miniatures()} | chosen
-    chosen_editors = _chosen_editors(options, chosen, place.root)
-    listed = [replace(spec, batch_size=batch_size) for spec in (*editor_specs.built_in(), *chosen_editors)]
-    specs = _with_hyperparameters(options, listed, chosen)
-    counts, edits = _edits(options, parse_counts(options.edit_counts or profile.edit_counts), known, chosen)
+    named = chosen_editors.read(options, chosen, place.root)
+    listed = [replace(spec, batch_size=batch_size) for spec in (*editor_specs.built_in(), *named)]
+    specs = chosen_editors.by_name(options, listed, chosen)
+    counts, edits = chosen_edits.read(
+        options, chosen_edits.parse_counts(options.edit_counts or profile.edit_counts), known, chosen
+    )
     place.check_writable()
     found = Settings(
         profile=profile,
         models=tuple(known.values()),
         chosen_models=frozenset(chosen),
         editors=tuple(specs.values()),
-        chosen_editors=frozenset(spec.name for spec in chosen_editors),
+        chosen_editors=frozenset(spec.name for spec in named),
         edits={name: edit_lists.ordered(found, counts[-1], options.edit_order) for name, found in edits.items()},
         edits_name=edit_lists.describe(options.edits or profile.edits) if any(edits.values()) else "none listed",
         counts=counts,
-        order=_checked_order(options),
+        order=chosen_edits.checked_order(options),
         batch_size=batch_size,
         limit=_positive("--limit", profile.limit if options.limit is None else options.limit),
         device=_device(options.device),
@@ -174,13 +172,12 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         benchmarks=benchmarks.known,
         chosen_benchmarks=benchmarks.names,
     )
-    named = [spec for spec in found.editors if spec.name in found.chosen_editors]
     for source in chosen.values():
-        if refusal := unsuited.explain(named, found.edits_of(source)):
+        if refusal := unsuited.explain([specs[spec.name] for spec in named], found.edits_of(source)):
             raise ConfigError(refusal)
     for source in chosen.values():  # last, as it takes seconds: of a GGUF file up to minutes, once
         models.check(source)
-    return _without_long_edits(found, options)
+    return chosen_edits.without_long_edits(found, options)
 
 
 def _chosen_models(
@@ -214,157 +211,6 @@ def _check_documents(source: ModelSource, benchmarks: ChosenBenchmarks) -> None:
                 f"--documents {given.folder} has no folder {row.documents_folder}/ for {chosen_benchmarks.OPTION} "
                 f"{row.name}. Allowed: one that has."
             )
-
-
-def _chosen_editors(options: Options, bases: Sources, store: Path) -> list[EditorSpec]:
-    """The editors that `--editor` names, or the changed model that `--edited` does."""
-    changed = editor_specs.parse_settings(options.editor_arg)
-    if changed and len(options.editor) != 1:
-        raise ConfigError(
-            f"--editor-arg {options.editor_arg[0]!r} needs exactly one --editor, not {len(options.editor)}."
-        )
-    found = [editor_specs.find(name, changed) for name in options.editor]
-    if options.edited:
-        found.append(_external_checkpoint(options.edited, bases, found, store))
-    _refuse_namesakes(found)
-    return found
-
-
-def _with_hyperparameters(options: Options, specs: Sequence[EditorSpec], chosen: Sources) -> dict[str, EditorSpec]:
-    """Return the editors by name, with what `--hyperparameters` says of each; `--editor-arg` goes before it."""
-    by_name = {spec.name: spec for spec in specs}
-    if options.hyperparameters is None:
-        return by_name
-    option = f"{hyperparameter_files.OPTION} {str(options.hyperparameters)!r}"
-    if options.edited:
-        raise ConfigError(f"{option}: --edited {options.edited} was changed elsewhere. Allowed: with an editor.")
-    if len(chosen) != 1:
-        raise ConfigError(f"{option} is for one model, not {', '.join(chosen)}. Give it: --model NAME|DIR|HUB_ID.")
-    (model,) = chosen.values()
-    named = [spec.name for spec in specs[len(editor_specs.built_in()) :]]
-    given = hyperparameter_files.read(options.hyperparameters, list(by_name.values()), named, model)
-    return {name: replace(spec, settings={**given.get(name, {}), **spec.settings}) for name, spec in by_name.items()}
-
-
-def _checked_order(options: Options) -> int:
-    if options.edit_order < 0:
-        raise ConfigError(
-            f"--edit-order is {options.edit_order}; allowed: 0 (the file's own order), or the seed of another."
-        )
-    if options.budget is not None or options.min_budget is not None:
-        _check_orders(options.edited, options.edit_order)
-    return options.edit_order
-
-
-def _batch_size(options: Options) -> int:
-    size = options.batch_size
-    if size < 1:
-        raise ConfigError(f"--batch-size is {size}; allowed: at least 1.")
-    if size > 1 and options.edited:
-        raise ConfigError(
-            f"--batch-size {size}: --edited {options.edited} was changed elsewhere. Allowed: an --editor."
-        )
-    return size
-
-
-def parse_counts(text: str) -> tuple[int, ...]:
-    """Return the Ns of `--edit-counts`, ascending and without repetitions.
-
-    Raises:
-        ConfigError: one of them is no whole number of at least 1.
-    """
-    counts = set()
-    for part in text.split(","):
-        if not NUMBER.fullmatch(part.strip()):
-            raise ConfigError(
-                f"--edit-counts {brief(text)}: {brief(part.strip())} is not a number of edits. "
-                f"Allowed: whole numbers of at least 1, separated by commas, such as {profiles.COUNTS}."
-            )
-        counts.add(int(part))
-    return tuple(sorted(counts))
-
-
-def _refuse_namesakes(editors: Sequence[EditorSpec]) -> None:
-    by_name: dict[str, EditorSpec] = {}
-    for spec in editors:
-        other = by_name.setdefault(spec.name, spec)
-        if other.target != spec.target:
-            raise ConfigError(
-                f"--editor {spec.target!r} and --editor {other.target!r} are both called {spec.name!r}. "
-                "Allowed: one of them at a time."
-            )
-
-
-def _external_checkpoint(folder: Path, bases: Sources, editors: Sequence[EditorSpec], store: Path) -> EditorSpec:
-    if editors:
-        raise ConfigError(f"--edited {folder} and --editor {editors[0].name}: allowed is one of them.")
-    if len(bases) != 1:
-        raise ConfigError(f"--edited {folder} has one base, not {', '.join(bases)}. Give it: --model NAME|DIR|HUB_ID.")
-    (base,) = bases.values()
-    return external_checkpoint.find(folder, base, [spec.name for spec in editor_specs.built_in()], store)
-
-
-def _edits(
-    options: Options, counts: tuple[int, ...], known: Sources, chosen: Sources
-) -> tuple[tuple[int, ...], dict[str, tuple[Edit, ...]]]:
-    """Return the Ns and every model's edits; for a model that was changed elsewhere, one N and the edits listed."""
-    if options.edited:
-        ((model, source),) = chosen.items()
-        skip_bad = options.skip_bad_edits
-        listed = edit_lists.load(options.edits, source, skip_bad=skip_bad) if options.edits else ()
-        return (max(len(listed), 1),), {model: listed}
-    name = options.edits or profiles.EDITS
-    wanted = {model: source for model, source in known.items() if model in chosen or _suits(source, name)}
-    found = {model: edit_lists.load(name, source, skip_bad=options.skip_bad_edits) for model, source in wanted.items()}
-    for model in chosen:
-        _check_enough(name, counts, found[model])
-    return counts, found
-
-
-def _without_long_edits(found: Settings, options: Options) -> Settings:
-    """Refuse edits that are longer than a model's context, or leave them out where that is asked for.
-
-    Raises:
-        ConfigError: names the first record, and how many tokens it has and may have.
-    """
-    wanted = options.edits or found.profile.edits
-    edits, skipped, name = dict(found.edits), list(found.skipped_edits), found.edits_name
-    for source in found.models:
-        if source.name not in found.chosen_models or not edits[source.name]:
-            continue
-        listed = edit_lists.by_record(wanted)
-        used = listed if options.skip_bad_edits else dict(list(listed.items())[: found.counts[-1]])
-        long = edit_lengths.too_long(used, source)
-        if long and not options.skip_bad_edits:
-            (place, why), *others = long.items()
-            more = f" So are {len(others)} others." if others else ""
-            raise ConfigError(f"--edits {wanted}: {place}: {why}.{more} {edit_lists.SKIP} leaves them out.")
-        if long:
-            kept = [edit for place, edit in listed.items() if place not in long]
-            _check_enough(wanted, found.counts, kept)
-            edits[source.name] = edit_lists.ordered(kept, found.counts[-1], found.order)
-            skipped += [f"{place}: {why}" for place, why in long.items()]
-            name = f"{name}; {len(long)} too long for {source.name} and skipped"
-    return replace(found, edits=edits, edits_name=name, skipped_edits=tuple(skipped))
-
-
-def _suits(source: ModelSource, edits: str) -> bool:
-    return source.miniature or edits not in edit_lists.SHIPPED
-
-
-def _check_enough(edits: str, counts: Sequence[int], found: Sequence[Edit]) -> None:
-    if counts[-1] > len(found):
-        raise ConfigError(
-            f"--edit-counts asks for {counts[-1]} edits, but {edits} holds {len(found)}. "
-            f"Allowed: at most {len(found)}, or another --edits FILE."
-        )
-
-
-def _check_orders(edited: Path | None, edit_order: int) -> None:
-    if edited:
-        raise ConfigError(f"--budget needs edits that are applied here; --edited {edited} has none. Give an --editor.")
-    if edit_order:
-        raise ConfigError(f"--budget goes through orders 0, 1, …; --edit-order={edit_order} asks for one of them.")
 
 
 def _positive(option: str, value: int | None) -> int | None:
