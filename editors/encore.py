@@ -31,9 +31,9 @@ class EncoreHyperparameters(LocateHyperparameters):
     """ENCORE's hyperparameters."""
 
     mom2_update_weight: float = Field(gt=0, description="w: how much other keys count against those of edits")
-    update_norm_lambda: float = Field(10.0, ge=0, description="mu: weight of the update's own length")
+    update_norm_lambda: float = Field(ge=0, description="mu: weight of the update's own length")
     mpes_steps: int | None = Field(
-        4, ge=1, description="losses with the target the likeliest token that end a search; none: as in MEMIT"
+        None, ge=1, description="losses with the target the likeliest token that end a search; none: as in MEMIT"
     )
     context_template_length_params: tuple[tuple[int, int], ...] = Field(
         ((10, 5),), description="contexts to generate: pairs (length in tokens, how many)"

@@ -83,8 +83,13 @@ def test_a_later_edit_moves_what_an_earlier_one_wrote_less_than_memits_does() ->
 class _Bare:
     """A window on one row with one label, whose logits are the vector itself, the first token two ahead."""
 
+    facts = torch.zeros(2, dtype=torch.int64)
+
     def logits(self, delta: Tensor) -> Tensor:
         return torch.stack([delta + torch.tensor([2.0, 0.0, 0.0]), torch.zeros(3)])
+
+    def unchanged(self) -> Tensor:
+        return self.logits(torch.zeros(3))
 
 
 def test_a_search_ends_once_the_target_is_the_likeliest() -> None:
