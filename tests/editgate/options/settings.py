@@ -145,9 +145,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     named = chosen_editors.read(options, chosen, place.root)
     listed = [replace(spec, batch_size=batch_size) for spec in (*editor_specs.built_in(), *named)]
     specs = chosen_editors.by_name(options, listed, chosen)
-    counts, edits = chosen_edits.read(
-        options, chosen_edits.parse_counts(options.edit_counts or profile.edit_counts), known, chosen
-    )
+    counts, edits = chosen_edits.read(options, profile, known, chosen)
     place.check_writable()
     found = Settings(
         profile=profile,
