@@ -69,10 +69,6 @@ class Locft(Editor):
         if tokenizer.eos_token_id is None:
             raise UnsupportedModel("locft trains an answer's end, and the tokenizer has no end-of-sequence token")
 
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Train on all edits at once, breadth first."""
-        self._apply(edits)
-
     def _edit(self, edits: Sequence[Edit]) -> None:
         hparams, name = self.hyperparameters, self.matrix.parameter
         before = self._weights[name].detach().clone()

@@ -57,10 +57,6 @@ class Lora(Editor):
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = LoraHyperparameters
     hyperparameters: LoraHyperparameters
 
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Train one update on several edits at once."""
-        self._apply(edits)
-
     def _edit(self, edits: Sequence[Edit]) -> None:
         with self._adapters(edits) as layers:
             losses = self._train(edits)

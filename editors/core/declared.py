@@ -106,6 +106,11 @@ def _classes(file: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in _tree(file).body if isinstance(node, ast.ClassDef)}
 
 
+def imported_modules(file: Path) -> list[str]:
+    """Modules from which a file imports by name, in its order."""
+    return list(_imports(file).values())
+
+
 def _imports(file: Path) -> dict[str, str]:
     """Module by name of what a file imports by name."""
     nodes = [node for node in _tree(file).body if isinstance(node, ast.ImportFrom)]

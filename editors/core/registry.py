@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editors.core.declared import declared_flag, declared_names
+from editors.core.declared import declared_flag, declared_names, imported_modules
 from editors.core.errors import EditorNotFound, ForeignFailure
 from editors.core.hyperparameters import build, known_names, model_key
 from editors.core.resources import EditorResources
@@ -49,6 +49,17 @@ def code_path(name: str) -> Path:
     """File or folder with the code of a built-in editor."""
     folder = FOLDER / name
     return folder if folder.is_dir() else folder.with_suffix(".py")
+
+
+def code_paths(name: str) -> list[Path]:
+    """Files and folders with the code of a built-in editor: its own, then those of the methods that it builds on."""
+    found = [name]
+    for method in found:  # it grows
+        own = code_path(method)
+        modules = (module for file in sorted(own.rglob("*.py")) or [own] for module in imported_modules(file))
+        methods = (module.split(".")[1] for module in modules if module.startswith("editors."))
+        found += dict.fromkeys(other for other in methods if other in names() and other not in found)
+    return [code_path(method) for method in found]
 
 
 def built_in(name: str) -> type[Editor]:

@@ -86,10 +86,6 @@ class UltraEdit(Editor):
         self.matrices = [architecture.named("inner_params", name)[0] for name in names]
         self._moments: dict[str, Moments] = {}  # by shape
 
-    def apply_many(self, edits: Sequence[Edit]) -> None:
-        """Apply all edits as one turn."""
-        self._apply(edits)
-
     def _edit(self, edits: Sequence[Edit]) -> None:
         device = self.matrices[0].weight.device
         self._turn(

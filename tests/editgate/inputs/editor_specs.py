@@ -21,7 +21,7 @@ from editgate.inputs.files.validation import brief
 from editgate.inputs.models import LoadedModel
 from editors import EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
-from editors.core.registry import SHARED_PACKAGES, code_path, package_of, target_of
+from editors.core.registry import SHARED_PACKAGES, code_paths, package_of, target_of
 from editors.core.typing import PreTrainedModel
 from editors.external.easyedit import PREFIX as EASYEDIT
 
@@ -77,7 +77,7 @@ class EditorSpec:
 
         Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names.
         """
-        files = [HOME / room for room in SHARED_PACKAGES] + ([code_path(self.name)] if self.built_in else [])
+        files = [HOME / room for room in SHARED_PACKAGES] + (code_paths(self.name) if self.built_in else [])
         found = {
             "target": self.target,
             "code": code_digest(*files),

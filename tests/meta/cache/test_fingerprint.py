@@ -16,6 +16,7 @@ from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure.trajectory import Trajectory
+from editors.core.registry import code_paths
 
 HOME = Path(editgate.__file__).parent
 # Modules and packages whose code no score depends on, each with the reason.
@@ -142,3 +143,10 @@ def test_a_change_of_what_measures_an_edit_measures_it_again(base: LoadedModel, 
     file.write_bytes(file.read_bytes() + b"#")
     assert keys() == (keys()[0], prepared)
     assert keys()[0] != checkpoint
+
+
+def test_a_method_s_code_is_that_of_the_methods_it_builds_on_too() -> None:
+    """R-ROME inherits from ROME, so a change of either computes R-ROME again; ROME itself builds on no other."""
+    assert [path.name for path in code_paths("rrome")] == ["rrome.py", "rome.py"]
+    assert [path.name for path in code_paths("rome")] == ["rome.py"]
+    assert [path.name for path in code_paths("grace")] == ["grace"]
