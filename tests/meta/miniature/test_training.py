@@ -117,5 +117,6 @@ def test_muon_in_float32_makes_updates_nearly_orthogonal() -> None:
 def test_a_child_keeps_its_parents_tokenizer(name: str, tmp_path: Path) -> None:
     """Whatever its seed: the embeddings that it begins with are numbered so."""
     recipe = recipes.FAMILY[name]
-    parent = (WEIGHTS / recipe.begins_from / "tokenizer.json").read_text(encoding="utf-8")
-    assert json.loads(train.tokenizer_of(recipe, tmp_path).to_str()) == json.loads(parent)
+    parent = WEIGHTS / recipe.begins_from
+    found = train.tokenizer_of(recipe, tmp_path, parent).to_str()
+    assert json.loads(found) == json.loads((parent / "tokenizer.json").read_text(encoding="utf-8"))
