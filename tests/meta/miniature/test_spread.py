@@ -83,7 +83,7 @@ def _silence(model: nn.Module, units: list[int]) -> None:
 
 @pytest.mark.parametrize("name", sorted(FAMILY))
 def test_shipped_weights_are_in_the_regime_of_real_models(name: str) -> None:
-    """At every block: condition number at most 1e5, effective rank at least 0.15 of the width, no dead unit; one is narrower."""
+    """At every block: condition at most 1e5, effective rank at least 0.15 of the width but for one, no dead unit."""
     stored = json.loads((WEIGHTS / name / "manifest.json").read_text(encoding="utf-8"))["spectra"]
     assert len(stored) == FAMILY[name].num_hidden_layers
     for block, row in enumerate(stored):
