@@ -135,7 +135,7 @@ class StoredEditsEditor(Editor):
         """
         tokens = tuple(encode(self.tokenizer, edit.text))
         hit = self._nearest(tokens)
-        if hit is None or self._memorized[hit[0]] != _bare(edit):
+        if hit is None or self._memorized[hit[0]].text != edit.text:  # of two answers to one prompt the later counts
             raise NoEffect(
                 f"{self.name}: the prompt {edit.text!r} of edit {number} would be answered without it or with another "
                 f"edit: none is similar by the threshold of {self.hyperparameters.threshold}; the memory is unchanged"

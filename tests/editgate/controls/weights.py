@@ -55,7 +55,7 @@ class Vandal(Control):
     def harm(self, edit: Edit) -> None:
         """Drown the matrix."""
         matrix = some_matrix(self.model)
-        matrix += noise(edit, matrix, 3.0)
+        matrix += noise(edit, matrix, 10.0)
 
 
 class Broken(Control):

@@ -252,7 +252,14 @@ def test_the_metric_of_a_table_is_the_one_that_is_read(base: LoadedModel, tmp_pa
     """With `acc` instead of `acc_norm` the options' lengths do not count."""
     policy = tmp_path / "default.toml"
     policy.write_text('[benchmarks.arc_easy]\nmetric = "acc"\nreason = "a test"\n', encoding="utf-8")
-    row, source = _row("arc_easy", (policy,)), _folder(tmp_path, "arc_easy")
+    ((split, (first, *_)), row) = DOCUMENTS["arc_easy"], _row("arc_easy", (policy,))
+    long = "a long sentence about a city in the north, which nobody who lives there would ever write down"
+    choices = [{"text": ["iron", f"{word}, {long}"], "label": ["A", "B"]} for word in ("iron", "bread", "the sea")]
+    asked = [{**first, "choices": each, "answerKey": "A"} for each in choices]
+    (tmp_path / "arc_easy").mkdir()
+    lines = "".join(json.dumps(each) + "\n" for each in asked)
+    (tmp_path / "arc_easy" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    source = _given(tmp_path, "arc_easy")
     found = evaluate(prepare(row, source, base.tokenizer), base.model)
     assert found.metric == "acc,none"
     assert found.items != evaluate(prepare(_row("arc_easy"), source, base.tokenizer), base.model).items
