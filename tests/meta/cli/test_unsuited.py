@@ -98,7 +98,7 @@ def test_both_are_said_at_once(pytester: pytest.Pytester) -> None:
 def test_everything_is_measured_without_subjects(pytester: pytest.Pytester, store: Path) -> None:
     """A whole run of a memory on edits without subjects: rules, efficacy, paraphrase, locality and a benchmark."""
     given = write(pytester.path / "edits.json", 0, 1, 2, 3)
-    options = (given, "--edit-counts=1,4", "--batch-size=1", "--edit-order=1", f"--store={store}", "--limit=20")
+    options = (given, "--edit-counts=1,4", "--batch-size=1", "--edit-order=2", f"--store={store}", "--limit=20")
     wanted = ("-k", "ike and (integrity or edit_quality or toxigen)", "--inconclusive=pass")
     result = run_gate(pytester, *options, *wanted, "--report=report", "--editor=ike")
     outcome = result.parseoutcomes()

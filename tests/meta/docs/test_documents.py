@@ -131,7 +131,7 @@ def test_the_readme_describes_the_miniature_that_is_shipped() -> None:
     recipe = FAMILY["llama-mini"]
     parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     size = (folder / "model.safetensors").stat().st_size
-    tokens = recipe.steps * recipe.rows_per_step * recipe.row_tokens
+    tokens = (recipe.steps + recipe.spread_steps) * recipe.rows_per_step * recipe.row_tokens
     layers = ("none", "one", "two", "three", "four", "five", "six")[recipe.num_hidden_layers]
     assert (
         f"a small Llama of {layers} layers and {parameters / 1e6:.1f} million parameters ({size / 1e6:.1f} MB)"

@@ -253,9 +253,9 @@ def test_the_metric_of_a_table_is_the_one_that_is_read(base: LoadedModel, tmp_pa
     policy = tmp_path / "default.toml"
     policy.write_text('[benchmarks.arc_easy]\nmetric = "acc"\nreason = "a test"\n', encoding="utf-8")
     ((split, (first, *_)), row) = DOCUMENTS["arc_easy"], _row("arc_easy", (policy,))
-    long = "a long sentence about a city in the north, which nobody who lives there would ever write down"
-    choices = [{"text": ["iron", f"{word}, {long}"], "label": ["A", "B"]} for word in ("iron", "bread", "the sea")]
-    asked = [{**first, "choices": each, "answerKey": "A"} for each in choices]
+    words = ["A", "No", "Yes", "Paris", "iron", "France", "the city of Paris", "a man", "1", "The answer is A"]
+    pairs = [[one, other] for one in words for other in words if one != other]  # a few are of unlike length
+    asked = [{**first, "choices": {"text": each, "label": ["A", "B"]}, "answerKey": "A"} for each in pairs]
     (tmp_path / "arc_easy").mkdir()
     lines = "".join(json.dumps(each) + "\n" for each in asked)
     (tmp_path / "arc_easy" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
