@@ -53,7 +53,8 @@ def write_sums(folder: Path, size: int = 60) -> Path:
 
 def write_quiz(folder: Path, size: int = 120, name: str = "quiz") -> Path:
     """Write questions of the miniature's TriviaQA, each with three wrong options, and return the task's file."""
-    rows = [json.loads(line) for line in (MINIATURE / "documents/triviaqa/validation.jsonl").open(encoding="utf-8")]
+    known = (MINIATURE / "documents/triviaqa/validation.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in known.splitlines()]
     rng = random.Random(0)
     answers = sorted({row["answer"]["value"] for row in rows})
     documents = folder / f"{name}.jsonl"
