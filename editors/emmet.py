@@ -41,8 +41,6 @@ class Emmet(SpreadEditor):
     """ROME's equality constraint, for a batch."""
 
     name: ClassVar[str] = "emmet"
-    takes_batches: ClassVar[bool] = True
-    needs_subject: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[LocateHyperparameters]] = EmmetHyperparameters
     hyperparameters: EmmetHyperparameters
 

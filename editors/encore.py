@@ -44,8 +44,6 @@ class Encore(RememberingEditor):
     """MEMIT with a memory of its own edits, a penalty on length, and an early end of the search."""
 
     name: ClassVar[str] = "encore"
-    takes_batches: ClassVar[bool] = True
-    needs_subject: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[LocateHyperparameters]] = EncoreHyperparameters
     hyperparameters: EncoreHyperparameters
 

@@ -50,7 +50,6 @@ class Locft(Editor):
     name: ClassVar[str] = "locft"
     kind: ClassVar[Kind] = "weights"
     takes_batches: ClassVar[bool] = True
-    needs_subject: ClassVar[bool] = False
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = LocftHyperparameters
     hyperparameters: LocftHyperparameters
 

@@ -53,7 +53,6 @@ class Lora(Editor):
     name: ClassVar[str] = "lora"
     kind: ClassVar[Kind] = "weights"
     takes_batches: ClassVar[bool] = True
-    needs_subject: ClassVar[bool] = False
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = LoraHyperparameters
     hyperparameters: LoraHyperparameters
 

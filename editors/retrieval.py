@@ -35,7 +35,6 @@ class Retrieval(StoredEditsEditor):
     """The most similar edit as text before the question."""
 
     name: ClassVar[str] = "retrieval"
-    needs_subject: ClassVar[bool] = False
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = RetrievalHyperparameters
     hyperparameters: RetrievalHyperparameters
 

@@ -53,12 +53,12 @@ def code_path(name: str) -> Path:
 
 def code_paths(name: str) -> list[Path]:
     """Files and folders with the code of a built-in editor: its own, then those of the methods that it builds on."""
-    found = [name]
+    found, known = [name], set(names())
     for method in found:  # it grows
         own = code_path(method)
         modules = (module for file in sorted(own.rglob("*.py")) or [own] for module in imported_modules(file))
         methods = (module.split(".")[1] for module in modules if module.startswith("editors."))
-        found += dict.fromkeys(other for other in methods if other in names() and other not in found)
+        found += dict.fromkeys(other for other in methods if other in known and other not in found)
     return [code_path(method) for method in found]
 
 

@@ -65,7 +65,6 @@ class UltraEdit(Editor):
     name: ClassVar[str] = "ultraedit"
     kind: ClassVar[Kind] = "weights"
     takes_batches: ClassVar[bool] = True
-    needs_subject: ClassVar[bool] = False
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = UltraEditHyperparameters
     hyperparameters: UltraEditHyperparameters
 

@@ -86,8 +86,6 @@ class Wise(Editor):
 
     name: ClassVar[str] = "wise"
     kind: ClassVar[Kind] = "wrapper"
-    takes_batches: ClassVar[bool] = False
-    needs_subject: ClassVar[bool] = False
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = WiseHyperparameters
     Loss: ClassVar[type[EditLoss]] = EditLoss
     hyperparameters: WiseHyperparameters

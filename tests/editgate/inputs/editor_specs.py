@@ -53,6 +53,11 @@ class EditorSpec:
     batch_size: int = 1
 
     @property
+    def rule_size(self) -> int:
+        """How many edits a rule of integrity applies at once: one, or in a run of batches two."""
+        return min(self.batch_size, 2)
+
+    @property
     def label(self) -> str:
         """What ids and tables call it: its name, and the size of batches, such as `memit-b100`."""
         return self.name if self.batch_size == 1 else f"{self.name}-b{self.batch_size}"

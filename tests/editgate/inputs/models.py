@@ -77,6 +77,9 @@ class ModelSource:
         return hub_errors.has_chat_template(self.location)
 
 
+Sources = Mapping[str, ModelSource]  # by name
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """An unedited model in memory; nobody may edit `model` itself, only copies of it."""

@@ -190,8 +190,9 @@ class EvaluationSession:
         Raises:
             IntegrityError: the rule is broken.
         """
-        applied = 2 * min(run.spec.batch_size, 2)  # edits, or batches of two
-        key = Store.key(trajectory=run.key(applied), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING))
+        key = Store.key(
+            trajectory=run.key(2 * run.spec.rule_size), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING)
+        )
         with self.settings.store.entry("integrity", key, integrity.check_outcome) as entry:
             if entry.payload is None:
                 self.announce(f"{run.name}: {rule.replace('_', ' ')}")

@@ -79,11 +79,6 @@ class Trajectory:
         size = self.spec.batch_size
         return [self.edits[start : min(start + size, count)] for start in range(0, count, size)]
 
-    @property
-    def rule_size(self) -> int:
-        """How many edits a rule of integrity applies at once: one, or of a run in batches two."""
-        return min(self.spec.batch_size, 2)
-
     def described(self, count: int) -> str:
         """How a sentence calls it, such as `after 5 edits of llama-mini with memit`."""
         edits = "1 edit" if count == 1 else f"{count} edits"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from editgate.errors import ConfigError
 from editgate.inputs import editor_specs, hyperparameter_files
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import ModelSource
+from editgate.inputs.models import Sources
 from editgate.measure import external_checkpoint
 from editgate.options.options import Options
-
-Sources = Mapping[str, ModelSource]
 
 
 def read(options: Options, bases: Sources, store: Path) -> list[EditorSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lengths, edit_lists
 from editgate.inputs.files.validation import brief
-from editgate.inputs.models import ModelSource
+from editgate.inputs.models import ModelSource, Sources
 from editgate.options import profiles
 from editgate.options.options import Options
 from editgate.options.profiles import Profile
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from editgate.options.settings import Settings
 
 NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")  # of edits: ASCII digits, and fewer than any list holds
-Sources = Mapping[str, ModelSource]
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -25,7 +25,6 @@ from editgate.verdict.threshold_schema import DEFAULT
 from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
 from editors import Edit
 
-Sources = Mapping[str, ModelSource]
 DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "mtia")  # of torch's kinds those that run models
 
 

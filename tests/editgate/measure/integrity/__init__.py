@@ -53,7 +53,7 @@ def zero_edits_reproduce_the_baseline(run: Trajectory, baseline: Baseline, evalu
     """
     wanted, editor = baseline(), run.fresh_editor()
     if not run.spec.built_in:
-        editor.apply_many(run.edits[: run.rule_size])
+        editor.apply_many(run.edits[: run.spec.rule_size])
         editor.undo()
     pairs = pair(wanted, evaluate(editor.model))
     differing = [(before, after) for before, after in pairs if before != after]

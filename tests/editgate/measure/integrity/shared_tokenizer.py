@@ -24,7 +24,7 @@ def the_tokenizer_stays_as_it_is(run: Trajectory) -> None:
         BaselineModified: it is not; names what differs.
     """
     edit = run.edits[0]
-    run.fresh_editor().apply_many(run.edits[: run.rule_size])
+    run.fresh_editor().apply_many(run.edits[: run.spec.rule_size])
     pristine = AutoTokenizer.from_pretrained(run.base.source.location, trust_remote_code=False)
     before, now = _described(pristine), _described(run.base.tokenizer)
     if before["special_tokens_map"].get("pad_token") is None:

@@ -285,10 +285,10 @@ def _two(run: Trajectory) -> tuple[Step, Step]:
     found: dict[str, Edit] = {}
     for edit in run.edits:
         found.setdefault(edit.text, edit)
-        if len(found) == 2 * run.rule_size:
+        if len(found) == 2 * run.spec.rule_size:
             break
-    four = [*found.values(), *(_made_up(run.edits[0], name) for name in MADE_UP)][: 2 * run.rule_size]
-    return four[: run.rule_size], four[run.rule_size :]
+    four = [*found.values(), *(_made_up(run.edits[0], name) for name in MADE_UP)][: 2 * run.spec.rule_size]
+    return four[: run.spec.rule_size], four[run.spec.rule_size :]
 
 
 def _made_up(edit: Edit, name: str) -> Edit:
