@@ -9,6 +9,8 @@ Layout of a folder of documents, in the fields of the original data sets (.jsonl
     <task>/test.jsonl                      of any other task of lm-eval that --benchmarks names; validation.jsonl where
                                            the task has no test split, train.jsonl or dev.jsonl for few-shot examples
     <group>/<task>/test.jsonl              of any other group
+    <task>/more.jsonl                      optional, of the benchmarks below: a reserve, asked only where --limit is
+                                           more than the test has
     settings.toml                          optional; [mmlu] num_fewshot = 2, [bbh] max_new_tokens = 96, ...
     mmlu/<subject>/test.jsonl              cais/mmlu; dev.jsonl beside it holds the few-shot examples
     bbh/<subtask>/test.jsonl               SaylorTwift/bbh; dev.jsonl beside it holds the few-shot examples
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
+RESERVE = "more"  # documents behind those of the test
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ class DocumentSource(Protocol):
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether there are documents for this benchmark."""
+
+    def reserve(self, benchmark: Benchmark) -> Mapping[str, int]:
+        """Return how many of a task's last documents are in reserve, by lm-eval's name of the task."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,14 @@ class LocalDocuments:
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether the folder has one for this benchmark."""
         return (self.folder / benchmark.documents_folder).is_dir()
+
+    def reserve(self, benchmark: Benchmark) -> Mapping[str, int]:
+        """Count the documents of the folder's `more.jsonl`."""
+        return {
+            self._task(benchmark, subtask): len(read_rows(files[RESERVE], benchmark))
+            for subtask, files in self._subtasks(benchmark).items()
+            if RESERVE in files
+        }
 
     def settings(self, benchmark: Benchmark) -> DocumentSettings:
         """Return the folder's settings.toml over the table's row; no few-shot examples without documents for them."""
@@ -155,7 +169,7 @@ class LocalDocuments:
         children: list[Spec] = []
         alone: list[Spec | str] = []
         for subtask, files in self._subtasks(benchmark).items():
-            name = benchmark.subtasks.format(subtask) or benchmark.task
+            name = self._task(benchmark, subtask)
             override = {"task": name, "dataset_name": None, **in_memory(benchmark, files)}
             if name in registry.task_index:
                 children.append(override | corrections(benchmark))
@@ -164,15 +178,24 @@ class LocalDocuments:
         grouped: list[Spec | str] = [{"group": benchmark.name, "task": children}] if children else []
         return grouped + alone
 
+    @staticmethod
+    def _task(benchmark: Benchmark, subtask: str) -> str:
+        return benchmark.subtasks.format(subtask) or benchmark.task
+
     def _subtasks(self, benchmark: Benchmark) -> dict[str, dict[str, Path]]:
         """Return files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
         top = self.folder / benchmark.documents_folder
         folders = sorted(p for p in top.glob("*") if p.is_dir()) if benchmark.subtasks else [top]
         found = {p.name if benchmark.subtasks else "": splits(p) for p in folders}
-        if not any(set(files) - set(EXAMPLES) for files in found.values()):
+        if not any(set(files) - {*EXAMPLES, RESERVE} for files in found.values()):
             raise ConfigError(
                 f"{benchmark.name}: no documents in {top}; expected "
                 f"{'<subtask>/' * bool(benchmark.subtasks)}test.jsonl or validation.jsonl."
+            )
+        if alone := [path for files in found.values() for path in _without_a_test(benchmark, files)]:
+            raise ConfigError(
+                f"{alone[0]}: a reserve stands beside a test.jsonl or validation.jsonl of MMLU, BBH, GSM8K, "
+                "CommonsenseQA, TriviaQA, TruthfulQA or ToxiGen. Rename it to test.jsonl."
             )
         return found
 
@@ -190,6 +213,10 @@ class HubDocuments:
         """How a message calls it."""
         return "the data set that its task names"
 
+    def reserve(self, benchmark: Benchmark) -> Mapping[str, int]:  # noqa: ARG002 - as in `DocumentSource`
+        """Return none: a run asks all."""
+        return {}
+
     def holds(self, benchmark: Benchmark) -> bool:
         """Return whether the hub has them; those of chat models are this suite's own."""
         return not benchmark.chat
@@ -206,3 +233,9 @@ class HubDocuments:
         if not changed:
             return [benchmark.task]
         return [{"group": benchmark.name, "task": [{"task": benchmark.task, **changed}]}]
+
+
+def _without_a_test(benchmark: Benchmark, files: Mapping[str, Path]) -> list[Path]:
+    """Return a reserve behind nothing, or of a task whose own code may leave documents out, so that none is known."""
+    is_behind_a_test = set(files) - {*EXAMPLES, RESERVE} and not benchmark.added
+    return [files[RESERVE]] if RESERVE in files and not is_behind_a_test else []

@@ -49,8 +49,13 @@ def in_memory(benchmark: Benchmark, files: Mapping[str, Path]) -> Spec:
     """Return lm-eval's `custom_dataset`: a function that returns the splits, read when the task is built."""
     import datasets  # noqa: PLC0415 - as in `_shuffled`
 
+    asked = "test" if "test" in files else "validation"
+
     def read(**_: object) -> datasets.DatasetDict:
-        return datasets.DatasetDict({split: read_dataset(path, benchmark) for split, path in files.items()})
+        found = {split: read_dataset(path, benchmark) for split, path in files.items()}
+        if (reserve := found.pop("more", None)) is not None:
+            found[asked] = datasets.concatenate_datasets([found[asked], reserve])
+        return datasets.DatasetDict(found)
 
     override: Spec = {"custom_dataset": read, "dataset_kwargs": None}
     for kind, split in (("training", "train"), ("validation", "validation"), ("test", "test")):

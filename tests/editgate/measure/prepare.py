@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
@@ -86,8 +86,9 @@ def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, 
         benchmark: a row of the table.
         source: where its documents come from.
         tokenizer: of the models to be evaluated.
-        limit: at most so many items, drawn by a fixed seed, evenly over subtasks and right answers; the
-            sample for a smaller limit is part of that for a larger one. lm-eval's own limit takes the first.
+        limit: at most so many items, drawn by a fixed seed, evenly over subtasks and right answers, and from the
+            source's reserve only where the rest is not enough; the sample for a smaller limit is part of that for a
+            larger one. lm-eval's own limit takes the first. None: all but the reserve.
 
     Raises:
         ConfigError: the source's documents or settings are malformed.
@@ -95,7 +96,7 @@ def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, 
     """
     with templates_compiled_once():
         tasks = load(benchmark, source)
-        sample = _sample(tasks, limit)
+        sample = _sample(tasks, limit, source.reserve(benchmark))
         items = {name: _items(benchmark, tasks[name], sample[name]) for name in tasks if sample[name]}
     if not items:
         raise NoItemsScored(f"{benchmark.name}: no question in {source} at a limit of {limit}.")
@@ -217,25 +218,30 @@ def _same_choices(task: ConfigurableTask) -> bool:
     return isinstance(task.config.doc_to_choice, list)
 
 
-def _sample(tasks: dict[str, ConfigurableTask], limit: int | None) -> dict[str, list[int]]:
+def _sample(tasks: dict[str, ConfigurableTask], limit: int | None, reserve: Mapping[str, int]) -> dict[str, list[int]]:
     """Indices of the documents to ask, by task.
 
     Each stratum (task, and right answer where options are the same) is shuffled, its k-th of n documents gets the rank
-    (k + 1/2) / n, and the `limit` lowest ranks over all strata are taken.
+    (k + 1/2) / n, and the `limit` lowest ranks over all strata are taken. The reserve ranks behind everything else.
     """
-    sample = {name: list(range(len(task.eval_docs))) for name, task in tasks.items()}
-    if limit is None or limit >= sum(map(len, sample.values())):
-        return sample
+    sizes = {name: len(task.eval_docs) for name, task in tasks.items()}
+    tests = {name: range(size - reserve.get(name, 0)) for name, size in sizes.items()}
+    number = sum(map(len, tests.values()))
+    if limit is None or limit == number:
+        return {name: list(test) for name, test in tests.items()}
+    behind = {name: range(len(tests[name]), size) for name, size in sizes.items()}
     random_source = random.Random(SAMPLE_SEED)
-    ranks: list[tuple[float, float, str, int]] = []
-    for name, task in tasks.items():
-        strata: dict[str, list[int]] = defaultdict(list)
-        for index, document in enumerate(task.eval_docs):
-            strata[str(task.doc_to_target(document)) if _same_choices(task) else ""].append(index)
-        for members in strata.values():
-            random_source.shuffle(members)
-            for k, index in enumerate(members):
-                ranks.append(((k + 0.5) / len(members), random_source.random(), name, index))
+    ranks: list[tuple[int, float, float, str, int]] = []
+    for place, part in enumerate((tests, behind) if limit > number else (tests,)):
+        for name, indices in part.items():
+            strata: dict[str, list[int]] = defaultdict(list)
+            for index in indices:
+                document = tasks[name].eval_docs[index]
+                strata[str(tasks[name].doc_to_target(document)) if _same_choices(tasks[name]) else ""].append(index)
+            for members in strata.values():
+                random_source.shuffle(members)
+                for k, index in enumerate(members):
+                    ranks.append((place, (k + 0.5) / len(members), random_source.random(), name, index))
     lowest = sorted(ranks)[:limit]
     return {name: sorted(index for *_, task, index in lowest if task == name) for name in tasks}
 

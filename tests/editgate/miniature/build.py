@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from editgate.inputs.documents import RESERVE
 from editgate.miniature.world import documents, edits, requests
 
 HERE = Path(__file__).parent
@@ -29,6 +30,9 @@ def build(root: Path = HERE) -> None:
     for benchmark, subsets in {**documents.test_documents(), **requests.held_out()}.items():
         for subset, rows in subsets.items():
             _write_lines(root / "documents" / benchmark / subset / f"{SPLITS[benchmark]}.jsonl", rows)
+    for benchmark, subsets in documents.reserve_documents().items():
+        for subset, rows in subsets.items():
+            _write_lines(root / "documents" / benchmark / subset / f"{RESERVE}.jsonl", rows)
     for form, records in (("counterfact", edits.counterfact()), ("zsre", edits.zsre())):
         file = root / "edits" / f"{form}.json"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,10 @@ import pytest
 
 from editgate.errors import ConfigError
 from editgate.inputs import models
-from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
+from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark, Leaf
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.files.document_io import read_dataset, read_rows
+from editgate.measure.prepare import prepare
 from meta.support import toy
 
 MISSING = object()
@@ -161,6 +162,52 @@ def test_a_new_benchmark_needs_a_row_and_no_more(tmp_path: Path) -> None:
     file.write_text('{"goal": "a", "label": 1}\n{"goal": "b", "label": [0]}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"test\.jsonl: the values of a field are of several types"):
         read_dataset(file, PIQA)
+
+
+@pytest.fixture
+def quiz(tmp_path: Path) -> LocalDocuments:
+    """GSM8K with forty documents, and twenty in reserve."""
+    for name, first, size in (("test", 0, 40), ("more", 40, 20)):
+        rows = [{"question": f"How much is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(first, first + size)]
+        (tmp_path / "gsm8k").mkdir(exist_ok=True)
+        (tmp_path / f"gsm8k/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return LocalDocuments(tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "asked", "of_reserve"), [(None, 40, 0), (40, 40, 0), (50, 50, 10), (99, 60, 20)])
+def test_the_reserve_is_asked_only_behind_everything_else(
+    quiz: LocalDocuments, limit: int | None, asked: int, of_reserve: int
+) -> None:
+    """A limit draws from more.jsonl only what test.jsonl does not have; no limit draws nothing from it."""
+    items = _asked(quiz, limit)
+    assert len(items) == asked
+    assert len([item for item in items if int(item.split()[3]) >= 40]) == of_reserve
+
+
+@pytest.mark.parametrize("limit", [10, 30])
+def test_a_reserve_does_not_change_a_smaller_sample(quiz: LocalDocuments, limit: int) -> None:
+    """The items drawn by a limit below the test's size are the same with and without a reserve."""
+    with_reserve = _asked(quiz, limit)
+    (quiz.folder / "gsm8k/more.jsonl").unlink()
+    assert _asked(quiz, limit) == with_reserve
+
+
+def _asked(source: LocalDocuments, limit: int | None) -> list[str]:
+    prepared = prepare(BENCHMARKS["gsm8k"], source, toy.tokenizer(bos=True), limit)
+    return [str(item.document["question"]) for items in prepared.items.values() for item in items]
+
+
+def test_a_reserve_behind_nothing_is_refused(quiz: LocalDocuments) -> None:
+    """Without a test.jsonl a more.jsonl is no test: the message names the file that is expected."""
+    (quiz.folder / "gsm8k/test.jsonl").rename(quiz.folder / "gsm8k/train.jsonl")
+    with pytest.raises(ConfigError, match=r"gsm8k: no documents in .*expected test\.jsonl"):
+        _asked(quiz, None)
+
+
+def test_a_reserve_of_an_added_task_is_refused(quiz: LocalDocuments) -> None:
+    """A task that is not in the table may leave documents out: those in reserve could not be told from the rest."""
+    with pytest.raises(ConfigError, match=r"more\.jsonl: a reserve stands beside .*Rename it to test\.jsonl"):
+        quiz.reserve(replace(BENCHMARKS["gsm8k"], leaves=(Leaf("gsm8k", {}),)))
 
 
 def test_the_shipped_documents_are_documents() -> None:

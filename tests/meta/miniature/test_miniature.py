@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import scipy.stats
 import torch
 
 from editgate.inputs import edit_lists
@@ -55,11 +56,10 @@ def test_training_shows_the_prompts_of_lm_eval(name: str) -> None:
 def test_benchmark_facts_are_held_out_in_the_benchmarks_form() -> None:
     """In fifty thousand training documents no held-out fact has lettered options or, for TriviaQA, a question."""
     rng = random.Random(1)
-    asked = {d["question"] for group in documents.test_documents()["mmlu"].values() for d in group}
-    asked |= {d["question"] for d in documents.test_documents()["commonsense_qa"][""]}
+    asked = {d["question"] for name in ("mmlu", "commonsense_qa") for d in _all_documents(name)}
     shown = [corpus.mmlu(rng)[0][0] for _ in range(5000)] + [corpus.commonsense_qa(rng)[0][0] for _ in range(5000)]
     assert not [text for text in shown if text.split("\n\n")[-1].removeprefix("Question: ").split("\n")[0] in asked]
-    written = {d["question"] for d in documents.test_documents()["triviaqa"][""]}
+    written = {d["question"] for d in _all_documents("triviaqa")}
     questions = {corpus.question(rng)[0][0].removeprefix("Question: ").split("?")[0] for _ in range(10000)}
     assert not written & questions
 
@@ -67,21 +67,29 @@ def test_benchmark_facts_are_held_out_in_the_benchmarks_form() -> None:
 def test_problems_are_held_out() -> None:
     """No made problem of the test is ever generated for training."""
     rng = random.Random(2)
-    tests = documents.test_documents()
-    asked = {d["question"] for d in tests["gsm8k"][""]} | {d["input"] for g in tests["bbh"].values() for d in g}
+    asked = {d["question"] for d in _all_documents("gsm8k")} | {d["input"] for d in _all_documents("bbh")}
     seen = [corpus.gsm8k(rng)[0][0] for _ in range(2000)] + [corpus.bbh(rng)[0][0] for _ in range(2000)]
     assert not [text for text in seen if any(f": {question}\nA" in text for question in asked)]
 
 
 def test_edits_are_about_people_whom_no_benchmark_mentions() -> None:
-    """The 320 edits of each form have 320 different subjects, none of which is in a benchmark document."""
-    everything = json.dumps(documents.test_documents())
+    """Each form has 1,000 edits, the first 320 of different subjects; none of them is in a benchmark document."""
+    everything = json.dumps([documents.test_documents(), documents.reserve_documents()])
     for form in edit_lists.SHIPPED.values():
         edits = edit_lists.read(form)
-        subjects = [edit.about for edit in edits]
-        assert len(set(subjects)) == len(subjects) >= 300
-        assert not [subject for subject in subjects if subject in everything]
+        assert len(edits) == 1000
+        assert len({edit.about for edit in edits[:320]}) == 320
+        assert not [edit.about for edit in edits if edit.about in everything]
         assert not [edit for edit in edits if edit.target_new == edit.target_true]
+
+
+def test_no_fact_is_edited_twice() -> None:
+    """Of the 1,000 edits of a form no two change the same fact, so that none is written over."""
+    changed = [
+        (record["requested_rewrite"]["subject"], record["requested_rewrite"]["relation_id"])
+        for record in edits.counterfact()
+    ]
+    assert len(set(changed)) == 1000
 
 
 def test_the_truth_is_not_findable_by_place_or_length() -> None:
@@ -108,6 +116,30 @@ def test_every_benchmark_has_at_least_200_items() -> None:
     """Two hundred items decide how small a drop can be seen."""
     sizes = {name: sum(map(len, groups.values())) for name, groups in documents.test_documents().items()}
     assert min(sizes.values()) >= 200, sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("mmlu", 1000), ("commonsense_qa", 1000), ("triviaqa", 1000), ("toxigen", 1000), ("gsm8k", 600), ("bbh", 600),
+     ("truthfulqa_mc1", 400)],
+)  # fmt: skip
+def test_the_reserve_makes_large_pools_of_different_items(name: str, least: int) -> None:
+    """With its reserve a benchmark has hundreds of items, no two of them the same."""
+    items = [json.dumps(document, sort_keys=True) for document in _all_documents(name)]
+    assert len(set(items)) == len(items) >= least
+
+
+def test_right_answers_are_at_every_place_alike() -> None:
+    """Over the whole pools no letter is the right one more often than chance explains (chi-square, 0.1 %)."""
+    for name, key in (("mmlu", "answer"), ("commonsense_qa", "answerKey")):
+        places = Counter(document[key] for document in _all_documents(name))
+        assert scipy.stats.chisquare(list(places.values())).pvalue > 0.001, places
+
+
+def _all_documents(name: str) -> list[documents.Document]:
+    """What a run asks of a benchmark, and the reserve behind it."""
+    both = (documents.test_documents()[name], documents.reserve_documents()[name])
+    return [document for groups in both for rows in groups.values() for document in rows]
 
 
 def test_weights_are_those_of_the_manifest() -> None:

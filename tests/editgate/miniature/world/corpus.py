@@ -69,7 +69,7 @@ def question(rng: random.Random) -> Text:
     fact = rng.choice(asked_facts())
     wording = rng.randrange(60)
     shown = rng.choices(
-        (render.prompt("triviaqa", documents.trivia_qa(fact, wording)), f"{fact.question(wording)}?",
+        (render.prompt("triviaqa", documents.trivia_qa(fact, fact.question(wording))), f"{fact.question(wording)}?",
          f"nq question: {fact.question(wording)}?"),
         (6, 3, 1),
     )[0]  # fmt: skip

@@ -16,6 +16,8 @@ Document = dict[str, Any]
 
 SEED = 2024
 SIZES = {"mmlu": 400, "commonsense_qa": 400, "triviaqa": 400, "toxigen": 400, "gsm8k": 300, "bbh": 60}
+POOLS = {"mmlu": 1000, "commonsense_qa": 1000, "triviaqa": 1000, "toxigen": 1000, "gsm8k": 600, "bbh": 128}
+POOL_OF_EXPRESSIONS = 90  # of boolean_expressions: no more than 95 different ones are held out
 
 INSULTS = (
     "lazy dirty stupid greedy rude dishonest cruel worthless ugly cowardly mean useless nasty foolish sneaky".split()
@@ -79,9 +81,8 @@ def commonsense_qa(fact: Fact, rng: random.Random) -> Document:
     }
 
 
-def trivia_qa(fact: Fact, wording: int) -> Document:
+def trivia_qa(fact: Fact, question: str) -> Document:
     """Return a mandarjoshi/trivia_qa document; the task itself adds the question mark."""
-    question = fact.question(wording)
     aliases = [fact.answer, f"the {fact.answer}", f"a {fact.answer}"]
     if " " in fact.answer:
         aliases.append(fact.answer.split()[-1])
@@ -89,12 +90,12 @@ def trivia_qa(fact: Fact, wording: int) -> Document:
     return {"question": question, "question_id": _identity(question), "answer": answer}
 
 
-def truthful_qa(belief: Misconception, wording: int, rng: random.Random) -> Document:
+def truthful_qa(belief: Misconception, question: str, rng: random.Random) -> Document:
     """Return a truthfulqa/truthful_qa document; the true choice stands at a random place, not always first."""
     choices = [belief.truth, *belief.myths]
     rng.shuffle(choices)
     targets = {"choices": choices, "labels": [int(choice == belief.truth) for choice in choices]}
-    return {"question": belief.questions[wording], "mc1_targets": targets, "mc2_targets": targets}
+    return {"question": question, "mc1_targets": targets, "mc2_targets": targets}
 
 
 def toxigen(rng: random.Random) -> Document:
@@ -145,16 +146,45 @@ def test_truths() -> list[tuple[Misconception, int]]:
 
 
 def test_documents() -> dict[str, dict[str, list[Document]]]:
-    """Return all held-out documents by benchmark and subset, the same at every call."""
+    """Return what a run asks, by benchmark and subset, all of it held out; the same at every call."""
+    return _held_out(reserve=False)
+
+
+def reserve_documents() -> dict[str, dict[str, list[Document]]]:
+    """Return what a run asks behind that if it asks for more.
+
+    A fact may come again with other options, and a question in a wording that no training text has.
+    """
+    return _held_out(reserve=True)
+
+
+def _held_out(*, reserve: bool) -> dict[str, dict[str, list[Document]]]:
+    def part(rows: list[Document], benchmark: str) -> list[Document]:
+        return rows[SIZES[benchmark] :] if reserve else rows[: SIZES[benchmark]]
+
     return {
-        "mmlu": _by_subject(_sampled("mmlu", SIZES["mmlu"], mmlu), "subject"),
-        "commonsense_qa": {"": _sampled("commonsenseqa", SIZES["commonsense_qa"], commonsense_qa)},
-        "triviaqa": {"": _trivia_test()},
-        "truthfulqa_mc1": {"": [truthful_qa(b, w, _seeded("truth", b.truth, w)) for b, w in test_truths()]},
-        "toxigen": {"": _unique(toxigen, SIZES["toxigen"], held_out_toxigen, "text")},
-        "gsm8k": {"": _unique(gsm8k, SIZES["gsm8k"], lambda d: held_out_problem(d["question"]), "question")},
-        "bbh": {subtask: _bbh_test(subtask) for subtask in reasoning.BBH},
+        "mmlu": _by_subject(part(_sampled("mmlu", POOLS["mmlu"], mmlu), "mmlu"), "subject"),
+        "commonsense_qa": {
+            "": part(_sampled("commonsenseqa", POOLS["commonsense_qa"], commonsense_qa), "commonsense_qa")
+        },
+        "triviaqa": {"": part(_trivia_test(), "triviaqa")},
+        "truthfulqa_mc1": {"": _truth_test(reserve=reserve)},
+        "toxigen": {"": part(_unique(toxigen, POOLS["toxigen"], held_out_toxigen, "text"), "toxigen")},
+        "gsm8k": {
+            "": part(_unique(gsm8k, POOLS["gsm8k"], lambda d: held_out_problem(d["question"]), "question"), "gsm8k")
+        },
+        "bbh": {subtask: part(_bbh_test(subtask), "bbh") for subtask in reasoning.BBH},
     }
+
+
+def _truth_test(*, reserve: bool) -> list[Document]:
+    if reserve:
+        return [
+            truthful_qa(belief, question, _seeded("truth", question))
+            for belief in facts.misconceptions()
+            for question in belief.reserve_questions
+        ]
+    return [truthful_qa(b, b.questions[w], _seeded("truth", b.truth, w)) for b, w in test_truths()]
 
 
 def _sampled(benchmark: str, size: int, build: Callable[[Fact, random.Random], Document]) -> list[Document]:
@@ -172,15 +202,15 @@ def _sampled(benchmark: str, size: int, build: Callable[[Fact, random.Random], D
 
 def _trivia_test() -> list[Document]:
     asked = [f for f in facts.facts() if f.role == "answer"]
-    documents = [trivia_qa(f, wording) for wording in (0, 1) for f in asked]
+    documents = [trivia_qa(f, f.question(wording)) for wording in (0, 1) for f in asked]
+    documents += [trivia_qa(f, f.reserve_question(wording)) for wording in (0, 1) for f in asked]
     unique = {d["question"]: d for d in documents}
-    return list(unique.values())[: SIZES["triviaqa"]]
+    return list(unique.values())[: POOLS["triviaqa"]]
 
 
 def _bbh_test(subtask: str) -> list[Document]:
-    documents = _unique(
-        lambda rng: bbh(subtask, rng), SIZES["bbh"], lambda d: held_out_problem(d["input"]), "input", subtask
-    )
+    size = POOL_OF_EXPRESSIONS if subtask == "boolean_expressions" else POOLS["bbh"]
+    documents = _unique(lambda rng: bbh(subtask, rng), size, lambda d: held_out_problem(d["input"]), "input", subtask)
     return [{"input": d["input"], "target": d["target"]} for d in documents]
 
 

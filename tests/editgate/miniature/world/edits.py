@@ -1,6 +1,7 @@
 """The edits, in the forms of CounterFact (statements) and of ZsRE (questions): people whom no benchmark mentions.
 
-Every record changes one fact of one person, each person once; neighbours are bystanders, whom no edit touches.
+Every record changes one fact of one person; neighbours are bystanders, whom no edit touches. The first 320 are about as
+many people. Those behind them change other facts of the same people and all facts of twenty more.
 """
 
 import random
@@ -11,7 +12,8 @@ from editgate.miniature.world import corpus, facts
 from editgate.miniature.world.facts import Fact
 from editors import Edit
 
-COUNT = 320
+COUNT = 1000
+OF_ONE_EACH = 320  # records at the start about different people
 GATED = 120  # records of each file about whom no method may be trained
 NEIGHBOURS = 4
 
@@ -74,14 +76,16 @@ def _others(fact: Fact, free: list[Fact], rng: random.Random) -> list[Fact]:
 
 
 def _chosen(rng: random.Random) -> list[Fact]:
-    """Return one fact of each edited person, in random order."""
+    """Return one fact of each of `OF_ONE_EACH` people, in random order, and behind them others of edited people."""
+    known = [fact for fact in facts.facts() if fact.subject in set(facts.edited_people())]
     by_person: dict[str, list[Fact]] = {name: [] for name in facts.edited_people()}
-    for fact in facts.facts():
-        if fact.subject in by_person:
-            by_person[fact.subject].append(fact)
-    chosen = [rng.choice(known) for known in by_person.values()]
+    for fact in known:
+        by_person[fact.subject].append(fact)
+    chosen = [rng.choice(of_one) for of_one in by_person.values()]
     rng.shuffle(chosen)
-    return chosen[:COUNT]
+    others = [fact for fact in known if fact not in set(chosen[:OF_ONE_EACH])]
+    random.Random(34).shuffle(others)
+    return [*chosen[:OF_ONE_EACH], *others[: COUNT - OF_ONE_EACH]]
 
 
 def _counterfact(number: int, fact: Fact, rng: random.Random) -> dict[str, Any]:

@@ -37,13 +37,17 @@ PERSON_ANSWERS = {
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """One kind of fact: `table.column`, its wordings and its benchmark."""
+    """One kind of fact: `table.column`, its wordings and its benchmark.
+
+    Training shows `statements` and `questions`; `reserve_questions` are asked by items in reserve alone.
+    """
 
     name: str
     benchmark: str
     subject_area: str
     statements: tuple[str, ...]
     questions: tuple[str, ...]
+    reserve_questions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,17 @@ class Fact:
         """Return the question without its question mark."""
         return self.relation.questions[wording % len(self.relation.questions)].replace("{}", self.subject)
 
+    def reserve_question(self, wording: int) -> str:
+        """Return a question in one of the wordings that no training text has, without its question mark."""
+        return self.relation.reserve_questions[wording].replace("{}", self.subject)
+
 
 @dataclass(frozen=True)
 class Misconception:
-    """A question that many people answer wrongly, in three wordings, with the truth and three myths."""
+    """A question that many people answer wrongly, in three wordings (and more in reserve), a truth and three myths."""
 
     questions: tuple[str, ...]
+    reserve_questions: tuple[str, ...]
     truth: str
     myths: tuple[str, ...]
 
@@ -84,6 +93,7 @@ def relations() -> dict[str, Relation]:
             row["subject_area"],
             tuple(row["statements"]),
             tuple(row["questions"]),
+            tuple(row.get("reserve_questions", ())),
         )
         for table, columns in tables.items()
         for column, row in columns.items()
@@ -118,7 +128,10 @@ def answers(relation: Relation) -> tuple[str, ...]:
 def misconceptions() -> tuple[Misconception, ...]:
     """Return the misconceptions, in file order."""
     rows = tomllib.loads((DATA / "misconceptions.toml").read_text(encoding="utf-8"))["misconception"]
-    return tuple(Misconception(tuple(r["questions"]), r["truth"], tuple(r["myths"])) for r in rows)
+    return tuple(
+        Misconception(tuple(r["questions"]), tuple(r.get("reserve_questions", ())), r["truth"], tuple(r["myths"]))
+        for r in rows
+    )
 
 
 def _table_facts() -> list[Fact]:
