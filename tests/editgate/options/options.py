@@ -131,7 +131,9 @@ class Options(BaseModel):
         metavar="NAME,FILE.yaml,…",
         repeat=True,
     )
-    limit: int | None = option(None, "at most N items a benchmark. Default: all but those in reserve", metavar="N", repeat=True)
+    limit: int | None = option(
+        None, "at most N items a benchmark. Default: all but those in reserve", metavar="N", repeat=True
+    )
     documents: Path | None = option(
         None,
         "benchmark documents for a --model that was not trained here, instead of the data sets on the hub",
