@@ -215,9 +215,10 @@ def misread(case: Case, tokenizer: PreTrainedTokenizerBase) -> str | None:
     return None
 
 
-def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(name: str, attention: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A tiny model in float32, with transformers' default attention unless one is named, and its tokenizer."""
     return (
-        AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32),
+        AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32, attn_implementation=attention),
         AutoTokenizer.from_pretrained(MODELS / name),
     )
 
