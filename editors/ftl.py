@@ -10,7 +10,7 @@ the mean over the answer's tokens, each predicted after those before it (`target
 The authors' code for FT-L, and EasyEdit's default, score all of the answer's tokens at the prompt's last token
 (`prompt_last`), so that a model that is certain of the first is still penalized for the others; the two agree for
 answers of one token. That code picks parameters by a part of their name: where the name given leaves out "weight", the
-bias is trained too (`bias`). EasyEdit counts BOS as a token of the answer in `prompt_last` (`bos_in_target`).
+bias is trained too (`bias`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from editors.models.tokens import Row, prompt_row, target_ids, target_row
 
 
 class FtlHyperparameters(BaseHyperparameters):
-    """FT-L's hyperparameters, with the names of the authors' code but for `bias` and `bos_in_target`."""
+    """FT-L's hyperparameters, with the names of the authors' code but for `bias`."""
 
     layers: Layers = Field(min_length=1, description="blocks whose MLP down-projection is trained")
     num_steps: int = Field(25, ge=1, description="passes over the edits, with a step of Adam for each batch")
@@ -50,9 +50,6 @@ class FtlHyperparameters(BaseHyperparameters):
         "target_new", description="where the answer's tokens are read: each after those before, or all after the prompt"
     )
     bias: bool = Field(default=False, description="train the projections' biases too")
-    bos_in_target: bool = Field(
-        default=False, description="prompt_last counts BOS as the answer's first token (EasyEdit)"
-    )
 
     @field_validator("norm_constraint", mode="before")
     @classmethod
@@ -114,8 +111,7 @@ class Ftl(Editor):
         target = target_ids(self.tokenizer, edit.text, edit.target_new)
         if hparams.objective_optimization == "target_new":
             return target_row(row, target), target
-        extra = [row.ids[0]] if hparams.bos_in_target and row.ids[0] == self.tokenizer.bos_token_id else []
-        return Row(row.ids, row.lookup, (len(row.ids) - 1,)), extra + target
+        return Row(row.ids, row.lookup, (len(row.ids) - 1,)), target
 
     def _trained(self) -> list[str]:
         """Names of the trained parameters."""

@@ -32,9 +32,6 @@ class RromeHyperparameters(RomeHyperparameters):
     enable_prompt_keys: bool = Field(
         default=False, description="the bare prompt's key in both places (p-ROME); switch the other off for it"
     )
-    original_implementation: bool = Field(
-        default=False, description="the mean key in the direction whatever else is set: with prompt keys, ROME itself"
-    )
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
@@ -57,7 +54,7 @@ class Rrome(Rome):
         return mean_of_contexts(located, trace.keys[layer]), mean_of_contexts(located, trace.outputs[layer])
 
     def _protected(self, located: Located, layer: int) -> Tensor:
-        if self.hyperparameters.enable_random_prefix_keys or self.hyperparameters.original_implementation:
+        if self.hyperparameters.enable_random_prefix_keys:
             return super()._protected(located, layer)
         key = located.trace.keys[layer][:1]  # the bare prompt alone
         return key.to(torch.promote_types(key.dtype, torch.float32))[0]

@@ -29,7 +29,7 @@ from editors.core.errors import HyperparameterError, NoEffect, NonFiniteEdit, St
 from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
-from editors.grace.codebook import MASKED, Codebook, Expansion, LabelRule
+from editors.grace.codebook import MASKED, Codebook, Expansion
 from editors.grace.codebook_model import WATCHED, CodebookModel, Replacement, span
 from editors.grace.value_search import ValueSearch
 from editors.memory.memory_model import Tokens
@@ -63,15 +63,6 @@ class GraceHyperparameters(BaseHyperparameters):
     end_token: bool = Field(
         default=False, description="learn the tokenizer's end token after each answer, as the authors' data has it"
     )
-    label_rule: LabelRule = Field(
-        "ids", description="answers are the same if their ids are; mean: if their labels' means are (published code)"
-    )
-    shrink_only: bool = Field(
-        default=True, description="a conflict never makes a ball larger; false: it may (published code)"
-    )
-    overwrite_repeats: bool = Field(
-        default=True, description="an edited prompt's new answer replaces the old; false: it never fires (published)"
-    )
     requery: bool = Field(
         default=False, description="each token written is looked up too (published code), not the prompt alone"
     )
@@ -83,6 +74,7 @@ class Grace(Editor):
     name: ClassVar[str] = "grace"
     kind: ClassVar[Kind] = "wrapper"
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = GraceHyperparameters
+    Book: ClassVar[type[Codebook]] = Codebook
     hyperparameters: GraceHyperparameters
 
     def __init__(
@@ -100,7 +92,7 @@ class Grace(Editor):
         self._matrix = self._find_matrix(hyperparameters)
         outputs, inputs = self._matrix.stored(self._matrix.weight).shape
         self._queries = Queries(self.architecture, self._matrix.module)
-        self._empty = Codebook.empty(inputs, outputs, self._matrix.weight)
+        self._empty = self.Book.empty(inputs, outputs, self._matrix.weight)
         self._codebook_model = CodebookModel(model, self._matrix.module, self._queries, self._empty, hyperparameters)
         self._count = 0
 

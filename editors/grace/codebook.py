@@ -22,7 +22,6 @@ FILLER = -1  # fills shorter labels up to the longest; no token's id
 GAP = 1e-5  # between two balls after a conflict, as in the authors' code
 REPEAT = 1e-5  # a query this near to a key, relative to its norm, is the same prompt
 
-LabelRule = Literal["ids", "mean"]
 Expansion = Literal["coverage", "moving_average"]
 
 
@@ -33,12 +32,6 @@ class Rules(Protocol):
     def eps(self) -> float: ...  # noqa: D102
     @property
     def eps_expand(self) -> Expansion: ...  # noqa: D102
-    @property
-    def label_rule(self) -> LabelRule: ...  # noqa: D102
-    @property
-    def shrink_only(self) -> bool: ...  # noqa: D102
-    @property
-    def overwrite_repeats(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -95,14 +88,27 @@ class Codebook:
         distance, near = float(distances[0]), int(indices[0])
         if distance > rules.eps + float(self.epsilons[near]):
             return self.added(query, label, start, rules.eps), len(self)
-        if _same(label, [token for token in self.labels[near].tolist() if token != FILLER], rules.label_rule):
+        if self.same_answer(label, [token for token in self.labels[near].tolist() if token != FILLER]):
             return self._widened(near, query, distance, rules.eps_expand), near
-        if rules.overwrite_repeats and distance <= REPEAT * float(query.norm()):
+        if self.is_repeat(query, distance):
             return self.valued(near, start).labeled(near, label), near
-        half, old = distance / 2, float(self.epsilons[near])  # the authors' code may also expand a ball here
-        eps, shrunk = (min(rules.eps, half), min(old, half - GAP)) if rules.shrink_only else (half, half - GAP)
+        eps, shrunk = self.parted(near, distance, rules.eps)
         smaller = replace(self, epsilons=_with(self.epsilons, near, self.epsilons.new_tensor(shrunk)))
         return smaller.added(query, label, start, eps), len(self)
+
+    def same_answer(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Whether the answers of two labels are one: by their ids."""
+        ids = [[token for token in label if token != MASKED] for label in (left, right)]
+        return ids[0] == ids[1]
+
+    def is_repeat(self, query: Tensor, distance: float) -> bool:
+        """Whether a query at this distance from its nearest key is that key's own prompt; its new answer counts."""
+        return distance <= REPEAT * float(query.norm())
+
+    def parted(self, near: int, distance: float, eps: float) -> tuple[float, float]:
+        """Radii, after a conflict, of the new ball and of the nearest one: half the distance at most; none grows."""
+        half = distance / 2
+        return min(eps, half), min(float(self.epsilons[near]), half - GAP)
 
     def valued(self, entry: int, value: Tensor) -> Self:
         """With another value [d_out] of one entry."""
@@ -162,12 +168,3 @@ def _with(rows: Tensor, entry: int, row: Tensor) -> Tensor:
     changed = rows.clone()
     changed[entry] = row.to(rows)
     return changed
-
-
-def _same(left: Sequence[int], right: Sequence[int], rule: LabelRule) -> bool:
-    """Whether two answers are one: by their ids, or as the authors' code has it, by the means of the labels."""
-    if rule == "mean":
-        means = [torch.tensor(label, dtype=torch.float32).mean() for label in (left, right)]
-        return bool(means[0] == means[1])
-    ids = [[token for token in label if token != MASKED] for label in (left, right)]
-    return ids[0] == ids[1]

@@ -12,16 +12,15 @@ down-projection, is shifted from the embedding t of the old answer to the embedd
 
 The paper edits one-token answers of BERT. Of an answer with more tokens each is attributed after those before
 it, the attributions are averaged and the embeddings added up. Where the edit does not say the old answer, it is
-what the model generates. The ports to decoders (EleutherAI's, adopted by EasyEdit) differ in much of this;
-`leading_space`, `target_bos`, `context`, `erased`, `double_erase`, `path` and `neuron` reproduce their numbers,
-and the tables of `defaults/kn.toml` that end in `-easyedit` set them all.
+what the model generates. The ports to decoders (EleutherAI's, adopted by EasyEdit) differ in much of this; the golden
+tests compute their numbers by a subclass.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -33,7 +32,7 @@ from editors.core.errors import NoEffect, NonFiniteEdit
 from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
-from editors.kn.attribution import Neuron, Site, attribute
+from editors.kn.attribution import NeuronPaths, Site, attribute
 from editors.models.architecture import Architecture
 from editors.models.contexts import generate
 from editors.models.tokens import encode, target_ids
@@ -56,27 +55,6 @@ class KnHyperparameters(BaseHyperparameters):
     )
     lambda_1: float = Field(1.0, ge=0, description="how much of the old answer's embedding is subtracted")
     lambda_2: float = Field(1.0, ge=0, description="how much of the new answer's embedding is added")
-    neuron: Neuron = Field(
-        "activation", description="the neuron's value: after the activation function; or before it (the ports)"
-    )
-    path: Literal["right", "both_ends"] = Field(
-        "right", description="points k/m for k = 1 .. m; or m points from 0 to 1, both included (the ports)"
-    )
-    leading_space: bool = Field(default=True, description="a space before the answers; false: none (EasyEdit)")
-    target_bos: bool = Field(
-        default=False, description="answers begin with the BOS token, if the tokenizer adds one (EasyEdit)"
-    )
-    context: Literal["target", "argmax_text", "prompt"] = Field(
-        "target",
-        description="what an answer's later tokens are attributed after: prompt and earlier tokens; prompt and the "
-        "text of the model's own choices (EasyEdit for Llama); the prompt (EasyEdit for GPT-2)",
-    )
-    erased: Literal["answer", "argmax_text"] = Field(
-        "answer", description="what is subtracted: the old answer; or the model's own choices by text (EasyEdit)"
-    )
-    double_erase: bool = Field(
-        default=False, description="subtract twice where the new answer has one token (EasyEdit)"
-    )
 
 
 class Kn(Editor):
@@ -85,6 +63,7 @@ class Kn(Editor):
     name: ClassVar[str] = "kn"
     kind: ClassVar[Kind] = "weights"
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = KnHyperparameters
+    Paths: ClassVar[type[NeuronPaths]] = NeuronPaths
     hyperparameters: KnHyperparameters
 
     def __init__(
@@ -141,29 +120,26 @@ class Kn(Editor):
         Raises:
             NonFiniteEdit: A score is NaN or infinite.
         """
-        rows = self._rows(prompt, answer)
-        m = self.hyperparameters.steps
-        points = torch.linspace(0, 1, m) if self.hyperparameters.path == "both_ends" else torch.arange(1, m + 1) / m
-        batch_size, neuron = self.hyperparameters.batch_size, self.hyperparameters.neuron
+        points, batch_size = self._points(), self.hyperparameters.batch_size
         parts = [
-            attribute(self.architecture, ids, sites, points, batch_size=batch_size, neuron=neuron) * len(sites)
-            for ids, sites in rows
+            attribute(self.Paths(self.architecture, ids, sites), points, batch_size) * len(sites)
+            for ids, sites in self._rows(prompt, answer)
         ]
         total = torch.stack(parts).sum(0) / len(answer)
         if not bool(total.isfinite().all()):
             raise NonFiniteEdit("the attribution is not finite")
         return total
 
+    def _points(self) -> Tensor:
+        """α, [m]: the points of the path."""
+        m = self.hyperparameters.steps
+        return torch.arange(1, m + 1) / m
+
     def _rows(self, prompt: str, answer: Sequence[int]) -> list[tuple[list[int], list[Site]]]:
-        """Rows of ids, and where in each the answer's tokens are predicted."""
+        """Rows of ids, and where in each the answer's tokens are predicted: in one row, each after those before it."""
         start = encode(self.tokenizer, prompt)
-        if self.hyperparameters.context == "target":
-            sites = [Site(len(start) - 1 + index, token) for index, token in enumerate(answer)]
-            return [([*start, *answer[:-1]], sites)]
-        if self.hyperparameters.context == "prompt":
-            return [(start, [Site(len(start) - 1, token) for token in answer])]
-        grown = [encode(self.tokenizer, text) for text in self._greedy_texts(prompt, len(answer) - 1)]
-        return [(ids, [Site(len(ids) - 1, token)]) for ids, token in zip(grown, answer, strict=True)]
+        sites = [Site(len(start) - 1 + index, token) for index, token in enumerate(answer)]
+        return [([*start, *answer[:-1]], sites)]
 
     def _old_answer(self, edit: Edit) -> list[int]:
         if edit.target_true:
@@ -172,11 +148,7 @@ class Kn(Editor):
 
     def answer_ids(self, edit: Edit, answer: str) -> list[int]:
         """Token ids of an answer after the edit's prompt."""
-        if self.hyperparameters.leading_space and not self.hyperparameters.target_bos:
-            return target_ids(self.tokenizer, edit.text, answer)
-        text = f" {answer}" if self.hyperparameters.leading_space else answer
-        ids: list[int] = self.tokenizer(text, add_special_tokens=self.hyperparameters.target_bos)["input_ids"]
-        return ids
+        return target_ids(self.tokenizer, edit.text, answer)
 
     @torch.no_grad()
     def _greedy(self, ids: Sequence[int], count: int) -> list[int]:
@@ -187,31 +159,17 @@ class Kn(Editor):
             written = torch.cat([written, chosen.reshape(1, 1)], dim=1)
         return [int(token) for token in written[0, len(ids) :]]
 
-    def _greedy_texts(self, prompt: str, count: int) -> list[str]:
-        """The prompt, followed by the text of none, one, two, ... of the model's greedy tokens.
-
-        A token that is part of a character has no text of its own, so that re-tokenizing the text is not the same as
-        continuing the ids. The ports do the former.
-        """
-        texts = [prompt]
-        for _ in range(count):
-            (token,) = self._greedy(encode(self.tokenizer, texts[-1]), 1)
-            texts.append(f"{texts[-1]}{self.tokenizer.decode([token])}")
-        return texts
+    def _subtracted(self, edit: Edit) -> list[int]:
+        """Token ids whose embeddings the value vectors lose: the old answer's."""
+        return self._old_answer(edit)
 
     def _direction(self, edit: Edit) -> Tensor:
         """The shift of each value vector, [d]; zeros if the old answer is the new one."""
         new, table = self.answer_ids(edit, edit.target_new), self._model.get_input_embeddings().weight
         assert isinstance(table, Tensor)
         table = table.to(torch.promote_types(table.dtype, torch.float32))
-        if self.hyperparameters.erased == "argmax_text":
-            texts = self._greedy_texts(edit.text, len(new) - 1)
-            old = [self._greedy(encode(self.tokenizer, text), 1)[0] for text in texts]
-        else:
-            old = self._old_answer(edit)
-        twice = 2.0 if self.hyperparameters.double_erase and len(new) == 1 else 1.0
         direction: Tensor = self.hyperparameters.lambda_2 * table[new].sum(0)
-        return direction - twice * self.hyperparameters.lambda_1 * table[old].sum(0)
+        return direction - self.hyperparameters.lambda_1 * table[self._subtracted(edit)].sum(0)
 
     def _shift(self, neurons: Neurons, direction: Tensor) -> None:
         """Add the direction to the neurons' columns of the down-projections."""

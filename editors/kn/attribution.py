@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +23,9 @@ from editors.models.compat import (
     keys_and_values,
     takes_any_mask,
 )
-from editors.models.hooks import forward_hooks, forward_pre_hooks
+from editors.models.hooks import forward_pre_hooks
 from editors.models.tokens import Row
 from editors.models.trace import Arguments, Trace
-
-Neuron = Literal["activation", "preactivation"]
 
 
 @dataclass(frozen=True)
@@ -39,43 +36,22 @@ class Site:
     token: int
 
 
-def attribute(
-    architecture: Architecture,
-    ids: Sequence[int],
-    sites: Sequence[Site],
-    points: Tensor,
-    *,
-    batch_size: int,
-    neuron: Neuron,
-) -> Tensor:
-    """Mean over the sites of a ⊙ mean over the points α of ∂p(site's token) / ∂(α a), for every neuron a.
+class NeuronPaths:
+    """The trace of one row, from which the passes with changed neurons start.
 
     Args:
         architecture: The model's.
         ids: Token ids of the row.
         sites: Tokens at which neurons are changed and the probability of an id is read.
-        points: α, [m]; the neurons of a layer are multiplied by each.
-        batch_size: Points in one pass; fewer take less memory and more time.
-        neuron: What is multiplied: the input of the down-projection, or the output of the (gate's) up-projection,
-            before the activation function.
 
-    Returns:
-        Scores [layers, f], in float32 or wider.
+    Attributes:
+        values: The neurons' values at the sites, [layers, sites, f], in float32 or wider.
 
     Raises:
         UnsupportedModel: The model's attention does not take a mask of its own for each token.
     """
-    with torch.enable_grad():
-        paths = _Paths(architecture, ids, sites, neuron)
-        parts = [paths.gradients(part) for part in points.split(batch_size)]
-        total = torch.stack(parts).sum(0)  # [layers, sites, f]
-        return (paths.values * total / len(points)).mean(1)
 
-
-class _Paths:
-    """The trace of one row, from which the passes with changed neurons start."""
-
-    def __init__(self, architecture: Architecture, ids: Sequence[int], sites: Sequence[Site], neuron: Neuron) -> None:
+    def __init__(self, architecture: Architecture, ids: Sequence[int], sites: Sequence[Site]) -> None:
         config = architecture.trunk.config
         if not takes_any_mask(config):
             raise UnsupportedModel(
@@ -86,17 +62,32 @@ class _Paths:
         if not architecture.family.only_attends:
             raise UnsupportedModel("KN needs keys and values of every block, and some blocks here mix tokens otherwise")
         self._architecture = architecture
-        self._neuron: Neuron = neuron
         inputs, self._trace = _traced(architecture, ids)
         device = self._trace.ids.device
         self._positions = torch.tensor([site.position for site in sites], device=device)
         self._tokens = torch.tensor([site.token for site in sites], device=device)
         self._inputs = [states[self._positions] for states in inputs]  # [sites, d] a layer
         with torch.no_grad():
-            raw = [_values(architecture, layer, x, neuron) for layer, x in enumerate(self._inputs)]
-            self._clean = [self._output(layer, value) for layer, value in enumerate(raw)]
+            raw = [self.neurons(layer, x) for layer, x in enumerate(self._inputs)]
+            self._clean = [self.output(layer, value) for layer, value in enumerate(raw)]
         wide = torch.promote_types(raw[0].dtype, torch.float32)
-        self.values = torch.stack(raw).to(wide)  # [layers, sites, f]
+        self.values = torch.stack(raw).to(wide)
+
+    def neurons(self, layer: int, inputs: Tensor) -> Tensor:
+        """Values [sites, f] of a layer's neurons at inputs [sites, d] of its MLP: what the down-projection gets."""
+        seen: list[Tensor] = []
+
+        def see(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            seen.append(args[0])
+
+        with forward_pre_hooks((self._architecture.down(layer).module, see)):
+            self._architecture.mlp(layer)(inputs)
+        return seen[0]
+
+    def output(self, layer: int, values: Tensor) -> Tensor:
+        """Output of a layer's MLP whose neurons have the values [..., sites, f]."""
+        output: Tensor = self._architecture.down(layer).module(values)
+        return output
 
     def gradients(self, points: Tensor) -> Tensor:
         """Sum over the points of each neuron's gradient, [layers, sites, f]."""
@@ -106,22 +97,13 @@ class _Paths:
             states = self._block(layer, states)
             leaf = (points.to(self.values)[:, None, None] * self.values[layer]).requires_grad_()
             leaves.append(leaf)  # [points, sites, f]
-            output = self._output(layer, leaf.to(self._inputs[layer].dtype))  # of the changed MLPs, [points, sites, d]
+            output = self.output(layer, leaf.to(self._inputs[layer].dtype))  # of the changed MLPs, [points, sites, d]
             changed = self._trace.entering[layer + 1][0, self._positions] + output - self._clean[layer]
             states = torch.cat([states, changed.flatten(0, 1)])
         logits: Tensor = self._architecture.head(self._architecture.norm(states[None]))[0]
         tokens = self._tokens.repeat(len(states) // len(self._tokens))
         read = logits.to(self.values.dtype).softmax(-1).gather(1, tokens[:, None])
         return torch.stack([gradient.sum(0) for gradient in torch.autograd.grad(read.sum(), leaves)])
-
-    def _output(self, layer: int, values: Tensor) -> Tensor:
-        """Output of a layer's MLP whose neurons have the values [..., sites, f]."""
-        if self._neuron == "activation":
-            output: Tensor = self._architecture.down(layer).module(values)
-            return output
-        inputs = self._inputs[layer].expand(*values.shape[:-1], -1).contiguous()  # Conv1D asks for a view
-        with forward_hooks((self._architecture.up(layer).module, lambda *_: values)):
-            return first_tensor(self._architecture.mlp(layer)(inputs))
 
     def _block(self, layer: int, states: Tensor) -> Tensor:
         """One block over the tokens with a neuron changed in a lower block, [tokens, d]."""
@@ -180,16 +162,18 @@ def _traced(architecture: Architecture, ids: Sequence[int]) -> tuple[list[Tensor
         return inputs, Trace(architecture, [Row(tuple(ids), len(ids) - 1)], ())
 
 
-def _values(architecture: Architecture, layer: int, inputs: Tensor, neuron: Neuron) -> Tensor:
-    """Values [sites, f] of a layer's neurons at inputs [sites, d] of its MLP."""
-    if neuron == "preactivation":
-        values: Tensor = architecture.up(layer).module(inputs)
-        return values
-    seen: list[Tensor] = []
+def attribute(paths: NeuronPaths, points: Tensor, batch_size: int) -> Tensor:
+    """Mean over the sites of a ⊙ mean over the points α of ∂p(site's token) / ∂(α a), for every neuron a.
 
-    def see(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0])
+    Args:
+        paths: Row, sites and neurons.
+        points: α, [m]; the neurons of a layer are multiplied by each.
+        batch_size: Points in one pass; fewer take less memory and more time.
 
-    with forward_pre_hooks((architecture.down(layer).module, see)):
-        architecture.mlp(layer)(inputs)
-    return seen[0]
+    Returns:
+        Scores [layers, f], in float32 or wider.
+    """
+    with torch.enable_grad():
+        parts = [paths.gradients(part) for part in points.split(batch_size)]
+        total = torch.stack(parts).sum(0)  # [layers, sites, f]
+        return (paths.values * total / len(points)).mean(1)

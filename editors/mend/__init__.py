@@ -29,7 +29,7 @@ from editors.core.resources import EditorResources
 from editors.core.training import train
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.core.weights import same_bits
-from editors.mend.dataset import MendDataset, Outer
+from editors.mend.dataset import MendDataset
 from editors.mend.network import Hypernetwork, NetworkHyperparameters
 from editors.mend.training import LossWeights, MetaLoss
 from editors.models.architecture import Architecture
@@ -47,7 +47,6 @@ class MendHyperparameters(NetworkHyperparameters):
     )
     sign: Literal[-1, 1] = Field(-1, description="of the update: -1 as in the paper, 1 as in the authors' code")
     accumulate: bool = Field(default=True, description="edits add up; false: each starts from the unedited weights")
-    outer: Outer = Field("rephrase", description="training uses a rephrase (the paper) or the edit itself (EasyEdit)")
     lr: float = Field(1e-6, gt=0, description="Adam's rate for the network")
     lr_lr: float = Field(1e-4, ge=0, description="Adam's rate for the step sizes alpha")
     cedit: float = Field(0.1, ge=0, description="weight of the edit in the loss of training")
@@ -119,7 +118,7 @@ class Mend(Editor):
             matrices=self.matrices,
             lowest=self._lowest,
             network=network,
-            dataset=MendDataset.of(self.tokenizer, self.resources.training, hparams.outer),
+            dataset=MendDataset.of(self.tokenizer, self.resources.training),
             loss_weights=LossWeights(hparams.cedit, hparams.cloc, hparams.csize, hparams.sign),
             group=hparams.accumulate_bs,
             neighbors=hparams.locality_bs,

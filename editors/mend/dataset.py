@@ -12,7 +12,6 @@ from editors.core.errors import MissingTraining
 from editors.core.typing import PreTrainedTokenizerBase
 from editors.models.tokens import Row, encode, target_ids
 
-Outer = Literal["rephrase", "edit"]
 Kind = Literal["outer", "loc"]
 Pair = tuple[str, str]
 MAX_SAME_ANSWER = 4  # facts of other subjects with the same answer, added to an edit's own neighbors
@@ -40,7 +39,7 @@ class MendDataset:
     loc: tuple[tuple[Query, ...], ...]
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], outer: Outer) -> MendDataset:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit]) -> MendDataset:
         """Tokenize. Without rephrases an edit's own prompt is used; without neighbors, the next other subject's fact.
 
         Raises:
@@ -48,7 +47,7 @@ class MendDataset:
         """
         outer_queries, neighbors, by_answer = [], [], _by_answer(edits)
         for number, edit in enumerate(edits):
-            texts = edit.rephrases if outer == "rephrase" and edit.rephrases else (edit.text,)
+            texts = edit.rephrases or (edit.text,)
             outer_queries.append(tuple(query(tokenizer, text, edit.target_new, "outer") for text in texts))
             same_answer = _same_answer_facts(edits, number, by_answer[edit.target_true])
             pairs = [*_alternating(edit.neighbors, same_answer)] or _other(edits, number)

@@ -38,10 +38,6 @@ class PmetHyperparameters(LocateHyperparameters):
     rewrite: tuple[Part, ...] = Field(
         ("mlp",), min_length=1, description="what is written in each layer, in this order: attention, mlp, or both"
     )
-    leading_space: bool = Field(
-        default=True,
-        description="the answer follows the prompt after a space; false: directly, as EasyEdit has it except on GPT",
-    )
     context_template_length_params: tuple[tuple[int, int], ...] = Field(
         ((10, 5),), description="contexts to generate: pairs (length in tokens, how many)"
     )
@@ -76,13 +72,6 @@ class Pmet(LocateEditor):
     def _sites(self) -> list[Matrix]:
         """Where the search adds its vectors: both out-projections of the last edited block."""
         return [self._matrix(part, self.hyperparameters.layers[-1]) for part in PARTS]
-
-    def target(self, edit: Edit) -> list[int]:
-        """Ids of the new answer, as it continues the prompt."""
-        if self.hyperparameters.leading_space:
-            return super().target(edit)
-        ids: list[int] = self.tokenizer(edit.target_new, add_special_tokens=False)["input_ids"]
-        return ids
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         hparams = self.hyperparameters

@@ -1,14 +1,14 @@
 """WISE: Rethinking the Knowledge Memory for Lifelong Model Editing (Wang et al., NeurIPS 2024, arXiv:2405.14768).
 
 The weights are not changed. A side memory W' begins as a copy of one MLP down-projection W, the *main memory*, and
-takes the edits. A prompt is answered with W' if W' makes a difference to it (section 3.2, equations 3 and 4):
+takes the edits. A prompt is answered with W' if W' makes a difference to it (section 2.3, equations 3 and 4):
 
     MLP(x) = W' a(x) if Δ(x) > ε else W a(x),     Δ(x) = ‖φ(W' a(x)) - φ(W a(x))‖₂
 
 a(x) is the matrix's input and φ the model's activation, as in the authors' code. ε is the least Δ that an edit was
 trained to in any context, times `act_ratio`. The authors' code takes the mean over an edit's contexts, which may lie
 above what the bare prompt reaches. An edit minimizes the answer's loss and a margin loss, equation 5 (`loss.py`), by
-gradient descent on a random share M of W' (section 3.3, equation 7):
+gradient descent on a random share M of W' (section 2.3, equation 7):
 
     W' <- W' - η (M ⊙ ∇L),     |W' - W| ≤ norm_constraint
 

@@ -1,4 +1,4 @@
-"""What an edit of WISE minimizes, as a function of the side memory W' (arXiv:2405.14768, section 3.2).
+"""What an edit of WISE minimizes, as a function of the side memory W' (arXiv:2405.14768, section 2.3).
 
     Δ(x) = mean over the tokens of x of ‖φ(W' a) - φ(W a)‖₂,     a = the matrix's input, φ = the model's activation
 

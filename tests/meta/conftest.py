@@ -23,11 +23,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def everything_imported() -> None:
-    """All modules of editgate and of the editors, but the gate's tests and what is only run as a program."""
+    """All modules of editgate and of the editors, but the gate's tests and what is only run as a program.
+
+    And those of the shipped models' classes, which transformers imports when it first needs them. A class whose module
+    is gone keeps the attention that it has, whatever `set_attn_implementation` asks for.
+    """
     for package in (editgate, editors):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("editgate.gate", "editgate.__main__")):
                 importlib.import_module(module.name)
+    for family in ("gpt2", "gpt_neox", "llama", "mistral"):
+        importlib.import_module(f"transformers.models.{family}.modeling_{family}")
 
 
 @pytest.fixture

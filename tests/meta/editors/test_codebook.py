@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from editors.grace import GraceHyperparameters
 from editors.grace.codebook import MASKED, Codebook
+from meta.golden.published_grace import PublishedCodebook
 
 RULES: dict[str, Any] = {"layer": 1, "eps": 1.0, "n_iter": 1}
 some = settings(max_examples=10, deadline=None)
@@ -40,12 +41,23 @@ def test_balls_with_different_answers_are_parted(points: list[tuple[float, float
             assert float(book.epsilons[entry]) <= eps
 
 
-def _two(first: list[int], second: list[int], distance: float, **changes: Any) -> tuple[Codebook, int]:  # noqa: ANN401
+def _two(
+    first: list[int],
+    second: list[int],
+    distance: float,
+    kind: type[Codebook] = Codebook,
+    **changes: Any,  # noqa: ANN401
+) -> tuple[Codebook, int]:
     """A codebook after two edits with these labels, so far apart; radius 1."""
     rules = GraceHyperparameters(**RULES | changes)
-    book = Codebook.empty(1, 1, torch.zeros(1))
+    book = kind.empty(1, 1, torch.zeros(1))
     book, _ = book.insert(torch.tensor([5.0]), first, torch.zeros(1), rules)
     return book.insert(torch.tensor([5.0 + distance]), second, torch.ones(1), rules)
+
+
+def _both(book: Codebook) -> tuple[Codebook, Codebook]:
+    """A codebook, and the same one that goes on by the published rules."""
+    return book, PublishedCodebook(book.keys, book.values, book.epsilons, book.labels)
 
 
 def test_the_same_answer_widens_a_ball() -> None:
@@ -56,33 +68,27 @@ def test_the_same_answer_widens_a_ball() -> None:
     assert (entry, book.keys.tolist(), book.epsilons.tolist()) == (0, [[5.75]], [1.5])
 
 
-def test_published_rules_can_be_had() -> None:
+def test_the_published_rules_mistake_answers_and_let_balls_grow() -> None:
     """Labels by their means mistake permuted answers for one and the same answer for two; a ball may grow."""
     assert len(_two([MASKED, 3, 4], [MASKED, 4, 3], 0.5)[0]) == 2
-    assert len(_two([MASKED, 3, 4], [MASKED, 4, 3], 0.5, label_rule="mean")[0]) == 1
-    assert len(_two([MASKED, 3], [MASKED, MASKED, 3], 0.5, label_rule="mean")[0]) == 2
+    assert len(_two([MASKED, 3, 4], [MASKED, 4, 3], 0.5, PublishedCodebook)[0]) == 1
+    assert len(_two([MASKED, 3], [MASKED, MASKED, 3], 0.5)[0]) == 1
+    assert len(_two([MASKED, 3], [MASKED, MASKED, 3], 0.5, PublishedCodebook)[0]) == 2
     assert _two([3], [4], 1.9)[0].epsilons.tolist() == pytest.approx([0.95 - 1e-5, 0.95])
     book, _ = _two([3], [4], 0.5)
-    conflict = torch.tensor([4.9])
-    narrow, wide = (
-        book.insert(conflict, [9], torch.zeros(1), GraceHyperparameters(**RULES | {"eps": 4.0, "shrink_only": only}))[0]
-        for only in (True, False)
-    )
+    rules = GraceHyperparameters(**RULES | {"eps": 4.0})
+    narrow, wide = (each.insert(torch.tensor([4.9]), [9], torch.zeros(1), rules)[0] for each in _both(book))
     assert narrow.epsilons.tolist() == wide.epsilons.tolist() == pytest.approx([0.05 - 1e-5, 0.25, 0.05], abs=1e-6)
-    far = torch.tensor([4.2])
-    narrow, wide = (
-        book.insert(far, [9], torch.zeros(1), GraceHyperparameters(**RULES | {"shrink_only": only}))[0]
-        for only in (True, False)
-    )
+    rules = GraceHyperparameters(**RULES)
+    narrow, wide = (each.insert(torch.tensor([4.2]), [9], torch.zeros(1), rules)[0] for each in _both(book))
     assert narrow.epsilons[0] == book.epsilons[0] < wide.epsilons[0]
 
 
 def test_a_widened_ball_leaves_the_new_one_its_radius() -> None:
     """Beside a ball that grew to 1.9 a conflict at 2.5 gets radius 1, not half the distance, unless as published."""
     book, _ = _two([3], [3], 1.9)
-    for only, radius in ((True, 1.0), (False, 1.25)):
-        rules = GraceHyperparameters(**RULES | {"shrink_only": only})
-        parted, entry = book.insert(torch.tensor([7.5]), [9], torch.zeros(1), rules)
+    for each, radius in zip(_both(book), (1.0, 1.25), strict=True):
+        parted, entry = each.insert(torch.tensor([7.5]), [9], torch.zeros(1), GraceHyperparameters(**RULES))
         assert float(parted.epsilons[entry]) == radius
 
 

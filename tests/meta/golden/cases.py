@@ -147,18 +147,16 @@ def contexts_of(method: str) -> list[list[str]]:
 
 
 def adapted(case: Case) -> dict[str, Any]:
-    """Hyperparameters that say in our words what a reference says by its module paths, or does unasked.
+    """Hyperparameters that say in our words what a reference says by its module paths.
 
-    PMET's `rewrite_module_tmps` are paths of the matrices written. EasyEdit's PMET puts a space before the target only
-    if "gpt" occurs in the name of the model.
+    PMET's `rewrite_module_tmps` are paths of the matrices written.
     """
     if "rewrite_module_tmps" not in case.hparams:
         return {}
     parts = [
         "attention" if "attn" in path or "attention" in path else "mlp" for path in case.hparams["rewrite_module_tmps"]
     ]
-    name = case.hparams.get("model_name", case.model).lower()
-    return {"rewrite": parts, "leading_space": case.reference == "official" or "gpt" in name}
+    return {"rewrite": parts}
 
 
 def projections_of(case: Case) -> list[Tensor]:
@@ -215,9 +213,10 @@ def misread(case: Case, tokenizer: PreTrainedTokenizerBase) -> str | None:
     return None
 
 
-def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(name: str, attention: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A tiny model in float32, with transformers' default attention unless one is named, and its tokenizer."""
     return (
-        AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32),
+        AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32, attn_implementation=attention),
         AutoTokenizer.from_pretrained(MODELS / name),
     )
 

@@ -22,10 +22,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from editors import create
+from editors import Edit, create
 from editors.core.registry import built_in
 from editors.locate.base import LocateEditor
 from editors.models.projection import Matrix
+from editors.pmet import Pmet
 from meta.golden.cases import (
     CASES,
     MODELS,
@@ -43,6 +44,16 @@ from meta.golden.cases import (
     projections_of,
     relative,
 )
+
+
+class EasyEditPmet(Pmet):
+    """PMET whose answer follows the prompt directly, as in EasyEdit unless "gpt" occurs in the name of the model."""
+
+    def target(self, edit: Edit) -> list[int]:
+        """See `Pmet.target`."""
+        ids: list[int] = self.tokenizer(edit.target_new, add_special_tokens=False)["input_ids"]
+        return ids
+
 
 LOCATE = [case for case in CASES if case.method and issubclass(built_in(case.method), LocateEditor)]
 
@@ -127,6 +138,8 @@ def _editor(case: Case, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     covariances = load_file(MODELS / f"stats-{case.model}.safetensors")
     contexts = contexts_of(method)
     given = {"contexts": contexts, "covariances": covariances, "record": tape}
-    editor = create(method, model, tokenizer, **given, **hyperparameters, **adapted(case))
+    spaced = case.reference == "official" or "gpt" in case.hparams.get("model_name", case.model).lower()
+    spec = method if spaced or method != "pmet" else f"{__name__}:{EasyEditPmet.__name__}"
+    editor = create(spec, model, tokenizer, **given, **hyperparameters, **adapted(case))
     assert isinstance(editor, LocateEditor)
     return editor

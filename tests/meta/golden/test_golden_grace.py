@@ -22,14 +22,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 import editors.grace
-from editors import Edit, Editor, create
+from editors import Edit, Editor
+from editors.core.resources import EditorResources
 from editors.grace import GraceHyperparameters
 from editors.grace.codebook import MASKED
 from editors.models.tokens import encode, target_ids
 from meta.golden.cases import CASES, MODELS, TOLERANCE, Case, Tape, load_model, relative
+from meta.golden.published_grace import PublishedGrace
 
 FOLDERS = [case for case in CASES if case.folder.startswith("grace-")]
-PUBLISHED = {"label_rule": "mean", "shrink_only": False, "overwrite_repeats": False}
 FIRST_PROBED = 4  # edits from this one on have their prompts among the probes
 SEED = 1000  # the references drew the start of edit i after torch.manual_seed(1000 + i)
 
@@ -43,7 +44,8 @@ def test_grace_equals_the_authors_code(case: Case, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(editors.grace, "cold_start", lambda _seed, number, _values: starts[number][0])
     model, tokenizer = load_model(case.model)
     tape = Tape()
-    editor = create("grace", model, tokenizer, record=tape, **_hyperparameters(case.hparams))
+    hparams, resources = GraceHyperparameters(**_hyperparameters(case.hparams)), EditorResources(record=tape)
+    editor = PublishedGrace(model, tokenizer, hyperparameters=hparams, resources=resources)
     wrong: dict[str, float] = {}
     for number, (prompt, target) in enumerate(meta["sequence"]):
         assert _ids(tokenizer, prompt, target) == [
@@ -64,12 +66,12 @@ def _json(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
 
 
 def _hyperparameters(given: dict[str, Any]) -> dict[str, Any]:
-    """The folder's, with the matrix named as ours is, and what the published code does otherwise than the paper."""
+    """The folder's, with the matrix named as ours is."""
     (path,) = given["inner_params"]
     parts = re.fullmatch(r".*?\.\w+[\[.](?P<layer>\d+)\]?\.(?P<matrix>[\w.]+)\.weight", path)
     assert parts, path
     same = {name: value for name, value in given.items() if name in GraceHyperparameters.model_fields}
-    return {**same, **PUBLISHED, "layer": int(parts["layer"]), "matrix": parts["matrix"]}
+    return {**same, "layer": int(parts["layer"]), "matrix": parts["matrix"]}
 
 
 def _starts(inputs: dict[str, Tensor]) -> dict[int, Tensor]:

@@ -17,9 +17,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from editors import Edit, create
+from editors import Edit
+from editors.core.resources import EditorResources
 from editors.kn import Kn, KnHyperparameters
 from meta.golden.cases import CASES, TOLERANCE, Tape, load_model, probes_of, relative
+from meta.golden.published_kn import PublishedKn
 
 GROWING = ("gpt", "llama", "qwen")  # the names for which the ports append the model's own choices to the prompt
 FILES = [
@@ -61,11 +63,11 @@ def _computed(
     model, tokenizer = load_model(name)
     tape = Tape()
     settings = {key: value for key, value in hparams.items() if key in KnHyperparameters.model_fields}
-    settings["context"] = "argmax_text" if hparams["model_type"] in GROWING else "prompt"
-    settings["leading_space"] = request["ground_truth"].startswith(" ")
-    settings["target_bos"] = tokenizer.bos_token_id in (request["gt_ids"][0], request["target_ids"][0])
-    editor = create("kn", model, tokenizer, contexts=[["{}"]], record=tape, defaults="gpt2-xl-easyedit", **settings)
-    assert isinstance(editor, Kn)
+    resources = EditorResources(contexts=[["{}"]], record=tape)
+    editor = PublishedKn(model, tokenizer, hyperparameters=KnHyperparameters(**settings), resources=resources)
+    editor.after_choices = hparams["model_type"] in GROWING
+    editor.leading_space = request["ground_truth"].startswith(" ")
+    editor.target_bos = tokenizer.bos_token_id in (request["gt_ids"][0], request["target_ids"][0])
     subject = request["prompt"].rpartition(" ")[2]
     edit = Edit(request["prompt"], subject, request["target"], request["ground_truth"])
     answers = [editor.answer_ids(edit, answer) for answer in (edit.target_true, edit.target_new)]

@@ -28,6 +28,7 @@ from editors.memory.prefixed_model import PrefixedModel
 from editors.models.tokens import encode
 from editors.serac.routed_model import RoutedModel, ScopeMatch
 from meta.golden.cases import CASES, TOLERANCE, Case, load_model, relative
+from meta.golden.published_serac import MixedModel
 
 SEPARATOR = " "  # the authors', between edit and query
 
@@ -93,7 +94,7 @@ def test_the_rule_equals_the_reference(case: Case, number: int) -> None:
     found: dict[str, Tensor] = {}
     for soft in case.hparams["soft_weighting"]:
         judge = Stub(redirect, told["sim"])
-        wrapped = RoutedModel(base, judge, soft=soft, eps=case.hparams["eps"] if soft else 0.0)
+        wrapped = MixedModel(base, judge, case.hparams["eps"]) if soft else RoutedModel(base, judge)
         logits = wrapped(torch.tensor([tokens])).logits
         assert logits is not None
         found["soft" if soft else "hard"] = logits

@@ -103,8 +103,7 @@ def test_wise_equals_the_published_code(case: Case, monkeypatch: pytest.MonkeyPa
 
 def _editor(case: Case) -> tuple[PublishedWise, Tape]:
     """An editor on the case's model, whose attention is the reference's, and what it records."""
-    model, tokenizer = load_model(case.model)
-    model.set_attn_implementation("eager")
+    model, tokenizer = load_model(case.model, attention="eager")  # asked for later it could be refused with a warning
     fields = WiseHyperparameters.model_fields
     given: dict[str, Any] = {name: value for name, value in case.hparams.items() if name in fields}
     (path,) = case.hparams["inner_params"]

@@ -22,6 +22,7 @@ from editors.memory.memory_model import Tokens
 from editors.models.architecture import Architecture
 from editors.models.shared_queries import Queries
 from editors.models.tokens import Row, encode, target_ids, target_row
+from meta.golden.published_grace import PublishedCodebook
 from meta.support import tiny_models as tiny
 
 some = settings(max_examples=10, deadline=None)
@@ -208,9 +209,10 @@ def test_a_query_at_a_radius_is_decided_alone(monkeypatch: pytest.MonkeyPatch) -
     assert coded.routes([prompt]) == [0]
 
 
-def test_an_edit_that_would_never_fire_is_refused() -> None:
+def test_an_edit_that_would_never_fire_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the published rule a second answer to a prompt is never found: NoEffect, and the codebook is as before."""
-    editor = _editor(overwrite_repeats=False)
+    monkeypatch.setattr(Grace, "Book", PublishedCodebook)
+    editor = _editor()
     editor.apply(tiny.EDITS[0])
     before = editor.state()
     with pytest.raises(NoEffect, match="would be answered by no entry instead of its own, 1"):

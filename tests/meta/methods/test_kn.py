@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from editors import Edit, NoEffect, UnsupportedModel, create
 from editors.kn import Kn
-from editors.kn.attribution import Neuron, Site, attribute
+from editors.kn.attribution import NeuronPaths, Site, attribute
 from editors.models.architecture import Architecture
+from meta.golden.published_kn import Preactivations
 from meta.support import tiny_models as tiny
 
 few = settings(max_examples=12, deadline=None)
@@ -31,7 +32,7 @@ shapes = st.builds(
     dtype=st.just(torch.float64),
     attention=st.sampled_from(["eager", None]),
 )
-neurons = st.sampled_from(["activation", "preactivation"])
+neurons = st.sampled_from([NeuronPaths, Preactivations])
 rows = st.lists(st.integers(2, tiny.WORDS - 1), min_size=2, max_size=6)
 EDIT = Edit("The mother tongue of {} is", "Yusuf Adair", "Swedish", "Greek")
 
@@ -43,7 +44,12 @@ def _kn(model: PreTrainedModel, **changes: Any) -> Kn:  # noqa: ANN401
 
 
 def _probability(  # noqa: PLR0917 - the setting of one number
-    model: PreTrainedModel, ids: list[int], site: Site, layer: int, neuron: Neuron, change: Callable[[Tensor], Tensor]
+    model: PreTrainedModel,
+    ids: list[int],
+    site: Site,
+    layer: int,
+    paths: type[NeuronPaths],
+    change: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """p(site's token) by a whole forward pass in which a layer's neurons at the site go through `change`."""
     architecture = Architecture(model)
@@ -53,7 +59,7 @@ def _probability(  # noqa: PLR0917 - the setting of one number
         new[0, site.position] = change(states[0, site.position])
         return new
 
-    if neuron == "activation":
+    if paths is NeuronPaths:
         module = architecture.down(layer).module
         handle = module.register_forward_pre_hook(lambda _m, args: (changed(args[0]),))
     else:
@@ -67,16 +73,18 @@ def _probability(  # noqa: PLR0917 - the setting of one number
 
 
 @few
-@given(shape=shapes, neuron=neurons, ids=rows, token=st.integers(0, tiny.WORDS - 1))
-def test_attributions_of_a_layer_add_up(shape: tiny.Shape, neuron: Neuron, ids: list[int], token: int) -> None:
+@given(shape=shapes, paths=neurons, ids=rows, token=st.integers(0, tiny.WORDS - 1))
+def test_attributions_of_a_layer_add_up(
+    shape: tiny.Shape, paths: type[NeuronPaths], ids: list[int], token: int
+) -> None:
     """A layer's scores sum to p with its neurons as they are minus p with all of them at 0 (completeness)."""
     model, site, many = shape.build(), Site(len(ids) - 1, token), 64
     middles = (torch.arange(many) + 0.5) / many
-    scores = attribute(Architecture(model), ids, [site], middles, batch_size=32, neuron=neuron)
+    scores = attribute(paths(Architecture(model), ids, [site]), middles, 32)
     with torch.no_grad():
         for layer in range(shape.depth):
             full, zeroed = (
-                _probability(model, ids, site, layer, neuron, lambda a, factor=factor: factor * a)  # type: ignore[misc]
+                _probability(model, ids, site, layer, paths, lambda a, factor=factor: factor * a)  # type: ignore[misc]
                 for factor in (1.0, 0.0)
             )
             slack = 1e-3 * float(full + zeroed) + 1e-3 * float(scores[layer].abs().sum())
@@ -84,13 +92,15 @@ def test_attributions_of_a_layer_add_up(shape: tiny.Shape, neuron: Neuron, ids: 
 
 
 @few
-@given(shape=shapes, neuron=neurons, ids=rows, batch_size=st.integers(1, 4))
-def test_one_pass_equals_many_whole_ones(shape: tiny.Shape, neuron: Neuron, ids: list[int], batch_size: int) -> None:
+@given(shape=shapes, paths=neurons, ids=rows, batch_size=st.integers(1, 4))
+def test_one_pass_equals_many_whole_ones(
+    shape: tiny.Shape, paths: type[NeuronPaths], ids: list[int], batch_size: int
+) -> None:
     """All layers, points and two sites side by side give what a whole forward pass for each gives."""
     model = shape.build().requires_grad_(requires_grad=False)
     points = torch.tensor([0.0, 0.4, 1.0])
     sites = [Site(len(ids) - 1, 5), Site(len(ids) - 2, 9)]
-    together = attribute(Architecture(model), ids, sites, points, batch_size=batch_size, neuron=neuron)
+    together = attribute(paths(Architecture(model), ids, sites), points, batch_size)
     for layer in range(shape.depth):
         single = torch.zeros_like(together[layer])
         for site in sites:
@@ -101,7 +111,7 @@ def test_one_pass_equals_many_whole_ones(shape: tiny.Shape, neuron: Neuron, ids:
                     seen.extend([a.detach(), (factor * a.detach()).requires_grad_()])
                     return seen[1]
 
-                p = _probability(model, ids, site, layer, neuron, scale)
+                p = _probability(model, ids, site, layer, paths, scale)
                 single += seen[0] * torch.autograd.grad(p, seen[1])[0] / (len(points) * len(sites))
         assert torch.allclose(together[layer], single, rtol=1e-6, atol=1e-12 + 1e-6 * float(single.abs().max()))
 
@@ -117,7 +127,7 @@ def test_the_strongest_neuron_alone_is_shifted(shape: tiny.Shape, erase: float, 
     scores = editor.scores(EDIT.text, old)
     layer, index = divmod(int(scores.argmax()), scores.shape[1])
     if float(scores.max()) <= 0:
-        with pytest.raises(NoEffect, match="no neuron adds"):
+        with pytest.raises(NoEffect, match="no neuron increases"):
             editor.apply(EDIT)
         return
     before = [architecture.down(each).weight.detach().clone() for each in range(shape.depth)]
@@ -134,12 +144,12 @@ def test_the_strongest_neuron_alone_is_shifted(shape: tiny.Shape, erase: float, 
 
 
 @few
-@given(shape=shapes.map(lambda shape: replace(shape, family="gpt2")), neuron=neurons)
-def test_storage_order_does_not_matter(shape: tiny.Shape, neuron: Neuron) -> None:
+@given(shape=shapes.map(lambda shape: replace(shape, family="gpt2")))
+def test_storage_order_does_not_matter(shape: tiny.Shape) -> None:
     """One model stored as Conv1D and as nn.Linear is one function after the edit, also if square."""
     conv, linear = shape.build(), tiny.as_linear(shape.build())
     for model in (conv, linear):
-        editor = _kn(model, neuron=neuron)
+        editor = _kn(model)
         assume(editor.neurons(EDIT))  # on few random models no neuron speaks for the old answer
         editor.apply(EDIT)
     left, right = (model(input_ids=torch.tensor([[1, 7, 8, 9]])).logits for model in (conv, linear))

@@ -84,7 +84,7 @@ def test_the_training_loss_is_that_of_edited_models(*, shape: dict[str, Any], si
     editor = _mend(model, training=TRAINING, sign=sign)
     editor.prepare()
     assert editor._network is not None
-    dataset, loss_weights = MendDataset.of(tiny.tokenizer(), TRAINING, "rephrase"), LossWeights(0.7, 1.3, 0.2, sign)
+    dataset, loss_weights = MendDataset.of(tiny.tokenizer(), TRAINING), LossWeights(0.7, 1.3, 0.2, sign)
     loss = MetaLoss(
         model=model,
         tokenizer=tiny.tokenizer(),
@@ -111,7 +111,7 @@ def test_training_lowers_its_loss() -> None:
         model = tiny.model()
         editor = _mend(model, training=TRAINING, max_iters=steps)
         editor.prepare()
-        dataset = MendDataset.of(tiny.tokenizer(), TRAINING, "rephrase")
+        dataset = MendDataset.of(tiny.tokenizer(), TRAINING)
         losses.append(_loss_by_hand(model, editor, dataset, LossWeights(0.1, 1.0, 0.0, -1), 0))
     assert losses[1] < losses[0] - 0.05
     assert all(value.any() for name, value in editor.prepared().items() if name.endswith((".u", ".v")))

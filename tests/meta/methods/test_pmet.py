@@ -189,14 +189,6 @@ def test_the_search_eases_once_the_targets_are_the_likeliest() -> None:
     assert drift > 0.01, "the weight is whole again after a step that missed the targets"
 
 
-def test_leading_space_is_left_out_on_request() -> None:
-    """`leading_space=False` gives the ids of the target alone, as EasyEdit has them for Llama."""
-    tokenizer, edit = tiny.tokenizer(), tiny.EDITS[0]
-    for spaced, text in ((True, " Amber Bay"), (False, "Amber Bay")):
-        editor = create("pmet", tiny.model(), tokenizer, **tiny.settings("pmet", leading_space=spaced))
-        assert tokenizer.decode(editor.target(edit)) == text  # type: ignore[attr-defined]
-
-
 def test_a_part_is_written_once() -> None:
     """The same part twice, an unknown part or none is refused."""
     for wrong in (["mlp", "mlp"], ["head"], []):

@@ -60,18 +60,6 @@ def test_with_one_context_it_is_rome(shape: tiny.Shape) -> None:
     assert not torch.allclose(more.get_parameter(path), romes.get_parameter(path), atol=1e-9)
 
 
-@few
-@given(shape=shapes)
-def test_the_original_implementation_is_rome(shape: tiny.Shape) -> None:
-    """`original_implementation` with prompt keys is ROME bit by bit: mean key in u, bare key in the division."""
-    ours, romes = shape.build(), shape.build()
-    flags = {"original_implementation": True, "enable_prompt_keys": True, "enable_random_prefix_keys": False}
-    _edited("rrome", ours, tiny.CONTEXTS, **flags)
-    _edited("rome", romes, tiny.CONTEXTS)
-    path = Architecture(ours).down(1).parameter
-    assert same_bits(ours.get_parameter(path), romes.get_parameter(path))
-
-
 @pytest.mark.parametrize("both", [True, False])
 def test_one_key_must_be_chosen(*, both: bool) -> None:
     """Both kinds of key, or neither, is refused with the two names."""

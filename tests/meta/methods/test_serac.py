@@ -22,7 +22,7 @@ from editors.memory.string_tensors import pack, unpack
 from editors.models.tokens import encode
 from editors.serac import counterfactual
 from editors.serac.counterfactual import Adapters, matrices, merge
-from editors.serac.routed_model import RoutedModel, mix
+from editors.serac.routed_model import RoutedModel
 from meta.support import tiny_models as tiny
 
 few = settings(
@@ -110,18 +110,6 @@ def test_the_winner_does_not_depend_on_the_order(*, points: Tensor, order: list[
     ((same, again),) = away.nearest([str(query)], points)
     assert order[entry] == same
     assert 0 < moved == again <= math.exp(-float((points[same] - points[query] - 0.2).square().sum())) * (1 + 1e-5)
-
-
-@few
-@given(share=st.floats(0, 1, width=32), seed=st.integers(0, 99), eps=st.sampled_from([0.0, 1.1920928955078125e-07]))
-def test_a_mixture_is_between_its_parts(*, share: float, seed: int, eps: float) -> None:
-    """Mixed probabilities sum to one but for eps, and s = 0 and s = 1 give one model's own."""
-    base, own = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(seed)) * 5
-    mixed = mix(base, own, share, eps).exp()
-    wanted = (1 - share) * base.softmax(-1) + share * own.softmax(-1)
-    assert torch.allclose(mixed, wanted + eps, rtol=1e-4, atol=1e-7)
-    assert torch.equal(mix(base, own, 0.0), base.log_softmax(-1))
-    assert torch.equal(mix(base, own, 1.0), own.log_softmax(-1))
 
 
 @few
