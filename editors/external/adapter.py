@@ -36,8 +36,8 @@ class ExternalEditor(Editor):
 
     A class is constructed as `Cls(model, tokenizer, **settings)`; its `model` attribute, where it has one, is
     what is evaluated. A function is called as `edit(model, tokenizer, edits, **settings)`, each time on the
-    model so far, and returns the edited model, the same object or another. Gradients are enabled while the
-    external code runs.
+    model so far, and returns the edited model, the same object or another. While the external code runs,
+    parameters require gradients: at first all do, later those that it left so, and new ones.
 
     By default, state of its object outside the model's tensors is lost by `restore`. With an attribute
     `kind = "wrapper"` on the class or function it gets a copy of the model, and `restore` constructs it again and
@@ -90,6 +90,7 @@ class ExternalEditor(Editor):
         self._requested: list[str] = []
         self._applied = 0
         self._wrapper: WrapperModel | None = None
+        self._frozen: set[str] = set()  # parameters that the external code froze itself
         self._model = copy.deepcopy(self._original) if self._replays else self._original
         if self._is_class:
             with external_call(f"{self.spec}: constructing it"):
@@ -100,6 +101,15 @@ class ExternalEditor(Editor):
         if isinstance(self._exposed, nn.Module):
             self._exposed.train(mode=False)
             self._exposed.requires_grad_(requires_grad=False)
+
+    def _thaw(self) -> None:
+        """Give the external code the flags back that it left; one that froze all of them gets all of them."""
+        if isinstance(self._exposed, nn.Module):
+            named = dict(self._exposed.named_parameters())
+            all_frozen = self._frozen >= named.keys()
+            for name, parameter in named.items():
+                if parameter.is_floating_point():
+                    parameter.requires_grad_(requires_grad=all_frozen or name not in self._frozen)
 
     @property
     def _exposed(self) -> Any:  # noqa: ANN401 - whatever the external code exposes
@@ -127,15 +137,20 @@ class ExternalEditor(Editor):
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         for group in [list(edits)] if self._takes_whole else [[edit] for edit in edits]:
-            if isinstance(self._exposed, nn.Module):
-                self._exposed.requires_grad_(requires_grad=True)
+            self._thaw()
             try:
                 self._call(group)
+                self._frozen = self._left_frozen()
             finally:
                 self._freeze()
             threads = torch.get_num_threads()  # sums come out differently on another number of them
             self._requested.append(json.dumps({"edits": [edit.to_dict() for edit in group], "threads": threads}))
             self._applied += len(group)
+
+    def _left_frozen(self) -> set[str]:
+        if not isinstance(self._exposed, nn.Module):
+            return set()
+        return {name for name, parameter in self._exposed.named_parameters() if not parameter.requires_grad}
 
     def _call(self, edits: list[Edit]) -> None:
         what = f"{self.spec}: edit {self._applied + 1} ({edits[0].text!r} -> {edits[0].target_new!r})"

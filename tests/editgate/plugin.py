@@ -199,7 +199,7 @@ def _refuse_what_cannot_be_edited(config: pytest.Config, kept: Sequence[pytest.I
     if terminal is not None:
         for line in "\n".join(explained).splitlines():
             terminal.write_line(line)
-    if all(model.miniature for _, model in pairs.values()):
+    if all(model.miniature and not editor.checks_models for editor, model in pairs.values()):
         return
     from editgate.measure.editor_fit import refusals  # noqa: PLC0415 - see `late_imports`
 

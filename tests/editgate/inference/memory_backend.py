@@ -19,6 +19,7 @@ from editgate.inference.backend import Backend, Completion, Generation
 from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.tokenize import Pair, Tokenizer, Tokens
 from editgate.measure.weight_changes import Fingerprint, fingerprint
+from editors.external.wrapper_model import WrapperModel
 from editors.memory.memory_model import MemoryModel
 
 R = TypeVar("R")  # a request
@@ -94,11 +95,14 @@ class MemoryBackend:
             self._base_answers.update(zip(new, run(new), strict=True))
 
     def _routed(self, contexts: Sequence[Tokens]) -> dict[Tokens, Any]:
-        """Return the entry of each prompt that the memory answers, and count these prompts."""
+        """Return the entry of each prompt that the memory answers, and count these prompts.
+
+        Somebody else's wrapper is asked everything and does not tell what its memory answers: nothing is counted.
+        """
         different = list(dict.fromkeys(contexts))
         routes = self.model.routes(different)
         routed = {context: route for context, route in zip(different, routes, strict=True) if route is not None}
-        self.routed += len(routed)
+        self.routed += 0 if isinstance(self.model, WrapperModel) else len(routed)
         return routed
 
     @torch.inference_mode()

@@ -23,6 +23,7 @@ from editors import EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
 from editors.core.registry import SHARED_PACKAGES, code_paths, package_of, target_of
 from editors.core.typing import PreTrainedModel
+from editors.external import hooks
 from editors.external.easyedit import PREFIX as EASYEDIT
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class EditorSpec:
         return ":" not in self.target
 
     @property
+    def checks_models(self) -> bool:
+        """Whether it is somebody else's and tells without weights that a model does not suit it."""
+        return not self.built_in and hooks.has("check_model", self.target)
+
+    @property
     def external(self) -> bool:
         """Whether it stands for a model that was changed elsewhere, and applies no edits."""
         return False
@@ -80,7 +86,8 @@ class EditorSpec:
     def identity(self, base: LoadedModel) -> dict[str, Any]:
         """Return what the method's results depend on besides model and edits: its code and hyperparameters.
 
-        Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names.
+        Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names,
+        or that it names itself.
         """
         files = [HOME / room for room in SHARED_PACKAGES] + (code_paths(self.name) if self.built_in else [])
         found = {
@@ -91,6 +98,7 @@ class EditorSpec:
         }
         if not self.built_in:
             named = {name: Path(value) for name, value in self.settings.items() if isinstance(value, str)}
+            named.update(hooks.files(self.target, self.settings))
             found["package"] = _digest_of_package(package_of(self.target))
             found["files"] = {name: _digest(path) for name, path in named.items() if is_file(path) or is_dir(path)}
         return found

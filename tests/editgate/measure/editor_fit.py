@@ -10,20 +10,22 @@ from editgate.inputs import model_loading
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel, ModelSource
 from editors import HyperparameterError, UnsupportedModel
+from editors.external import hooks
 
 if TYPE_CHECKING:
     from editors import Editor
 
 
 def refusals(pairs: Iterable[tuple[EditorSpec, ModelSource]]) -> list[str]:
-    """Return a sentence for each pair of a built-in method and a model's directory that do not go together.
+    """Return a sentence for each pair of a method and a model's directory that do not go together.
 
-    Shipped models and models on the hub are left out: the former go with all methods, the latter are not here yet.
+    Models on the hub are left out, which are not here yet, and shipped ones with built-in methods, which go with all.
     """
     found: list[str] = []
     bases: dict[str, LoadedModel] = {}
     for spec, source in pairs:
-        if source.miniature or not spec.built_in or not Path(source.location).is_dir():
+        asked = spec.checks_models or (spec.built_in and not source.miniature)
+        if not asked or not Path(source.location).is_dir():
             continue
         if source.name not in bases:
             model = model_loading.modules("--model", source.location)
@@ -34,8 +36,14 @@ def refusals(pairs: Iterable[tuple[EditorSpec, ModelSource]]) -> list[str]:
 
 
 def _refusal(spec: EditorSpec, base: LoadedModel) -> Sequence[str]:
-    """What the method's constructor says, and its choice of matrices; the modules have shapes and no values."""
+    """What a method says of modules that have shapes and no values: its constructor and its choice of matrices.
+
+    Somebody else's is not constructed before it is run; it may have a check of its own.
+    """
     try:
+        if not spec.built_in:
+            hooks.check_model(spec.target, spec.settings, base.model)
+            return []
         editor: Editor = spec.create(base.model, base)
         getattr(editor, "matrices", None)
     except (UnsupportedModel, HyperparameterError) as error:

@@ -25,7 +25,9 @@ from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances
 from editgate.measure.threads import single_threaded
 from editors import Edit, Editor
+from editors.external import hooks
 from editors.locate.base import LocateEditor
+from editors.models.architecture import Architecture
 
 
 @dataclass
@@ -81,6 +83,7 @@ class EditorSetup:
             model,
             self.base,
             corpus=self._corpus,
+            covariances=self._named_covariances,
             training=self.training,
             scratch=self._scratch,
             seed=self.seed,
@@ -115,6 +118,16 @@ class EditorSetup:
         supplied = {matrix.path for matrix in editor.missing}
         covariances.supply(editor, self.base, self.store, self.announce)
         return supplied
+
+    @cached_property
+    def _named_covariances(self) -> dict[str, Tensor]:
+        """The covariances that somebody else's method asks for by the paths of their matrices."""
+        paths = () if self.spec.built_in else hooks.covariance_paths(self.spec.target, self.spec.settings)
+        if not paths:
+            return {}
+        architecture = Architecture(self.base.model)
+        matrices = [architecture.named("covariance_paths", f"{path}.weight")[0] for path in paths]
+        return covariances.covariances_of(architecture, matrices, self.base, self.store, self.announce)
 
     @property
     def _scratch(self) -> Path:

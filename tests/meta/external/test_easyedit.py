@@ -1,195 +1,27 @@
-"""`easyedit:METHOD` keeps to EasyEdit's documented interface, tried on a stand-in package that has it.
-
-The stand-in has what EasyEdit's sources have: `ALG_DICT` in `easyeditor.util.alg_dict`, functions and executors that
-are called as `(model, tok, requests, hparams, copy=, return_orig_weights=, keep_original_weight=, **kwargs)` and
-return a model (or a wrapper around it) and the old weights, caches in modules, and classes of hyperparameters with
-`from_hparams(path)`.
-"""
+"""`easyedit:METHOD` runs EasyEdit's methods as EasyEdit runs them, tried on the stand-in that has its interface."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 import torch
 from torch import Tensor
 
-from editgate.errors import ConfigError, EditsDoNotAccumulate
+from editgate.errors import EditsDoNotAccumulate
+from editgate.inference.select_backend import backend
 from editgate.inputs import editor_specs
 from editgate.measure.integrity.trajectory_rules import RULES
-from editors import Editor, EditorNotFound, ForeignFailure, HyperparameterError, check_settings, create
+from editors import Editor, ForeignFailure, create
 from editors.core.weights import same_bits
+from editors.external.hooks import covariance_paths
 from editors.external.wrapper_model import WrapperModel
 from meta.support import tiny_models as tiny
-from meta.support.tiny_runs import trajectory
+from meta.support.tiny_runs import loaded, trajectory
 
-FILES = {
-    "__init__.py": "from .models.rome.rome_hparams import ROMEHyperParams\nfrom .models.grace import GraceHyperParams\n"
-    "from .models.serac import SERACHparams\nfrom .models.ike import IKEHyperParams\n"
-    "from .models.wise import WISEHyperParams\n",
-    "util/__init__.py": "",
-    "util/alg_dict.py": """
-        from ..models.rome.rome_main import apply_rome_to_model
-        from ..models.grace.grace_main import apply_grace_to_model
-        from ..models.serac.serac_main import SeracRewriteExecutor
-        from ..models.ike import apply_ike_to_model
-        from ..models.wise import apply_wise_to_model
-        ALG_DICT = {"ROME": apply_rome_to_model, "GRACE": apply_grace_to_model, "IKE": apply_ike_to_model,
-                    "WISE": apply_wise_to_model, "SERAC": SeracRewriteExecutor().apply_to_model, "RAG": None}
-        """,
-    "util/hparams.py": """
-        import yaml
-        class HyperParams:
-            def __init__(self, **values):
-                self.__dict__.update(values)
-            @classmethod
-            def from_hparams(cls, path):
-                with open(path) as stream:
-                    config = yaml.safe_load(stream)
-                assert config["alg_name"] == cls.alg_name, "can not load from " + path
-                return cls(**config)
-        """,
-    "models/__init__.py": "",
-    "models/rome/__init__.py": "",
-    "models/rome/rome_hparams.py": """
-        from ...util.hparams import HyperParams
-        class ROMEHyperParams(HyperParams):
-            alg_name = "ROME"
-        """,
-    "models/rome/rome_main.py": """
-        import torch
-        SEEN = []
-        def apply_rome_to_model(model, tok, request, hparams, copy=False, return_orig_weights=False,
-                                keep_original_weight=False, **kwargs):
-            request = request[0]
-            assert request["subject"] in request["prompt"] and "{}" not in request["prompt"]
-            assert tok.padding_side == "right" and tok.pad_token_id == tok.eos_token_id
-            assert not copy and return_orig_weights and not keep_original_weight
-            SEEN.append(request)
-            weight = model.get_parameter(hparams.rewrite_module_tmp.format(hparams.layers[0]) + ".weight")
-            with torch.no_grad():
-                weight += torch.randn(weight.shape) * len(request["target_new"]) * len(SEEN) * 0.01
-            return model, {}
-        """,
-    "models/grace/__init__.py": """
-        from ...util.hparams import HyperParams
-        class GraceHyperParams(HyperParams):
-            alg_name = "GRACE"
-        """,
-    "models/grace/grace_main.py": """
-        import torch
-        class Adapter(torch.nn.Module):
-            def __init__(self, layer):
-                super().__init__()
-                self.layer, self.weight, self.values = layer, layer.weight, []
-            def forward(self, x):
-                return self.layer(x) + sum(self.values)
-        class GRACE(torch.nn.Module):
-            def __init__(self, model):
-                super().__init__()
-                self.model = model
-                block = model.get_submodule("model.layers.0.mlp")
-                if type(block.down_proj) is not Adapter:
-                    block.down_proj = Adapter(block.down_proj)
-            def __call__(self, **kwargs):
-                return self.model(**kwargs)
-            def generate(self, *args, **kwargs):
-                return self.model.generate(*args, **kwargs)
-            def reset_layer(self):
-                pass
-        def apply_grace_to_model(model, tok, requests, hparams, copy=False, return_orig_weights=False,
-                                 keep_original_weight=False, **kwargs):
-            editor = GRACE(model)
-            assert tok.padding_side == "left" and "loc_prompt" in requests[0]
-            editor.model.get_submodule("model.layers.0.mlp").down_proj.values.append(len(requests[0]["target_new"]))
-            return editor, {}
-        """,
-    "models/serac/__init__.py": """
-        from ...util.hparams import HyperParams
-        class SERACHparams(HyperParams):
-            alg_name = "SERAC"
-        """,
-    "models/serac/serac_main.py": """
-        import torch
-        class Answer:
-            def __init__(self, logits):
-                self.logits = logits
-        class SERAC(torch.nn.Module):
-            def __init__(self, model, cache):
-                super().__init__()
-                self.model, self.cache = model, cache
-            def forward(self, input_ids, attention_mask):
-                assert len(input_ids) == 1
-                return Answer(self.model(input_ids).logits + len(self.cache))
-            def generate(self, *args, **kwargs):
-                return torch.zeros(1, 9, dtype=torch.long)  # of another tokenizer
-        class SeracRewriteExecutor:
-            def __init__(self):
-                self.is_init = False
-            def apply_to_model(self, model, tok, requests, hparams, copy=False, return_orig_weights=False,
-                               keep_original_weight=False, **kwargs):
-                if not self.is_init:
-                    self.model, self.cache, self.is_init = model, [], True
-                assert self.model is model, "an executor of another trajectory"
-                self.cache = self.cache + [requests[0]["prompt"]]
-                return SERAC(self.model, self.cache), {}
-        """,
-    "models/ike.py": """
-        from ..util.hparams import HyperParams
-        class IKEHyperParams(HyperParams):
-            alg_name = "IKE"
-        def apply_ike_to_model(model, tok, request, hparams, copy=False, return_orig_weights=False,
-                               keep_original_weight=False, train_ds=None, **kwargs):
-            return ["New Fact: ..."]
-        """,
-    "models/wise.py": """
-        import torch
-        from ..util.hparams import HyperParams
-        class WISEHyperParams(HyperParams):
-            alg_name = "WISE"
-        class Answer:
-            def __init__(self, logits):
-                self.logits = logits
-        class WISE(torch.nn.Module):
-            def __init__(self, model):
-                super().__init__()
-                self.model, self.side = model, {}
-            def forward(self, input_ids, attention_mask):
-                logits = self.model(input_ids).logits.clone()
-                for prompt, token in self.side.items():
-                    if tuple(input_ids[0, : len(prompt)].tolist()) == prompt:
-                        logits[:, len(prompt) - 1, token] += 30
-                return Answer(logits)
-        def apply_wise_to_model(model, tok, requests, hparams, copy=False, return_orig_weights=False,
-                                keep_original_weight=False, **kwargs):
-            base, side = model, {}
-            if hparams.__dict__.get("merges", True):
-                side = model.__dict__.setdefault("side_memory", {})
-            editor = WISE(base)
-            prompt = tuple(tok(requests[0]["prompt"]).input_ids)
-            side[prompt] = tok(" " + requests[0]["target_new"], add_special_tokens=False).input_ids[0]
-            editor.side = side
-            return editor, {}
-        """,
-}
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The stand-in, importable; and a folder for hyperparameter files."""
-    for name, code in FILES.items():
-        file = tmp_path / "easyeditor" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(dedent(code), encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "easyeditor"]:
-        del sys.modules[name]
+STATISTICS = ("mom2_dataset: wikipedia", "mom2_n_samples: 100000", "mom2_dtype: float32", "stats_dir: ./data/stats")
+PROJECTION = (*STATISTICS, "P_loc: ./null_space_project.pt")
 
 
 def settings(folder: Path, method: str, *more: str) -> dict[str, str]:
@@ -199,6 +31,7 @@ def settings(folder: Path, method: str, *more: str) -> dict[str, str]:
         f"alg_name: {method}",
         "layers: [1]",
         "rewrite_module_tmp: model.layers.{}.mlp.down_proj",
+        "lm_head_module: lm_head",
         "device: 0",
         *more,
     ]
@@ -206,10 +39,10 @@ def settings(folder: Path, method: str, *more: str) -> dict[str, str]:
     return {"hparams": str(file)}
 
 
-def editor_of(folder: Path, method: str) -> Editor:
+def editor_of(folder: Path, method: str, *more: str, **resources: object) -> Editor:
     """That method on a tiny model, with edits to take irrelevant prompts from."""
-    given = settings(folder, method)
-    return create(f"easyedit:{method}", tiny.model(), tiny.tokenizer(), training=tiny.EDITS[2:], **given)
+    given = settings(folder, method, *more)
+    return create(f"easyedit:{method}", tiny.model(), tiny.tokenizer(), training=tiny.EDITS[2:], **resources, **given)
 
 
 def after(editor: Editor, count: int) -> dict[str, Tensor]:
@@ -262,6 +95,12 @@ def test_a_wrapper_is_found_again_in_the_model(installed: Path) -> None:
     assert behind.continue_routed((1, 5, 9, 9), 0, 3, frozenset()) == written
 
 
+def test_every_editor_has_modules_of_its_own(installed: Path) -> None:
+    """A third editor of GRACE edits as the first does: no module of it holds a class that another has replaced."""
+    editors = [editor_of(installed, "GRACE") for _ in range(3)]
+    assert len({type(answering(editor, 1).exposed) for editor in editors}) == 3
+
+
 def test_an_executor_serves_one_trajectory(installed: Path) -> None:
     """What SERAC and MEND keep in an executor is made anew for each editor; text of another tokenizer is no answer."""
     editors = [editor_of(installed, "SERAC") for _ in range(2)]
@@ -271,41 +110,91 @@ def test_an_executor_serves_one_trajectory(installed: Path) -> None:
     assert first.continue_routed((1, 5, 9), 0, 1, frozenset()) == [best]
 
 
+def test_lora_trains_its_adapter_at_every_edit_and_nothing_else(installed: Path) -> None:
+    """The parameters that its first edit froze stay frozen at the second."""
+    behind = answering(editor_of(installed, "LoRA"), 2)
+    changed = dict(behind.exposed.base_model.state_dict())
+    assert float(changed.pop("lora_A")) == len(tiny.EDITS[0].target_new + tiny.EDITS[1].target_new)
+    assert equal(changed, dict(tiny.model().state_dict()))
+
+
 @pytest.mark.parametrize("rule", sorted(RULES))
-@pytest.mark.parametrize("method", ["GRACE", "SERAC", "WISE"])
+@pytest.mark.parametrize("method", ["GRACE", "LoRA", "SERAC", "WISE"])
 def test_wrappers_keep_the_rules(installed: Path, method: str, rule: str) -> None:
-    """GRACE, SERAC and WISE as published keep every rule, so that a broken one says something of the method."""
+    """GRACE, LoRA, SERAC and WISE keep every rule, so that a broken one says something of the method."""
     run = trajectory(installed, f"easyedit:{method}", **settings(installed, method))
     RULES[rule](replace(run, base=replace(run.base, source=replace(run.base.source, training=lambda: tiny.EDITS[2:]))))
 
 
 def test_a_wise_that_keeps_its_last_edit_is_caught(installed: Path) -> None:
     """Its edits leave no tensor to compare; what it says shows that the first is gone."""
-    run = trajectory(installed, "easyedit:WISE", **settings(installed, "WISE", "merges: false"))
+    run = trajectory(installed, "easyedit:WISE", **settings(installed, "WISE", "forgets: true"))
     with pytest.raises(EditsDoNotAccumulate, match=r"wise-tiny: after two edits .* Only the last edit is kept"):
         RULES["edits_accumulate"](run)
+
+
+def test_what_a_foreign_memory_answers_is_not_counted(installed: Path) -> None:
+    """A wrapper is asked every prompt; that is no sign that its memory answers them."""
+    lm = backend(answering(editor_of(installed, "GRACE"), 1), tiny.tokenizer(), "mmlu")
+    lm.score([((1, 5, 9), (4,)), ((1, 6), (4,))])
+    assert lm.routed == 0
+
+
+def test_second_moments_are_given_and_no_projection_is_left_or_found(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AlphaEdit reads C in its own file form; the projection of an earlier run in the current folder does not count."""
+    monkeypatch.chdir(installed)
+    torch.save(torch.full((64, 64), 1e6), "null_space_project.pt")
+    before = {path.name for path in installed.iterdir()}
+    model = tiny.model()
+    moments = tiny.moments(model)
+    editor = editor_of(installed, "AlphaEdit", *PROJECTION, covariances=moments)
+    state = after(editor, 1)["weight:model.layers.1.mlp.down_proj.weight"]
+    base = model.get_parameter("model.layers.1.mlp.down_proj.weight")
+    step = moments["model.layers.1.mlp.down_proj"].float()[: len(base)] * len(tiny.EDITS[0].target_new)
+    assert torch.equal(state, base + step)
+    assert {path.name for path in installed.iterdir()} == before | {"AlphaEdit.yaml"}
+
+
+@pytest.mark.parametrize("adjusts", [True, False])
+def test_rome_gets_second_moments_if_its_file_says_so(installed: Path, *, adjusts: bool) -> None:
+    """With `mom2_adjustment` they must be given, and without it nobody computes them."""
+    more = (*STATISTICS, f"mom2_adjustment: {str(adjusts).lower()}")
+    paths = [*covariance_paths("easyedit:ROME", settings(installed, "ROME", *more))]
+    assert paths == (["model.layers.1.mlp.down_proj"] if adjusts else [])
+    after(editor_of(installed, "ROME", *more, covariances=tiny.moments(tiny.model()) if adjusts else {}), 1)
+
+
+def test_the_harness_gives_the_covariances_that_a_method_names(installed: Path) -> None:
+    """In a trajectory they are those of the model's own corpus, of the matrices that the file names."""
+    run = trajectory(installed, "easyedit:AlphaEdit", **settings(installed, "AlphaEdit", *PROJECTION))
+    source = replace(run.base.source, corpus=lambda: tiny.CORPUS)
+    given = replace(run, base=replace(run.base, source=source)).fresh_editor()
+    given.apply(tiny.EDITS[0])
+    assert "weight:model.layers.1.mlp.down_proj.weight" in given.state()
+
+
+def test_a_file_that_the_file_names_is_in_the_key(installed: Path) -> None:
+    """A trained archive is what results depend on: another one gives another key of the store."""
+    archive = installed / "archive.pt"
+    given = settings(installed, "SERAC", f"archive: {archive}")
+    keys = []
+    for content in ("one", "two"):
+        archive.write_text(content, encoding="utf-8")
+        keys.append(editor_specs.find("easyedit:SERAC", given).identity(loaded(installed / "model")))
+    assert keys[0] != keys[1]
+
+
+def test_a_tied_head_is_found(installed: Path) -> None:
+    """EasyEdit looks for a parameter of the head's name, which a tied model has under the embedding's name only."""
+    given = settings(installed, "ROME")
+    create("easyedit:ROME", tiny.model(tied=True), tiny.tokenizer(), **given).apply(
+        tiny.EDITS[0]
+    )
 
 
 def test_what_returns_no_model_is_refused(installed: Path) -> None:
     """EasyEdit's IKE returns prompts; the edit says so."""
     with pytest.raises(ForeignFailure, match=r"easyedit:IKE: edit 1 .* EasyEdit's IKE returned a list, not an edited"):
         after(editor_of(installed, "IKE"), 1)
-
-
-def test_names_and_files_are_checked_first(installed: Path) -> None:
-    """An unknown method, a missing or absent file is told before a model is loaded; the id tells it from ours."""
-    with pytest.raises(EditorNotFound, match="EasyEdit has no method 'RAG'; it has GRACE, IKE, ROME, SERAC, WISE"):
-        check_settings("easyedit:RAG", {})
-    with pytest.raises(HyperparameterError, match="'easyedit:ROME' needs the hyperparameter hparams"):
-        check_settings("easyedit:ROME", {})
-    with pytest.raises(HyperparameterError, match=r"hparams='gone.yaml' is not a file; give one of EasyEdit's own"):
-        check_settings("easyedit:ROME", {"hparams": "gone.yaml"})
-    assert editor_specs.find("easyedit:ROME", settings(installed, "ROME")).name == "easyedit_rome"
-
-
-@pytest.mark.skipif(find_spec("easyeditor") is not None, reason="EasyEdit is installed here, so it is not missing")
-def test_without_easyedit_one_line_says_how_to_get_it() -> None:
-    """A missing EasyEdit is a usage error of one line."""
-    with pytest.raises(ConfigError, match=r"EasyEdit is not installed: clone .* on PYTHONPATH\.$") as found:
-        editor_specs.find("easyedit:ROME", {"hparams": "rome.yaml"})
-    assert "\n" not in str(found.value)
