@@ -148,7 +148,8 @@ class LastScreen:
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"and {len(self.changes) - MOST_CHANGES} more changes, all in the report")
         doubt = {Standing.ALLOWED, Standing.UNDECIDED} & set(self.conclusion.counts)
-        hints = ["more items decide more (a larger --limit, or none)"] if doubt else []
+        more = "more items decide more (a larger --limit, or none); python -m editgate.power says which drops they show"
+        hints = [more] if doubt else []
         where = [inert.terminal(self.written)] if self.written else []  # whole, so that it can be copied
         rest = "; ".join([*([] if self.written else ["--report=DIR writes everything"]), *ways, *hints])
         return [*lines, *self._wrapped(rest), *where]
