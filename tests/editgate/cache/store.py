@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import torch
 
 Form: TypeAlias = Callable[[Json], object]  # raises one of DAMAGED for a payload that its reader could not use
+Unpack: TypeAlias = "Callable[[Tensors], dict[str, torch.Tensor]]"
 Loaded = TypeVar("Loaded")
 
 # What will be so for the next entry too; anything else (a directory in the way, say) is one entry's own trouble.
@@ -152,9 +153,17 @@ class Store:
         with self.lock(kind, key):
             self._write_json(kind, key, payload)
 
-    def load_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
-        """Return the entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning)."""
-        return self._load(self.path(kind, key, "safetensors"), entry_files.read_tensors)
+    def load_tensors(self, kind: str, key: str, unpack: Unpack | None = None) -> dict[str, torch.Tensor] | None:
+        """Return the entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning).
+
+        What `unpack` refuses, by one of DAMAGED, is damaged too.
+        """
+
+        def read(path: Path) -> dict[str, torch.Tensor]:
+            found = entry_files.read_tensors(path)
+            return found if unpack is None else unpack(found)
+
+        return self._load(self.path(kind, key, "safetensors"), read)
 
     def save_tensors(self, kind: str, key: str, tensors: Tensors) -> None:
         """Write tensors of any dtype and shape, bit by bit.
