@@ -8,6 +8,7 @@ store:
 * every entry carries a checksum of its content and its place; one that does not match counts as missing, with a
   `StoreWarning`, and so does one that has not the form that its reader expects;
 * `fetch_json` and `entry` hold a lock per entry, so that two processes compute it once;
+* `join` tells who makes room (`pruning`) that a run uses the store, and reading an entry notes that it was used;
 * a store that cannot be written serves what it has. The first failure of the disk is remembered: whatever would be
   computed after it is refused at once, because it could not be kept.
 """
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
-from editgate.cache import entry_files
+from editgate.cache import entry_files, users
 from editgate.cache.digest import digest_text
 from editgate.cache.entry_files import DAMAGED, Json, Tensors, canonical
 from editgate.cache.waiting import held
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import torch
 
 Form: TypeAlias = Callable[[Json], object]  # raises one of DAMAGED for a payload that its reader could not use
+Unpack: TypeAlias = "Callable[[Tensors], dict[str, torch.Tensor]]"
 Loaded = TypeVar("Loaded")
 
 # What will be so for the next entry too; anything else (a directory in the way, say) is one entry's own trouble.
@@ -73,6 +75,14 @@ class Store:
         self.root = Path(root)
         self.announce: Callable[[str], None] = _say
         self.failure = ""
+        self._joined: object = None
+
+    def join(self) -> None:
+        """Register this process as a run that uses the store, as long as this object lives; no room is made meanwhile.
+
+        It waits for who is making room now.
+        """
+        self._joined = users.join(self.root, self.announce)
 
     @staticmethod
     def key(**parts: object) -> str:
@@ -143,9 +153,17 @@ class Store:
         with self.lock(kind, key):
             self._write_json(kind, key, payload)
 
-    def load_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
-        """Return the entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning)."""
-        return self._load(self.path(kind, key, "safetensors"), entry_files.read_tensors)
+    def load_tensors(self, kind: str, key: str, unpack: Unpack | None = None) -> dict[str, torch.Tensor] | None:
+        """Return the entry's tensors on the CPU, or None if it is missing or damaged (with a StoreWarning).
+
+        What `unpack` refuses, by one of DAMAGED, is damaged too.
+        """
+
+        def read(path: Path) -> dict[str, torch.Tensor]:
+            found = entry_files.read_tensors(path)
+            return found if unpack is None else unpack(found)
+
+        return self._load(self.path(kind, key, "safetensors"), read)
 
     def save_tensors(self, kind: str, key: str, tensors: Tensors) -> None:
         """Write tensors of any dtype and shape, bit by bit.
@@ -212,7 +230,7 @@ class Store:
     def _load(self, path: Path, read: Callable[[Path], Loaded]) -> Loaded | None:
         """Return what `read` returns; None for a missing file and, with a warning, for a damaged one."""
         try:
-            return read(path)
+            found = read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -221,6 +239,9 @@ class Store:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             warnings.warn(f"store: {path} is damaged ({reason}); it is computed again", StoreWarning, stacklevel=3)
             return None
+        with suppress(OSError):  # a store that is only read has no times of use
+            os.utime(path)
+        return found
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from editgate.cache import fingerprint
+from editgate.cache import fingerprint, weight_differences
 from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
@@ -208,7 +208,8 @@ class Trajectory:
 
     def _restored(self, count: int) -> bool:
         record = self.store.load_json("progress", self.key(count), _check_record)
-        state = self.store.load_tensors("checkpoint", self.key(count)) if record is not None else None
+        unpack = partial(weight_differences.unpack, base=self._base_weights)
+        state = self.store.load_tensors("checkpoint", self.key(count), unpack) if record is not None else None
         if record is None or state is None:
             return False
         self.editor.restore(state)
@@ -234,8 +235,13 @@ class Trajectory:
         rows[-1] |= self._diagnostics()
         self._progress.update(position=done, immediate=[*self._progress["immediate"], *rows])
         if done in self.counts or target - done < size:
-            self.store.save_tensors("checkpoint", self.key(done), self.editor.state())
+            state = weight_differences.pack(self.editor.state(), self._base_weights)
+            self.store.save_tensors("checkpoint", self.key(done), state)
             self.store.save_json("progress", self.key(done), {"immediate": self._progress["immediate"]})
+
+    @property
+    def _base_weights(self) -> dict[str, Tensor]:
+        return dict(self.base.model.named_parameters(remove_duplicate=False))
 
     def _diagnostics(self) -> dict[str, Any]:
         return {"diagnostics": {name: float(value) for name, value in self.editor.diagnostics().items()}}

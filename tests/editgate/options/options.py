@@ -152,7 +152,9 @@ class Options(BaseModel):
     device: str = option("cpu", "where models run: cpu, cuda, or auto for wherever there is room", repeat=True)
     dtype: Literal["bfloat16", "float16", "float32"] = option("float32", "type of the models' weights", repeat=True)
     store: Path | None = option(
-        None, "checkpoints and outcomes. Default: .editgate in the root directory", metavar="DIR"
+        None,
+        "checkpoints and outcomes. Default: .editgate in the root directory. python -m editgate.store makes room there",
+        metavar="DIR",
     )
     report: Path | None = option(
         None,

@@ -146,6 +146,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     specs = chosen_editors.by_name(options, listed, chosen)
     counts, edits = chosen_edits.read(options, profile, known, chosen)
     place.check_writable()
+    place.join()
     found = Settings(
         profile=profile,
         models=tuple(known.values()),

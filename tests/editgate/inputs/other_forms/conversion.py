@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -42,6 +43,8 @@ def make(folder: Path, shown: str, write: Callable[[Path], None]) -> None:
         ConfigError: the disk refuses.
     """
     if folder.is_dir():
+        with suppress(OSError):
+            os.utime(folder)  # it is used now: who makes room in the store leaves it
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
