@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 OPTIONS = pytest.StashKey[Options]()
 SETTINGS = pytest.StashKey[Settings]()
 NOTHING_LEFT = pytest.StashKey[str]()
+FIRST_WORKER = "gw0"  # xdist's name of it
 PACE = pytest.StashKey[Pace]()
 MARKERS = (
     "capability: what an edited model can still do",
@@ -250,7 +251,14 @@ def evaluation_session(request: pytest.FixtureRequest) -> Iterator[EvaluationSes
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     line = ProgressLine(request.config, worker, pace.describe if pace and not worker else str)
     with listening(line.step):
-        yield EvaluationSession(request.config.stash[SETTINGS], line)
+        session = EvaluationSession(request.config.stash[SETTINGS], line)
+        if worker in ("", FIRST_WORKER):
+            from editgate.estimate.words import lines  # noqa: PLC0415 - see `late_imports`
+
+            found = [selection.case_of(item) for item in request.session.items]
+            workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+            line.note(*lines(session, [case for case in found if case is not None], workers))
+        yield session
 
 
 @pytest.fixture

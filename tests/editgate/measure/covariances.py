@@ -7,8 +7,9 @@ stored ones, so that another method or another learning rate does not read the c
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -55,9 +56,8 @@ def covariances_of(
         store: Where they are, by matrix.
         announce: Called with what computing them will take, before it begins.
     """
-    texts, code = base.source.corpus(), code_digest(MODELS)
-    given = conditions(base) | {"corpus": digest_text("\n".join(texts))}
-    keys = {matrix.path: Store.key(**given, matrix=matrix.path, code=code) for matrix in matrices}
+    texts, given = base.source.corpus(), _given(base)
+    keys = _keys(given, matrices)
     with store.lock("covariances", Store.key(**given)), single_threaded(base):
         stored = {path: store.load_tensors("covariances", key) for path, key in keys.items()}
         found = {path: entry[ENTRY] for path, entry in stored.items() if entry and ENTRY in entry}
@@ -72,3 +72,18 @@ def covariances_of(
             shutil.rmtree(scratch, ignore_errors=True)
             found |= made
     return found
+
+
+def missing(matrices: Sequence[Matrix], base: LoadedModel, store: Store) -> list[Matrix]:
+    """Return those of the matrices whose covariances are not stored."""
+    keys = _keys(_given(base), matrices)
+    return [matrix for matrix in matrices if not store.path("covariances", keys[matrix.path], "safetensors").exists()]
+
+
+def _given(base: LoadedModel) -> dict[str, Any]:
+    return conditions(base) | {"corpus": digest_text("\n".join(base.source.corpus()))}
+
+
+def _keys(given: Mapping[str, Any], matrices: Sequence[Matrix]) -> dict[str, str]:
+    code = code_digest(MODELS)
+    return {matrix.path: Store.key(**given, matrix=matrix.path, code=code) for matrix in matrices}

@@ -53,7 +53,7 @@ class EditorSetup:
     def editor(self) -> tuple[Editor, PreTrainedModel]:
         """Return a new editor with nothing applied, and the copy of the base model that it was given."""
         model = copy.deepcopy(self.base.model)
-        editor = self._create(model)
+        editor = self.create(model)
         made, contexts = self._prepared
         editor.load_prepared(made, contexts or None)
         self._add_covariances(editor)
@@ -65,7 +65,12 @@ class EditorSetup:
         Raises:
             EditorError: the method does not take these hyperparameters.
         """
-        self._add_covariances(self._create(copy.deepcopy(self.base.model)))
+        self._add_covariances(self.create(copy.deepcopy(self.base.model)))
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the store has what the method prepares; covariances are apart."""
+        return self.store.path("prepared", self.key, "safetensors").exists()
 
     @cached_property
     def key(self) -> str:
@@ -78,7 +83,8 @@ class EditorSetup:
         """What every edit depends on besides itself and what is prepared."""
         return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
 
-    def _create(self, model: PreTrainedModel) -> Editor:
+    def create(self, model: PreTrainedModel) -> Editor:
+        """Return a new editor on `model`, without what was prepared."""
         return self.spec.create(
             model,
             self.base,
@@ -104,7 +110,7 @@ class EditorSetup:
         return made, contexts
 
     def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        editor = self._create(copy.deepcopy(self.base.model))
+        editor = self.create(copy.deepcopy(self.base.model))
         supplied = self._add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")

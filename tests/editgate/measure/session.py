@@ -134,15 +134,10 @@ class EvaluationSession:
         self, what: str, base: LoadedModel, benchmark: str, checkpoint: str | None, model: Callable[[], object]
     ) -> Evaluation:
         """The items of a model, asked only if they are not in the store; `checkpoint` is None for the unedited one."""
-        prepared = self._prepare(base, benchmark)
-        key = Store.key(
-            base=conditions(base),
-            checkpoint=checkpoint,
-            prompts=prepared.digest,
-            code=fingerprint.code_of(*fingerprint.SCORING),
-            limit=self.settings.limit,
-        )
-        with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
+        prepared = self.prepared(base, benchmark)
+        with self.settings.store.entry(
+            "items", self._items_key(base, prepared, checkpoint), Evaluation.from_json
+        ) as entry:
             if entry.payload is None:
                 self.announce(what)
                 with single_threaded(base):
@@ -154,6 +149,28 @@ class EvaluationSession:
                 entry.payload = evaluation.to_json()
         return Evaluation.from_json(entry.payload)
 
+    def has_items(self, base: LoadedModel, benchmark: str, checkpoint: str | None = None) -> bool:
+        """Return whether the store has the items of a model; of the unedited one without a checkpoint."""
+        key = self._items_key(base, self.prepared(base, benchmark), checkpoint)
+        return self.settings.store.path("items", key, "json").exists()
+
+    def has_checked(self, run: Run, rule: str) -> bool:
+        """Return whether the store knows if a rule holds."""
+        return self.settings.store.path("integrity", self._rule_key(run, rule), "json").exists()
+
+    def _items_key(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> str:
+        return Store.key(
+            base=conditions(base),
+            checkpoint=checkpoint,
+            prompts=prepared.digest,
+            code=fingerprint.code_of(*fingerprint.SCORING),
+            limit=self.settings.limit,
+        )
+
+    def _rule_key(self, run: Run, rule: str) -> str:
+        size = 2 * run.spec.rule_size
+        return Store.key(trajectory=run.key(size), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING))
+
     def _shared(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> dict[str, Any]:
         """Return what `evaluate` need not ask again: answers of this model, and drafts of what it may write."""
         if prepared.completions:
@@ -164,7 +181,7 @@ class EvaluationSession:
         row = prepared.benchmark
         same = (each for each in BENCHMARKS.values() if each.documents_folder == row.documents_folder)
         siblings = [] if row.added else [each.name for each in same if each is not row]
-        return {"known": known, "siblings": [self._prepare(base, name) for name in siblings]}
+        return {"known": known, "siblings": [self.prepared(base, name) for name in siblings]}
 
     def _written(self, base: LoadedModel, prepared: Prepared) -> list[tuple[str, list[int]]]:
         """Return text and tokens of what the unedited model writes: its answers, and drafts of the edited model's."""
@@ -190,10 +207,7 @@ class EvaluationSession:
         Raises:
             IntegrityError: the rule is broken.
         """
-        key = Store.key(
-            trajectory=run.key(2 * run.spec.rule_size), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING)
-        )
-        with self.settings.store.entry("integrity", key, integrity.check_outcome) as entry:
+        with self.settings.store.entry("integrity", self._rule_key(run, rule), integrity.check_outcome) as entry:
             if entry.payload is None:
                 self.announce(f"{run.name}: {rule.replace('_', ' ')}")
                 entry.payload = integrity.outcome(lambda: self._apply(rule, run))
@@ -229,11 +243,12 @@ class EvaluationSession:
         cheap = next(candidates)
 
         def ask(model: nn.Module) -> Evaluation:
-            return evaluate(self._prepare(run.base, cheap), model)
+            return evaluate(self.prepared(run.base, cheap), model)
 
         integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, cheap), ask)
 
-    def _prepare(self, base: LoadedModel, benchmark: str) -> Prepared:
+    def prepared(self, base: LoadedModel, benchmark: str) -> Prepared:
+        """Return what a model is asked, tokenized once."""
         key = (base.tokenizer_digest, benchmark)
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]

@@ -71,7 +71,7 @@ class Trajectory:
             edits = [edit.to_dict() for edit in self.edits[:count]]
             sizes = [len(batch) for batch in self.batches(count)]
             cut: dict[str, Any] = {"batches": sizes} if len(sizes) < len(edits) else {}
-            self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self._preparation.key, **cut)
+            self._keys[count] = Store.key(**self._measured, edits=edits, prepared=self.setup.key, **cut)
         return self._keys[count]
 
     def batches(self, count: int) -> list[Sequence[Edit]]:
@@ -144,11 +144,11 @@ class Trajectory:
 
     def fresh_editor_and_model(self) -> tuple[Editor, PreTrainedModel]:
         """Return a new editor and the copy of the base model that it was given."""
-        return self._preparation.editor()
+        return self.setup.editor()
 
     @cached_property
-    def _preparation(self) -> EditorSetup:
-        """No edit that a method is trained on is about a subject that this trajectory edits."""
+    def setup(self) -> EditorSetup:
+        """What the method prepares before the first edit; it is trained on no subject that this trajectory edits."""
         edits = self.edits[: max(self.counts)]
         subjects = {edit.subject for edit in edits} - {None}
         nameless = [edit for edit in edits if edit.subject is None]
@@ -164,7 +164,7 @@ class Trajectory:
     @cached_property
     def _measured(self) -> dict[str, Any]:
         """What every number of this trajectory depends on besides the edits."""
-        return self._preparation.conditions | {"code": fingerprint.code_of(*fingerprint.MEASURE)}
+        return self.setup.conditions | {"code": fingerprint.code_of(*fingerprint.MEASURE)}
 
     @cached_property
     def _progress(self) -> dict[str, Any]:
@@ -199,6 +199,11 @@ class Trajectory:
         """What no two processes do at once."""
         size = self.spec.batch_size
         return self.key(0) if size == 1 else Store.key(trajectory=self.key(0), batch_size=size)
+
+    def stored_up_to(self, count: int) -> int:
+        """Return how many of the first `count` edits need not be applied again: a checkpoint is in the store."""
+        stored = (n for n in self._ways_to(count) if self.store.path("progress", self.key(n), "json").exists())
+        return next(stored, 0)
 
     def _ways_to(self, count: int) -> list[int]:
         """Return the Ns that lie on the way to `count`, the latest first: itself, and where a whole batch ends."""

@@ -48,6 +48,15 @@ class ProgressLine:
         self._what, self._step = what, ""
         self._show()
 
+    def note(self, *lines: str) -> None:
+        """Write whole lines that stay, whatever is shown before and after them."""
+        if self._silent or not lines:
+            return
+        start = "\r\x1b[K" if self._draws else "\n"
+        with self._capture.global_and_fixture_disabled():
+            sys.stderr.write(start + "".join(f"{self._prefix}{inert.terminal(line)}\n" for line in lines))
+            sys.stderr.flush()
+
     def step(self, what: str, done: int, total: int) -> None:
         """Show how many steps of the current work are done, and what the rest of them will take."""
         if what != self._step or done < self._done:

@@ -135,7 +135,7 @@ def test_a_change_of_what_measures_an_edit_measures_it_again(base: LoadedModel, 
         fingerprint.code_of.cache_clear()
         edits = edit_lists.read(edit_lists.SHIPPED["counterfact"])[:1]
         run = Trajectory(EditorSpec("ftl", "ftl"), base, edits, [1], Store(tmp_path))
-        return run.key(1), run._preparation.key
+        return run.key(1), run.setup.key
 
     checkpoint, prepared = keys()
     assert keys() == (checkpoint, prepared)

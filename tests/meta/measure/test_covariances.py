@@ -75,7 +75,7 @@ def test_what_is_handed_over_is_what_the_editor_would_compute(base: LoadedModel,
     _start(base, tmp_path, "memit", 1, 2).fresh_editor()
     run = _start(base, tmp_path, method, 1)
     shared = run.editor.prepared()
-    alone = run._preparation._create(copy.deepcopy(base.model)).prepared()
+    alone = run.setup.create(copy.deepcopy(base.model)).prepared()
     assert shared.keys() == alone.keys()
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
 

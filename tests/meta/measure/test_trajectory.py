@@ -121,10 +121,10 @@ def test_a_killed_process_resumes(base: LoadedModel, whole: Trajectory, tmp_path
 def test_checkpoints_of_a_training_go_when_its_result_is_stored(base: LoadedModel, tmp_path: Path) -> None:
     """What a training saved on its way does not stay in the store for ever; what it made does."""
     run = start(base, tmp_path)
-    run._preparation._scratch.mkdir(parents=True)
-    (run._preparation._scratch / "network.safetensors").write_bytes(b"half a training")
+    run.setup._scratch.mkdir(parents=True)
+    (run.setup._scratch / "network.safetensors").write_bytes(b"half a training")
     run.editor_at(0)
-    assert not run._preparation._scratch.exists()
+    assert not run.setup._scratch.exists()
     assert list(tmp_path.glob("prepared/**/*.safetensors"))
 
 
@@ -142,7 +142,7 @@ def test_nobody_is_taught_whom_a_trajectory_edits_by_name_or_in_a_question(base:
     nameless = replace(first, prompt=first.text, subject=None)
     source = replace(base.source, training=lambda: [nameless, *taught])
     run = replace(start(replace(base, source=source), tmp_path, (3,)), edits=[first, asks, rephrased])
-    left = run._preparation.training
+    left = run.setup.training
     gone = {each.subject for each in (first, second, third)}
     assert nameless not in left
     assert {edit.subject for edit in taught} - {edit.subject for edit in left} == gone

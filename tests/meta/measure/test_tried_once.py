@@ -28,10 +28,10 @@ def test_documents_that_cannot_be_had_are_tried_once(tmp_path: Path, monkeypatch
     session, base = EvaluationSession(chosen, lambda _: None), loaded(tmp_path / "model")
     for _ in range(3):
         with pytest.raises(ConfigError, match="Give --documents DIR"):
-            session._prepare(base, "mmlu")
+            session.prepared(base, "mmlu")
     assert len(asked) == 1
     with pytest.raises(ConfigError):
-        session._prepare(base, "bbh")
+        session.prepared(base, "bbh")
     assert len(asked) == 2
 
 
