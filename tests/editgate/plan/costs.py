@@ -153,10 +153,9 @@ class Estimate:
 
     def _items(self, task: Task) -> float:
         row, limit = self.settings.benchmarks[task.what], self.settings.limit
-        known = _counted(self._model(task), row)
-        if known is None:
-            known = self.costs.of("items", row.name) if row.name in shipped().tables["items"] else UNKNOWN_ITEMS
-        whole = float(known or UNKNOWN_ITEMS)
+        whole = _counted(self._model(task), row)
+        if whole is None:
+            whole = self.costs.tables.get("items", {}).get(row.name, UNKNOWN_ITEMS)
         return whole if limit is None or task.all_items else min(whole, float(limit))
 
     def _scale(self, task: Task) -> float:
