@@ -18,10 +18,11 @@ from editgate.pytest_entry import GATE
 FOLDER = Path(__file__).parent / "gate"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
     """Run the gate; tests of it may be named as `editgate.gate.test_safety::test_toxigen[rome-llama-mini-n10]`.
 
     They are handed to pytest as paths: for the name of a package it would load the conftests of this directory.
+    `plugins` are objects with hooks of pytest, beside the gate's own.
     """
     named = [argument for argument in arguments if argument.startswith(GATE)]
     options = _joined([argument for argument in arguments if argument not in named])
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     places = [f"--rootdir={here}", f"--confcutdir={FOLDER}", "-c", str(FOLDER / "standalone.toml")]
     sys.path.insert(0, str(here))  # `python -m pytest` does so too: a method may lie beside where it is gated
     tests = [_path_of(name) for name in named] or [str(FOLDER)]
-    return int(pytest.main(["-p", "editgate.plugin", *places, *options, *tests]))
+    return int(pytest.main(["-p", "editgate.plugin", *places, *options, *tests], plugins=plugins))
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

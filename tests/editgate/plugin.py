@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,16 @@ from editgate.inputs import missing_hyperparameters
 from editgate.options import options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
-from editgate.pytest_run import described, late_imports, near_misses, repeated_errors, selection, signals, tracebacks
+from editgate.pytest_run import (
+    described,
+    late_imports,
+    near_misses,
+    repeated_errors,
+    selection,
+    shard_run,
+    signals,
+    tracebacks,
+)
 from editgate.pytest_run.pace import Follow, Pace
 from editgate.pytest_run.progress_line import ProgressLine
 from editgate.pytest_run.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
@@ -68,7 +78,9 @@ def pytest_configure(config: pytest.Config) -> None:
         ):
             config.addinivalue_line("markers", marker)
         near_misses.refuse(config, config.stash[SETTINGS])
-        if not hasattr(config, "workerinput"):
+        if not _judges(config):
+            _work_instead(config)
+        elif not hasattr(config, "workerinput"):
             summary = Summary(lambda: _subject(config), chosen.report, chosen.compare)
             config.pluginmanager.register(summary, "editgate-summary")
             config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")
@@ -84,6 +96,24 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(problem)) from None
 
 
+def _judges(config: pytest.Config) -> bool:
+    """Whether tests run: not with `--shard`, nor where only the plan is printed."""
+    plugins = config.pluginmanager.get_plugins()
+    instead = any(isinstance(plugin, shard_run.InsteadOfTests) for plugin in plugins)
+    return config.option.shard is None and not instead
+
+
+def _work_instead(config: pytest.Config) -> None:
+    chosen = config.stash[SETTINGS]
+    signals.end_with_a_report(config)
+    if chosen.shard is None:
+        return
+    shard_run.refuse(config, chosen.shard)
+    opened, reported = partial(_measuring, config, _progress_line(config)), config.stash[OPTIONS].report is not None
+    plugin = shard_run.ShardRun(chosen, chosen.shard, opened, reported=reported)
+    config.pluginmanager.register(plugin, "editgate-shard")
+
+
 def pytest_collection_finish() -> None:
     """What is collected may have imported torch."""
     if "torch" in sys.modules:
@@ -93,6 +123,8 @@ def pytest_collection_finish() -> None:
 def _forget_report(config: pytest.Config) -> None:
     """Remove an earlier run's report where this run wrote none, but not one to compare with: the next try reads it."""
     folder, earlier = config.option.report, config.option.compare
+    if not _judges(config):  # the report is another run's
+        return
     kept = earlier is not None and Path(earlier).resolve().parent == Path(folder or "").resolve()
     if folder and Path(folder).is_dir() and not kept and not config.option.collectonly:
         with suppress(ConfigError):  # it was refused for another reason
@@ -244,21 +276,29 @@ def _trajectories(config: pytest.Config) -> list[str]:
 
 @pytest.fixture(scope="session")
 def evaluation_session(request: pytest.FixtureRequest) -> Iterator[EvaluationSession]:
-    """The process's models, trajectories and outcomes."""
-    with late_imports.measuring():
-        from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `late_imports`
-    pace = request.config.stash.get(PACE, None)
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    line = ProgressLine(request.config, worker, pace.describe if pace and not worker else str)
-    with listening(line.step):
-        session = EvaluationSession(request.config.stash[SETTINGS], line)
-        if worker in ("", FIRST_WORKER):
+    """The process's models, trajectories and outcomes; says first what the run will cost."""
+    line = _progress_line(request.config)
+    with _measuring(request.config, line) as opened:
+        if os.environ.get("PYTEST_XDIST_WORKER", "") in ("", FIRST_WORKER):
             from editgate.estimate.words import lines  # noqa: PLC0415 - see `late_imports`
 
             found = [selection.case_of(item) for item in request.session.items]
             workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-            line.note(*lines(session, [case for case in found if case is not None], workers))
-        yield session
+            line.note(*lines(opened, [case for case in found if case is not None], workers))
+        yield opened
+
+
+def _progress_line(config: pytest.Config) -> ProgressLine:
+    pace, worker = config.stash.get(PACE, None), os.environ.get("PYTEST_XDIST_WORKER", "")
+    return ProgressLine(config, worker, pace.describe if pace and not worker else str)
+
+
+@contextmanager
+def _measuring(config: pytest.Config, line: ProgressLine) -> Iterator[EvaluationSession]:
+    with late_imports.measuring():
+        from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `late_imports`
+    with listening(line.step):
+        yield EvaluationSession(config.stash[SETTINGS], line)
 
 
 @pytest.fixture

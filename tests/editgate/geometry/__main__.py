@@ -36,6 +36,7 @@ NOT_TAKEN = (
     "--min-budget",
     "--report",
     "--compare",
+    "--shard",
     "--limit",
 )
 SPECTRA = ("matrix", "units", "dead", "condition", "eff. rank", "99 % in", "condition*", "eff. rank*")

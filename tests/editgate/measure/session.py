@@ -236,11 +236,7 @@ class EvaluationSession:
 
     def _zero_edits(self, run: Trajectory) -> None:
         source = run.base.source
-        known, asked = self.settings.benchmarks, self.settings.chosen_benchmarks
-        chosen = sorted((name for name in CHEAP if name in asked), key=CHEAP.index) if asked else []
-        added = [name for name, row in known.items() if row.added]
-        candidates = (name for name in (*chosen, *added, *CHEAP) if source.documents_of(known[name]).holds(known[name]))
-        cheap = next(candidates)
+        cheap = cheap_benchmark(self.settings, source)
 
         def ask(model: nn.Module) -> Evaluation:
             return evaluate(self.prepared(run.base, cheap), model)
@@ -265,3 +261,12 @@ class EvaluationSession:
             if self.settings.limit is None
             else EvaluationSession(replace(self.settings, limit=None), self.announce)
         )
+
+
+def cheap_benchmark(settings: Settings, source: ModelSource) -> str:
+    """Return the benchmark that serves the rule that zero edits reproduce the baseline."""
+    known, asked = settings.benchmarks, settings.chosen_benchmarks
+    chosen = sorted((name for name in CHEAP if name in asked), key=CHEAP.index) if asked else []
+    added = [name for name, row in known.items() if row.added]
+    candidates = (name for name in (*chosen, *added, *CHEAP) if source.documents_of(known[name]).holds(known[name]))
+    return next(candidates)

@@ -161,6 +161,11 @@ class Options(BaseModel):
         "write report.html, report.md and report.json there, also when the run fails or is interrupted",
         metavar="DIR",
     )
+    shard: str | None = option(
+        None,
+        "compute this part of what the run needs into the store, and judge nothing; the same command without it judges",
+        metavar="K/N",
+    )
     compare: Path | None = option(None, "an earlier run's report.json: say what changed since then", metavar="OLD.json")
     inconclusive: Literal["fail", "pass"] | None = option(
         None, "what an inconclusive verdict does to its test. Default: the profile's, mostly fail", repeat=True

@@ -20,6 +20,8 @@ from editgate.options import chosen_benchmarks, chosen_editors, chosen_edits, pr
 from editgate.options.chosen_benchmarks import ChosenBenchmarks
 from editgate.options.options import Options
 from editgate.options.profiles import Profile
+from editgate.plan import shards
+from editgate.plan.shards import Shard
 from editgate.verdict.bisection import BudgetRequest, budget_request
 from editgate.verdict.threshold_schema import DEFAULT
 from editgate.verdict.thresholds import SHIPPED, KnownFailure, Policy, load_policy
@@ -54,6 +56,7 @@ class Settings:
         skipped_edits: records of the list that hold no edit, and why.
         benchmarks: all that there are: the table, and what `--benchmarks` adds to it.
         chosen_benchmarks: names given by `--benchmarks`; None: those of the table.
+        shard: the part of the work that is done instead of judging; None: the run judges.
     """
 
     profile: Profile
@@ -77,6 +80,7 @@ class Settings:
     skipped_edits: tuple[str, ...] = ()
     benchmarks: Mapping[str, Benchmark] = field(default_factory=lambda: ALL)
     chosen_benchmarks: frozenset[str] | None = None
+    shard: Shard | None = None
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -89,6 +93,14 @@ class Settings:
         if found is None or (self.limit is None and self.inconclusive == "fail"):
             return found
         return replace(found, always=False)
+
+    def model(self, name: str) -> ModelSource:
+        """Return the model of that name."""
+        return next(model for model in self.models if model.name == name)
+
+    def editor(self, name: str) -> EditorSpec:
+        """Return the editor of that name."""
+        return next(editor for editor in self.editors if editor.name == name)
 
     def edits_of(self, model: ModelSource) -> tuple[Edit, ...]:
         """Return the edits that a model gets up to the largest N; rules of integrity may take one more."""
@@ -136,6 +148,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
     Raises:
         ConfigError: the first thing that is wrong, with its allowed values.
     """
+    shard = shards.read(options.shard)
     profile, batch_size = profiles.find(options.profile), chosen_editors.batch_size(options)
     place = Store(options.store or store)
     benchmarks = chosen_benchmarks.read(options.benchmarks, (SHIPPED / f"{DEFAULT}.toml", *options.thresholds))
@@ -169,6 +182,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
         benchmarks=benchmarks.known,
         chosen_benchmarks=benchmarks.names,
+        shard=shard,
     )
     for source in chosen.values():
         if refusal := unsuited.explain([specs[spec.name] for spec in named], found.edits_of(source)):
