@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from editgate.cache.entry_files import DAMAGED, read_json
 from editgate.cache.store import Store
 from editgate.inputs.benchmarks import Benchmark
-from editgate.inputs.documents import EXAMPLES, LocalDocuments
+from editgate.inputs.documents import EXAMPLES, RESERVE, LocalDocuments
 from editgate.inputs.models import ModelSource
 from editgate.options.settings import Settings
 from editgate.plan.tasks import QUALITY, Task
@@ -174,9 +174,10 @@ def megabytes(model: ModelSource) -> float:
 
 
 def _counted(model: ModelSource, row: Benchmark) -> float | None:
-    """Count the documents in a folder, a line each; None for those of the hub."""
+    """Count the documents in a folder that a run asks, a line each; None for those of the hub."""
     source = model.documents_of(row)
     if not isinstance(source, LocalDocuments):
         return None
-    files = (path for path in (source.folder / row.documents_folder).rglob("*.jsonl") if path.stem not in EXAMPLES)
+    others = {*EXAMPLES, RESERVE}
+    files = (path for path in (source.folder / row.documents_folder).rglob("*.jsonl") if path.stem not in others)
     return float(sum(path.read_bytes().count(b"\n") for path in files)) or None
