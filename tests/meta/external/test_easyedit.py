@@ -189,9 +189,7 @@ def test_a_file_that_the_file_names_is_in_the_key(installed: Path) -> None:
 def test_a_tied_head_is_found(installed: Path) -> None:
     """EasyEdit looks for a parameter of the head's name, which a tied model has under the embedding's name only."""
     given = settings(installed, "ROME")
-    create("easyedit:ROME", tiny.model(tied=True), tiny.tokenizer(), **given).apply(
-        tiny.EDITS[0]
-    )
+    create("easyedit:ROME", tiny.model(tied=True), tiny.tokenizer(), **given).apply(tiny.EDITS[0])
 
 
 def test_what_returns_no_model_is_refused(installed: Path) -> None:
