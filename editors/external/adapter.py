@@ -109,7 +109,7 @@ class ExternalEditor(Editor):
             all_frozen = self._frozen >= named.keys()
             for name, parameter in named.items():
                 if parameter.is_floating_point():
-                    parameter.requires_grad_(requires_grad=all_frozen or name not in self._frozen)
+                    parameter.requires_grad = all_frozen or name not in self._frozen
 
     @property
     def _exposed(self) -> Any:  # noqa: ANN401 - whatever the external code exposes

@@ -30,6 +30,15 @@ def external_call(what: str) -> Iterator[None]:
             raise ForeignFailure(f"{what} raised {type(error).__name__}: {reason}") from error
 
 
+def mentions(error: BaseException | None, word: str) -> bool:
+    """Whether an exception, or one that it came from, mentions a word."""
+    while error is not None:
+        if word in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of Python, numpy and torch in the block, and restore their states afterwards."""

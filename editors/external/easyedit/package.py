@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from editors.core.errors import EditorError, EditorNotFound, ForeignFailure, HyperparameterError
-from editors.external.calls import external_call, seeded
+from editors.external.calls import external_call, mentions, seeded
 
 PREFIX = "easyedit"
 PACKAGE = "easyeditor"
@@ -145,6 +145,8 @@ def _cannot_import(failure: ForeignFailure) -> str:
     """Why EasyEdit cannot be imported, and what to install."""
     cause = failure.__cause__
     lacking = str(cause.name) if isinstance(cause, ModuleNotFoundError) else ""
+    if mentions(cause, "torchvision") and lacking != "torchvision":
+        return f"EasyEdit cannot be imported: {failure}; torchvision must be the build for this torch ({GUIDE})"
     if lacking == PACKAGE:
         return (
             "EasyEdit is not installed: clone github.com/zjunlp/EasyEdit, put the clone on PYTHONPATH, and "
@@ -155,8 +157,6 @@ def _cannot_import(failure: ForeignFailure) -> str:
             f"EasyEdit cannot be imported: this release of transformers has no module {lacking}, which EasyEdit asks "
             f"for; install an older one that editgate takes too, transformers==5.23.* ({GUIDE})"
         )
-    if "torchvision" in str(failure):
-        return f"EasyEdit cannot be imported: {failure}; torchvision must be the build for this torch ({GUIDE})"
     if lacking:
         return f"EasyEdit cannot be imported: {failure}; it needs pip install {NEEDS} ({GUIDE})"
     return f"EasyEdit cannot be imported: {failure}"

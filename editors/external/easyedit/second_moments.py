@@ -52,15 +52,13 @@ def write(method: str, record: Any, model: PreTrainedModel, covariances: Mapping
     for path in paths:
         folder = Path(record.stats_dir) / _model_name(model) / f"{record.mom2_dataset}_stats"
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            folder / f"{path}_{record.mom2_dtype}_mom2_{record.mom2_n_samples}.npz",
-            **{
-                "mom2.constructor": np.array(CONSTRUCTOR),
-                "mom2.count": np.array(1),
-                "mom2.mom2": covariances[path].detach().float().cpu().numpy(),
-                "sample_size": np.array(record.mom2_n_samples),
-            },
-        )
+        content: dict[str, Any] = {
+            "mom2.constructor": CONSTRUCTOR,
+            "mom2.count": 1,
+            "mom2.mom2": covariances[path].detach().float().cpu().numpy(),
+            "sample_size": record.mom2_n_samples,
+        }
+        np.savez(folder / f"{path}_{record.mom2_dtype}_mom2_{record.mom2_n_samples}.npz", **content)
 
 
 def _model_name(model: PreTrainedModel) -> str:

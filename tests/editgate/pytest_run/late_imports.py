@@ -9,6 +9,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from editgate.errors import ConfigError
+from editors.external.calls import mentions
+
+TORCHVISION = (
+    "transformers cannot be imported, because torchvision in this environment was built for another torch. Install the "
+    "build for yours (for CPUs from PyTorch's own index), or uninstall it: editgate does not need it."
+)
+
 if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modules:
     # On a busy machine threads that spin while they wait cost most of all, on an idle one those that sleep. More
     # than all cores must be busy: an installation just before leaves a load of 1. torch reads this when imported.
@@ -17,12 +25,20 @@ if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modu
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays."""
+    """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays.
+
+    Raises:
+        ConfigError: a torchvision for another torch breaks transformers, whose own message does not name it.
+    """
     first = "editgate.measure.session" not in sys.modules
     gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
     try:
         with warnings.catch_warnings(action="default"):  # what a dependency says while it is imported is no error
             yield
+    except ImportError as error:
+        if mentions(error, "torchvision"):
+            raise ConfigError(TORCHVISION) from error
+        raise
     finally:
         if first:
             gc.freeze()  # nor is it worth looking through them again and again

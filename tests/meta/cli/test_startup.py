@@ -12,7 +12,9 @@ from types import ModuleType
 
 import pytest
 
+from editgate.errors import ConfigError
 from editgate.measure.integrity import CHECKPOINT_RULES, TRAJECTORY_RULES, checkpoint_rules, trajectory_rules
+from editgate.pytest_run.late_imports import measuring
 from editors import names
 from editors.core.declared import declared_flag, declared_names
 from editors.core.registry import built_in
@@ -80,3 +82,13 @@ def test_every_rule_is_listed(module: ModuleType, listed: tuple[str, ...]) -> No
         name for name, value in vars(module).items() if isfunction(value) and value.__module__ == module.__name__
     }
     assert {name for name in written if not name.startswith("_")} <= {*listed} == {*module.RULES}
+
+
+def test_a_torchvision_for_another_torch_is_named() -> None:
+    """It breaks transformers, which then says only that a class could not be imported; other errors stay."""
+    met = ModuleNotFoundError("Could not import module 'PreTrainedModel'.")
+    met.__cause__ = RuntimeError("operator torchvision::nms does not exist")
+    with pytest.raises(ConfigError, match="torchvision in this environment was built for another torch"), measuring():
+        raise met
+    with pytest.raises(ModuleNotFoundError, match="No module named 'gone'"), measuring():
+        raise ModuleNotFoundError("No module named 'gone'")

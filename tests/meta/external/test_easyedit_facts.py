@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,8 +61,7 @@ def test_the_installed_easyedit_reads_the_second_moments_that_are_written(tmp_pa
     )
     second_moments.write("MEMIT", record, model, moments)
     package.fresh("MEMIT")
-    import easyeditor.models.rome.layer_stats as real  # noqa: PLC0415 - installed only where this test runs
-
+    real = import_module("easyeditor.models.rome.layer_stats")
     path = "model.layers.1.mlp.down_proj"
     asked = {"sample_size": 100000, "precision": "float32", "hparams": record, "to_collect": ["mom2"]}
     found = real.layer_stats(model, tiny.tokenizer(), path, str(tmp_path), "wikipedia", **asked).mom2.moment()
