@@ -22,7 +22,7 @@ from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
-from editgate.measure import covariances
+from editgate.measure import covariances, model_copies
 from editgate.measure.threads import single_threaded
 from editors import Edit, Editor
 from editors.locate.base import LocateEditor
@@ -50,7 +50,7 @@ class EditorSetup:
 
     def editor(self) -> tuple[Editor, PreTrainedModel]:
         """Return a new editor with nothing applied, and the copy of the base model that it was given."""
-        model = copy.deepcopy(self.base.model)
+        model = self._copy()
         editor = self._create(model)
         made, contexts = self._prepared
         editor.load_prepared(made, contexts or None)
@@ -63,7 +63,7 @@ class EditorSetup:
         Raises:
             EditorError: the method does not take these hyperparameters.
         """
-        self._add_covariances(self._create(copy.deepcopy(self.base.model)))
+        self._add_covariances(self._create(self._copy()))
 
     @cached_property
     def key(self) -> str:
@@ -75,6 +75,10 @@ class EditorSetup:
     def conditions(self) -> dict[str, Any]:
         """What every edit depends on besides itself and what is prepared."""
         return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
+
+    def _copy(self) -> PreTrainedModel:
+        """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave."""
+        return model_copies.sharing(self.base.model) if self.spec.built_in else copy.deepcopy(self.base.model)
 
     def _create(self, model: PreTrainedModel) -> Editor:
         return self.spec.create(
@@ -101,7 +105,7 @@ class EditorSetup:
         return made, contexts
 
     def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        editor = self._create(copy.deepcopy(self.base.model))
+        editor = self._create(self._copy())
         supplied = self._add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
