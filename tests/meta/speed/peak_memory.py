@@ -1,6 +1,6 @@
 """Prints the memory that a run takes on a large model, beside the weights: step by step, in a process of its own.
 
-    PYTHONPATH=tests:. python -m meta.speed.peak_memory --method ftl rome
+    PYTHONPATH=tests:. python -m meta.speed.peak_memory ftl rome
 
 The model is a random Llama of about 1 GB in float32 (14 blocks, width 1024, 32000 tokens), with the miniature's
 tokenizer, documents and edits. Each line is the largest resident set of one step (VmHWM, reset before it), over that
@@ -46,14 +46,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Make the model, and go through a run's steps."""
     parser = argparse.ArgumentParser(description="Peak memory of a run, step by step.")
-    parser.add_argument("--method", choices=SETTINGS, nargs="*", default=["ftl", "rome"])
+    parser.add_argument("method", choices=SETTINGS, nargs="*")
     parser.add_argument("--blocks", type=int, default=14)
     parser.add_argument("--rules", action="store_true", help="check two rules of integrity too, which takes longest")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "random-llama"
         _make(folder, given.blocks)
-        measure(Path(place), folder, given.method, rules=given.rules)
+        measure(Path(place), folder, given.method or list(SETTINGS), rules=given.rules)
 
 
 def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -> None:
