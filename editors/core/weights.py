@@ -30,7 +30,8 @@ def bits(tensor: Tensor) -> Tensor:
 class Weights:
     """The only way to write a model's parameters; every write can be undone bit-exact.
 
-    A parameter is copied the first time it is written; `state` and `undo` know these parameters only.
+    A parameter gets memory of its own the first time it is written, and what it held before is kept untouched: so the
+    memory may be another model's, which is not copied to be edited. `state` and `undo` know these parameters only.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -50,11 +51,20 @@ class Weights:
         live = self._live[name]
         if not bool(torch.isfinite(value).all()):
             raise NonFiniteEdit(f"the update of {name} is not finite")
-        if name not in self._base:
-            self._base[name] = live.detach().clone()
         if self._before is not None and name not in self._before:
-            self._before[name] = live.detach().clone()
-        _copy(live, value)
+            self._before[name] = live.detach().clone() if name in self._base else live.data
+        self._put(name, value)
+
+    def _put(self, name: str, value: Tensor) -> None:
+        """Write into memory of the parameter's own, which it gets the first time."""
+        live = self._live[name]
+        if name in self._base:
+            _copy(live, value)
+            return
+        own = torch.empty_like(live.data)
+        _copy(own, value)
+        self._base[name] = live.data
+        live.data = own
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -72,14 +82,14 @@ class Weights:
     @contextmanager
     def pristine(self) -> Iterator[None]:
         """Use the base weights in the block, then restore the edited ones; both bit-exact."""
-        edited = {name: self._live[name].detach().clone() for name in self._base}
+        edited = {name: self._live[name].data for name in self._base}
         for name, value in self._base.items():
-            _copy(self._live[name], value)
+            self._live[name].data = value
         try:
             yield
         finally:
             for name, value in edited.items():
-                _copy(self._live[name], value)
+                self._live[name].data = value
 
     def state(self) -> dict[str, Tensor]:
         """Current values of the parameters that differ from the base, under `weight:<name>`."""
@@ -100,9 +110,7 @@ class Weights:
             self._check(name, value)
         self.undo()
         for name, value in values.items():
-            live = self._live[name]
-            self._base[name] = live.detach().clone()
-            _copy(live, value)
+            self._put(name, value)
 
     def _check(self, name: str, value: Tensor) -> None:
         if name not in self._live:
@@ -117,7 +125,7 @@ class Weights:
     def undo(self) -> None:
         """Return every written parameter to its base value."""
         for name, value in self._base.items():
-            _copy(self._live[name], value)
+            self._live[name].data = value
         self._base.clear()
 
 

@@ -17,7 +17,7 @@ from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
 from editgate.inputs import missing_hyperparameters
-from editgate.options import options, settings
+from editgate.options import devices, options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
 from editgate.pytest_run import (
@@ -81,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if not _judges(config):
             _work_instead(config)
         elif not hasattr(config, "workerinput"):
+            devices.refuse_more_workers(chosen.device, getattr(config.option, "numprocesses", None) or 0)
             summary = Summary(lambda: _subject(config), chosen.report, chosen.compare)
             config.pluginmanager.register(summary, "editgate-summary")
             config.pluginmanager.register(NotEvaluated(config), "editgate-not-evaluated")

@@ -123,7 +123,7 @@ def _rest(value: Tensor, base: Tensor, parts: Tensors) -> dict[str, Tensor]:
         steps = _ordered(wanted[where]) - near  # wraps around, and back when it is added
         unsigned = ((steps << 1) ^ (steps >> (8 * width - 1))).view(np.uint8)  # 0, -1, 1, -2, … are 0, 1, 2, 3, …
         for place in range(width):
-            streams[place].append(squeezers[place].compress(np.ascontiguousarray(unsigned[place::width])))
+            streams[place].append(squeezers[place].compress(unsigned[place::width].tobytes()))
     whole = [b"".join([*stream, squeezer.flush()]) for stream, squeezer in zip(streams, squeezers, strict=True)]
     return {f"e{place}": torch.frombuffer(bytearray(each), dtype=torch.uint8) for place, each in enumerate(whole)}
 

@@ -22,7 +22,7 @@ from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
-from editgate.measure import covariances
+from editgate.measure import covariances, model_copies
 from editgate.measure.threads import single_threaded
 from editors import Edit, Editor
 from editors.external import hooks
@@ -52,7 +52,7 @@ class EditorSetup:
 
     def editor(self) -> tuple[Editor, PreTrainedModel]:
         """Return a new editor with nothing applied, and the copy of the base model that it was given."""
-        model = copy.deepcopy(self.base.model)
+        model = self.copied_base()
         editor = self.create(model)
         made, contexts = self._prepared
         editor.load_prepared(made, contexts or None)
@@ -65,7 +65,7 @@ class EditorSetup:
         Raises:
             EditorError: the method does not take these hyperparameters.
         """
-        self._add_covariances(self.create(copy.deepcopy(self.base.model)))
+        self._add_covariances(self.create(self.copied_base()))
 
     @property
     def is_prepared(self) -> bool:
@@ -82,6 +82,10 @@ class EditorSetup:
     def conditions(self) -> dict[str, Any]:
         """What every edit depends on besides itself and what is prepared."""
         return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
+
+    def copied_base(self) -> PreTrainedModel:
+        """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave."""
+        return model_copies.sharing(self.base.model) if self.spec.built_in else copy.deepcopy(self.base.model)
 
     def create(self, model: PreTrainedModel) -> Editor:
         """Return a new editor on `model`, without what was prepared."""
@@ -110,7 +114,7 @@ class EditorSetup:
         return made, contexts
 
     def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        editor = self.create(copy.deepcopy(self.base.model))
+        editor = self.create(self.copied_base())
         supplied = self._add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")

@@ -29,6 +29,7 @@ from editgate.measure.prepare import Prepared, prepare
 from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
+from editgate.options import devices
 from editgate.options.settings import Settings
 
 CHEAP = ("toxigen", *BENCHMARKS)  # the first that has documents serves the rule that zero edits reproduce the baseline
@@ -63,7 +64,8 @@ class EvaluationSession:
                 self._let_go()
             self.announce(f"loading {source.name}")
             with self._tried.trying(("model", source.name)):
-                loaded = models.load(source, device=self.settings.device, dtype=self.settings.dtype)
+                device = devices.of_this_process(self.settings.device)
+                loaded = models.load(source, device=device, dtype=self.settings.dtype)
             self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, loaded)))
         return self._loaded[source.name]
 

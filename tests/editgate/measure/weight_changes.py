@@ -55,13 +55,19 @@ def assert_finite(model: Model) -> None:
         NonFiniteModel: names the tensors and how much of each is broken.
     """
     broken = {
-        name: int((~tensor.isfinite()).sum())
+        name: sum(int((~part.isfinite()).sum()) for part in _parts(tensor))
         for name, tensor in tensors(model)
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+        if tensor.is_floating_point() and not all(bool(part.isfinite().all()) for part in _parts(tensor))
     }
     if broken:
         listed = ", ".join(f"{name} ({count} values)" for name, count in list(broken.items())[:4])
         raise NonFiniteModel(f"NaN or infinite weights in {len(broken)} tensors: {listed}. No number is computed.")
+
+
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Parts of a tensor: of a whole embedding the intermediate results would take as much memory again."""
+    parts: tuple[Tensor, ...] = tensor.detach().reshape(-1).split(1 << 22)
+    return parts
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from editgate import store as program
-from editgate.cache import pruning
+from editgate.cache import pruning, users
 from editgate.cache.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -200,8 +201,9 @@ def test_a_killed_prune_leaves_whole_entries(store: Store) -> None:
         age(path, 9)
     child = os.fork()
     if not child:
-        pruning.shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
-        pruning.prune(store.root, max_size=0)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(shutil, "rmtree", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            pruning.prune(store.root, max_size=0)
         os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert not model.parent.exists()
@@ -260,9 +262,9 @@ def test_bad_input_is_one_line(
 def test_a_run_of_the_gate_registers(tmp_path: Path, made_settings: Callable[[Path], object]) -> None:
     """Whoever reads the options of a run has joined the store that they name."""
     given = made_settings(tmp_path / "store")
-    assert len(pruning.users.alive(tmp_path / "store")) == 1
+    assert len(users.alive(tmp_path / "store")) == 1
     del given
-    assert pruning.users.alive(tmp_path / "store") == []
+    assert users.alive(tmp_path / "store") == []
 
 
 @pytest.fixture

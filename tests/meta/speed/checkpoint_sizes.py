@@ -19,7 +19,7 @@ from editors.core.weights import same_bits
 from meta.speed.rigs import gpt2_small, llama_mini
 
 MODELS = {"llama-mini": llama_mini, "gpt2-small": gpt2_small}
-METHODS = ("rome", "memit", "alphaedit")
+METHODS = ("rome", "memit")
 STEPS = 3  # of the search on the random model, which decide how long it takes and not how large a checkpoint is
 
 
@@ -27,13 +27,12 @@ def main() -> None:
     """Apply edits one after another, and print the sizes at each N."""
     parser = argparse.ArgumentParser(description="Sizes of checkpoints.")
     parser.add_argument("--edit-counts", default="1,10", help="Default: %(default)s")
-    parser.add_argument("--method", choices=METHODS, nargs="*", default=METHODS[:2])
-    parser.add_argument("--rig", choices=MODELS, nargs="*", default=list(MODELS))
+    parser.add_argument("model", choices=MODELS, nargs="*")
     given = parser.parse_args()
     counts = [int(count) for count in given.edit_counts.split(",")]
     print("model       method      N  matrices, MB  in the file, MB  share")
-    for model in given.rig:
-        for method in given.method:
+    for model in given.model or MODELS:
+        for method in METHODS:
             for count, before, after in sizes(model, method, counts):
                 print(
                     f"{model:<11} {method:<8} {count:>4} {before / 1e6:>13.2f} {after / 1e6:>16.2f} "

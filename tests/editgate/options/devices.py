@@ -1,0 +1,56 @@
+"""Which device a process uses: with `--device=cuda -n 8` worker i takes device i."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from editgate.errors import ConfigError
+
+
+def refuse_more_workers(device: str, workers: int) -> None:
+    """Refuse more workers than there are devices of a kind: two large models would not fit where one does.
+
+    Args:
+        device: as `--device` names it. One with a number (`cuda:1`) is for all workers, and so is the CPU.
+        workers: how many `-n` asks for; 0 or 1 is a process alone.
+
+    Raises:
+        ConfigError: there are too few devices.
+    """
+    if workers < 2 or not _shared_out(device):
+        return
+    there = _count(device)
+    if there < workers:
+        raise ConfigError(
+            f"-n {workers} with --device {device}: each worker takes a device, and there are {there}. "
+            f"Allowed: at most -n {there}, or one device for all workers: --device {device}:0."
+        )
+
+
+def of_this_process(device: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the device that this process loads models on: a worker of `-n` has one of its own.
+
+    A worker that xdist started in place of one that crashed has a higher number; it begins anew at the first device.
+
+    Args:
+        device: as `--device` names it.
+        environment: where xdist says which worker this is.
+    """
+    worker = environment.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if not worker.isdigit() or not _shared_out(device):
+        return device
+    return f"{device}:{int(worker) % _count(device)}"
+
+
+def _shared_out(device: str) -> bool:
+    """Whether the name is of a kind of which there may be several, and of none of them."""
+    return device not in {"cpu", "auto", "mps"} and ":" not in device
+
+
+def _count(kind: str) -> int:
+    """How many devices of a kind there are; of a kind that cannot be counted, one."""
+    import torch  # noqa: PLC0415 - options are read without it where models run on the CPU
+
+    count = getattr(torch.get_device_module(kind), "device_count", None)
+    return 1 if count is None else max(1, int(count()))

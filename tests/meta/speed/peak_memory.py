@@ -1,0 +1,133 @@
+"""Prints the memory that a run takes on a large model, beside the weights: step by step, in a process of its own.
+
+    PYTHONPATH=tests:. python -m meta.speed.peak_memory ftl rome
+
+The model is a random Llama of about 1 GB in float32 (14 blocks, width 1024, 32000 tokens), with the miniature's
+tokenizer, documents and edits. Each line is the largest resident set of one step (VmHWM, reset before it), over that
+before the model was loaded, in shares of the weights. Pages of the file that are mapped count as resident.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from editgate.cache.store import Store
+from editgate.inputs import edit_lists, models
+from editgate.inputs.benchmarks import BENCHMARKS
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.measure import weight_changes
+from editgate.measure.evaluate import evaluate
+from editgate.measure.integrity import trajectory_rules
+from editgate.measure.prepare import prepare
+from editgate.measure.trajectory import Trajectory
+
+MB = 2**20
+ITEMS = 2
+SEARCH = {"v_num_grad_steps": 2, "v_weight_decay": 0.5, "clamp_norm_factor": 4.0,
+          "context_template_length_params": [[2, 1]]}  # fmt: skip
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ftl": {"layers": [7], "num_steps": 2, "norm_constraint": 0.001},
+    "rome": {"layers": [7], **SEARCH},
+    "memit": {"layers": [5, 6, 7, 8, 9], "mom2_update_weight": 20000.0, **SEARCH},
+}
+
+
+def main() -> None:
+    """Make the model, and go through a run's steps."""
+    parser = argparse.ArgumentParser(description="Peak memory of a run, step by step.")
+    parser.add_argument("method", choices=SETTINGS, nargs="*")
+    parser.add_argument("--blocks", type=int, default=14)
+    parser.add_argument("--rules", action="store_true", help="check two rules of integrity too, which takes longest")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "random-llama"
+        _make(folder, given.blocks)
+        measure(Path(place), folder, given.method or list(SETTINGS), rules=given.rules)
+
+
+def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -> None:
+    """Print a line a step."""
+    begun = _resident()
+    text = place / "text.txt"
+    text.write_text("The river runs to the sea, and the ferry left in the rain.\n" * 20, encoding="utf-8")
+    source = models.find(str(folder), documents=models.SHIPPED.folder, covariance_text=text)
+    with _step("loading", begun, 0) as whole:
+        base = models.load(source, device="cpu", dtype="float32")
+        whole.append(sum(each.nbytes for each in base.model.parameters()))
+    size = whole[0]
+    row = BENCHMARKS["toxigen"]
+    asked = prepare(row, source.documents_of(row), base.tokenizer, ITEMS)
+    with _step(f"baseline, {ITEMS} items", begun, size):
+        evaluate(asked, base.model)
+    edits = [replace(edit, rephrases=(), neighbors=()) for edit in edit_lists.read(edit_lists.SHIPPED["counterfact"])]
+    for method in methods:
+        spec = EditorSpec(method, method, settings=SETTINGS[method])
+        run = Trajectory(spec, base, edits[:4], (1, 2), Store(place / "store"))
+        with _step(f"{method}: 2 edits, checkpoints", begun, size):
+            run.model_at(2)
+        with _step(f"{method}: edited model, {ITEMS} items", begun, size):
+            evaluate(asked, run.model_at(2))
+        with _step(f"{method}: growth of weights", begun, size):
+            run.norm_ratio(2)
+            weight_changes.assert_finite(run.model_at(2))
+        for rule in ("only_declared_tensors_change", "undo_gives_back_the_base") if rules else ():
+            with _step(f"{method}: {rule}", begun, size):
+                trajectory_rules.RULES[rule](run)
+        del run
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"weights {size / MB:.0f} MB, before them {begun / MB:.0f} MB, largest resident set {peak / MB:.0f} MB")
+
+
+@contextmanager
+def _step(name: str, begun: int, size: int) -> Iterator[list[int]]:
+    """Print the largest resident set inside the block, and what is left after it."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    known = [size] * bool(size)
+    yield known
+    gc.collect()
+    peak, left = _resident("VmHWM"), _resident()
+    print(
+        f"{name:<42} {(peak - begun) / known[0]:5.2f} M at most, {(left - begun) / known[0]:5.2f} M after it",
+        flush=True,
+    )
+
+
+def _resident(field: str = "VmRSS") -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def _make(folder: Path, blocks: int) -> None:
+    """Write the model in a process of its own, whose memory goes with it."""
+    import multiprocessing  # noqa: PLC0415 - only here
+
+    worker = multiprocessing.get_context("spawn").Process(target=_write, args=(folder, blocks))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+
+
+def _write(folder: Path, blocks: int) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=1024, intermediate_size=2816, num_hidden_layers=blocks, num_attention_heads=16,
+        max_position_embeddings=512, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    models.load(models.find("llama-mini"), device="cpu", dtype="float32").tokenizer.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
