@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -133,7 +132,7 @@ def _ready(run: Trajectory) -> Editor | None:
     """An editor that can edit at once; None if it is somebody else's, or must learn from the model first."""
     if not run.spec.built_in:
         return None  # nobody knows what it does besides: its rules of integrity come before all else
-    editor = run.setup.create(copy.deepcopy(run.base.model))
+    editor = run.setup.create(run.setup.copied_base())
     if isinstance(editor, LocateEditor):
         stand_ins = {
             matrix.path: SMALL_COVARIANCE * torch.eye(matrix.stored(matrix.weight).shape[1])

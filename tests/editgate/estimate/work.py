@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -112,7 +111,7 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
 
 def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:
     """The base's matrices whose covariances the method needs and the store does not have."""
-    editor = run.setup.create(copy.deepcopy(run.base.model))
+    editor = run.setup.create(run.setup.copied_base())
     if not isinstance(editor, LocateEditor):
         return []
     missing = covariances.missing(editor.missing, run.base, session.settings.store)
