@@ -35,12 +35,13 @@ class CholeskyFactor:
         Raises:
             StateMismatch: C is far from positive semidefinite.
         """
-        wide = covariance.double()
-        scale = float(wide.diagonal().mean())
+        shifted = covariance.to(torch.float64, copy=True)  # once: of a large model it is gigabytes
+        diagonal, own = shifted.diagonal(), shifted.diagonal().clone()
+        scale = float(own.mean())
         for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
-            shifted = wide + ridge * torch.eye(len(wide), dtype=wide.dtype, device=wide.device)
+            diagonal.copy_(own + ridge)
             lower, failed = torch.linalg.cholesky_ex(shifted)
-            left_over = lower.diagonal() ** 2 / shifted.diagonal()  # of each input, given those before it
+            left_over = lower.diagonal() ** 2 / diagonal  # of each input, given those before it
             if not failed and float(left_over.min()) > SINGULAR:
                 return cls(lower, ridge)
         raise StateMismatch("a covariance is not positive semidefinite: so it is not an uncentered covariance E[k kᵀ]")
