@@ -103,6 +103,10 @@ class Settings:
         suited = [name for name in benchmarks_for(chat=model.chat) if self.asks(name)] + self.added_benchmarks
         return tuple(name for name in suited if self.policy.at_chance(model.name, name) is None)
 
+    def lower_alpha(self, model: ModelSource) -> float:
+        """Return the error probability of a lower bound: one test, or all, as `[multiplicity]` of the policy says."""
+        return self.policy.lower_alpha(len(self.benchmarks_of(model)) * len(self.counts))
+
     @property
     def added_benchmarks(self) -> list[str]:
         """Those that are not in the table."""

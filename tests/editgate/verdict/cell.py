@@ -58,7 +58,7 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
     floor = session.settings.policy.floor(case.editor.name, case.model.name, case.check, case.area, case.edits)
     before = session.baseline(case.model, case.check)
     after = session.evaluation(run, case.edits, case.check)
-    verdict = judge(before, after, floor.value)
+    verdict = judge(before, after, floor.value, lower_alpha=session.settings.lower_alpha(case.model))
     context = Context(run.described(case.edits), floor, command, session.norm_ratio(run, case.edits), after.routed)
     inconclusive_fails = session.settings.inconclusive == "fail"
     fails = verdict.outcome is Outcome.REGRESSION or (verdict.outcome is Outcome.INCONCLUSIVE and inconclusive_fails)
