@@ -26,7 +26,7 @@ from editgate.verdict.power import Power, power_of
 
 NOT_TAKEN = (
     "--editor-arg --hyperparameters --skip-bad-edits --edited --batch-size --edit-order --budget --min-budget "
-    "--covariance-text --covariance-tokens --report --compare --inconclusive"
+    "--covariance-text --covariance-tokens --report --compare --inconclusive --items"
 ).split()
 WIDTH = 110
 MEANING = (

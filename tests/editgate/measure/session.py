@@ -25,12 +25,13 @@ from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalChe
 from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
-from editgate.measure.prepare import Prepared, prepare
+from editgate.measure.prepare import Prepared, count, prepare
 from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
 from editgate.options.settings import Settings
 
+Block = tuple[int, int]
 CHEAP = ("toxigen", *BENCHMARKS)  # the first that has documents serves the rule that zero edits reproduce the baseline
 
 
@@ -48,9 +49,10 @@ class EvaluationSession:
 
     def __post_init__(self) -> None:
         self._loaded: dict[str, LoadedModel] = {}
-        self._prepared: dict[tuple[str, str], Prepared] = {}
-        self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
+        self._prepared: dict[tuple[str, str, Block | None], Prepared] = {}
+        self._baselines: dict[tuple[str, str, Block | None], Evaluation] = {}  # each is read once for every N
         self._runs: dict[tuple[str, str, int], Run] = {}
+        self._counts: dict[tuple[str, str], int] = {}
         self._tried = TriedOnce()
         self._corpora: dict[str, Sequence[str]] = {}
         self.settings.store.announce = self.announce
@@ -108,39 +110,54 @@ class EvaluationSession:
                 )
         return self._runs[key]
 
-    def baseline(self, source: ModelSource, benchmark: str) -> Evaluation:
-        """Return the unedited model's items.
+    def items(self, source: ModelSource, benchmark: str) -> int:
+        """Return how many items a benchmark has, at most `--limit`."""
+        if (source.name, benchmark) not in self._counts:
+            row = self.settings.benchmarks[benchmark]
+            documents = source.documents_of(row)
+            self._counts[source.name, benchmark] = count(row, documents, self.settings.limit)
+        return self._counts[source.name, benchmark]
+
+    def baseline(self, source: ModelSource, benchmark: str, block: Block | None = None) -> Evaluation:
+        """Return the unedited model's items: all, or those of a block (how many were asked before, and after it).
 
         Raises:
             EvaluationError: they cannot be had.
         """
-        key = (source.name, benchmark)
+        key = (source.name, benchmark, block)
         if key not in self._baselines:
             base = self.model(source)
             what = f"{source.name}: baseline of {benchmark}"
-            self._baselines[key] = self._evaluation(what, base, benchmark, None, lambda: base.model)
+            self._baselines[key] = self._evaluation(what, base, benchmark, None, lambda: base.model, block=block)
         return self._baselines[key]
 
-    def evaluation(self, run: Run, count: int, benchmark: str) -> Evaluation:
-        """Return the edited model's items after `count` edits.
+    def evaluation(self, run: Run, count: int, benchmark: str, block: Block | None = None) -> Evaluation:
+        """Return the edited model's items after `count` edits, all or those of a block.
 
         Raises:
             EvaluationError: they cannot be had.
         """
         what = f"{run.name}: {benchmark} after {count} edit{'' if count == 1 else 's'}"
-        return self._evaluation(what, run.base, benchmark, run.key(count), lambda: run.model_at(count))
+        return self._evaluation(what, run.base, benchmark, run.key(count), lambda: run.model_at(count), block=block)
 
     def _evaluation(
-        self, what: str, base: LoadedModel, benchmark: str, checkpoint: str | None, model: Callable[[], object]
+        self,
+        what: str,
+        base: LoadedModel,
+        benchmark: str,
+        checkpoint: str | None,
+        model: Callable[[], object],
+        *,
+        block: Block | None,
     ) -> Evaluation:
         """The items of a model, asked only if they are not in the store; `checkpoint` is None for the unedited one."""
-        prepared = self._prepare(base, benchmark)
+        prepared = self._prepare(base, benchmark, block)
         key = Store.key(
             base=conditions(base),
             checkpoint=checkpoint,
             prompts=prepared.digest,
             code=fingerprint.code_of(*fingerprint.SCORING),
-            limit=self.settings.limit,
+            limit=block or self.settings.limit,
         )
         with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
             if entry.payload is None:
@@ -150,11 +167,13 @@ class EvaluationSession:
                         answers = [text for text, _ in self._written(base, prepared)]
                         evaluation = judged_by_lm_eval(prepared, answers)
                     else:
-                        evaluation = evaluate(prepared, model(), **self._shared(base, prepared, checkpoint))
+                        evaluation = evaluate(prepared, model(), **self._shared(base, prepared, checkpoint, block))
                 entry.payload = evaluation.to_json()
         return Evaluation.from_json(entry.payload)
 
-    def _shared(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> dict[str, Any]:
+    def _shared(
+        self, base: LoadedModel, prepared: Prepared, checkpoint: str | None, block: Block | None
+    ) -> dict[str, Any]:
         """Return what `evaluate` need not ask again: answers of this model, and drafts of what it may write."""
         if prepared.completions:
             return {"drafts": [tuple(tokens) for _, tokens in self._written(base, prepared)]}
@@ -164,7 +183,7 @@ class EvaluationSession:
         row = prepared.benchmark
         same = (each for each in BENCHMARKS.values() if each.documents_folder == row.documents_folder)
         siblings = [] if row.added else [each.name for each in same if each is not row]
-        return {"known": known, "siblings": [self._prepare(base, name) for name in siblings]}
+        return {"known": known, "siblings": [self._prepare(base, name, block) for name in siblings]}
 
     def _written(self, base: LoadedModel, prepared: Prepared) -> list[tuple[str, list[int]]]:
         """Return text and tokens of what the unedited model writes: its answers, and drafts of the edited model's."""
@@ -233,13 +252,14 @@ class EvaluationSession:
 
         integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, cheap), ask)
 
-    def _prepare(self, base: LoadedModel, benchmark: str) -> Prepared:
-        key = (base.tokenizer_digest, benchmark)
+    def _prepare(self, base: LoadedModel, benchmark: str, block: Block | None = None) -> Prepared:
+        key = (base.tokenizer_digest, benchmark, block)
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]
             documents = base.source.documents_of(row)
             with self._tried.trying(("documents", *key)):
-                self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
+                start, end = block or (0, self.settings.limit)
+                self._prepared[key] = prepare(row, documents, base.tokenizer, end, after=start)
         return self._prepared[key]
 
     @cached_property

@@ -54,6 +54,7 @@ class Settings:
         skipped_edits: records of the list that hold no edit, and why.
         benchmarks: all that there are: the table, and what `--benchmarks` adds to it.
         chosen_benchmarks: names given by `--benchmarks`; None: those of the table.
+        stops_early: whether a benchmark is asked only until its verdict is decided.
     """
 
     profile: Profile
@@ -77,6 +78,7 @@ class Settings:
     skipped_edits: tuple[str, ...] = ()
     benchmarks: Mapping[str, Benchmark] = field(default_factory=lambda: ALL)
     chosen_benchmarks: frozenset[str] | None = None
+    stops_early: bool = False
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -86,7 +88,7 @@ class Settings:
         if editor.built_in and editor.settings:
             return None
         found = self.policy.known_failure(editor.name, model.name, name, edits, editor.batch_size)
-        if found is None or (self.limit is None and self.inconclusive == "fail"):
+        if found is None or (self.limit is None and not self.stops_early and self.inconclusive == "fail"):
             return found
         return replace(found, always=False)
 
@@ -126,7 +128,7 @@ class Settings:
         """Whether everything that a retention curve depends on is as it was when curves were recorded."""
         given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
         recorded = (profiles.EDITS, chosen_edits.parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
-        return given == recorded and self.chosen_benchmarks is None
+        return given == recorded and not self.stops_early and self.chosen_benchmarks is None
 
 
 def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> Settings:
@@ -172,6 +174,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
         benchmarks=benchmarks.known,
         chosen_benchmarks=benchmarks.names,
+        stops_early=options.items == "auto",
     )
     for source in chosen.values():
         if refusal := unsuited.explain([specs[spec.name] for spec in named], found.edits_of(source)):

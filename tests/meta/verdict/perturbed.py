@@ -160,7 +160,7 @@ def _text(
         )
         for name, after in found.items()
     }
-    return re.sub(r"\n\s{8,}|\n\s+(?=\])", " ", json.dumps(record, indent=2)) + "\n"
+    return json.dumps(record).replace("}, {", "},\n{") + "\n"  # a line for each change
 
 
 def _subjects(items: Sequence[Item], names: Sequence[str]) -> tuple[int, ...]:
