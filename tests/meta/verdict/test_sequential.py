@@ -14,6 +14,8 @@ from editgate.measure.items import Evaluation
 from editgate.verdict.outcome import Outcome
 from editgate.verdict.sequential import Block, judge_in_blocks, looks
 from editgate.verdict.statistics import drop_bounds
+from meta.verdict.perturbed import FILE, RECORD
+from meta.verdict.test_false_reds import FLOORS
 from meta.verdict.test_verdict import evaluation
 
 GATES, ALPHA = 10_000, 0.05
@@ -111,3 +113,47 @@ def test_blocks_are_judged_as_simulated(lost: int, gained: int, most: int) -> No
     simulated, asked = decided(flips[None], 0.9, before[None].astype(bool), 0.25)
     assert verdict.outcome is {1: Outcome.PASS, -1: Outcome.REGRESSION, 0: Outcome.INCONCLUSIVE}[int(simulated[0])]
     assert verdict.n == edited.n == asked[0] == blocks[-1][1]
+
+
+@pytest.mark.parametrize("size", [0.001, 0.01])
+def test_harmless_changes_of_a_real_model_are_decided_after_less_than_half_of_the_items(size: float) -> None:
+    """All benchmarks pass, whatever the order of their items, and together they need less than half of them."""
+    source, orders = np.random.default_rng(4), 50
+    needed, most = 0.0, 0
+    for asked in RECORD.validate_json(FILE.read_text(encoding="utf-8")).values():
+        after = [each for each in asked.after if each.size == size]
+        n = len(asked.scores)
+        if set(asked.scores) - {0, 1}:
+            continue  # of real-valued scores the file has no items
+        flips = np.zeros((len(after), n), dtype=np.int8)
+        for row, each in enumerate(after):
+            flips[row, list(each.lost)], flips[row, list(each.gained)] = 1, -1
+        flips = np.repeat(flips, orders, axis=0)
+        before = np.broadcast_to(np.array(asked.scores) == 1, flips.shape)
+        order = np.argsort(source.random(flips.shape), axis=1)
+        moved = [np.take_along_axis(each, order, axis=1) for each in (flips, before)]
+        outcome, stops = decided(moved[0], FLOORS[asked.area], moved[1], asked.chance)
+        assert (outcome == 1).all()
+        needed, most = needed + float(stops.mean()), most + n
+    print(f"changes of size {size}: {needed:.0f} of {most} items ({needed / most:.0%})")
+    assert needed < most / 2
+
+
+def test_about_other_questions_no_test_is_sure_if_facts_fall_as_a_whole() -> None:
+    """With all 400 items, two a fact that always fall together, more than 5 % of models on the line pass: a limit."""
+    source, n, line = np.random.default_rng(5), 400, 0.045
+    passed = {}
+    for of_one_fact in (1, 2):
+        lost = source.binomial(n // of_one_fact, line, GATES) * of_one_fact
+        passed[of_one_fact] = float((drop_bounds(lost, 0, n)[1] <= line).mean())
+    print(f"all {n} items: {passed[1]:.0%} pass on the line, {passed[2]:.0%} if the two of a fact fall together")
+    assert passed[1] <= ALPHA < passed[2]
+
+
+def test_items_of_one_subject_did_not_fall_together() -> None:
+    """After changes of 3 % of every weight, no two items of one subject were lost in one change."""
+    for name, asked in RECORD.validate_json(FILE.read_text(encoding="utf-8")).items():
+        if name in {"mmlu", "commonsenseqa", "triviaqa"}:
+            changes = [[asked.subjects[i] for i in each.lost] for each in asked.after if each.size == 0.03]
+            assert any(changes)
+            assert all(len(set(subjects)) == len(subjects) for subjects in changes), name
