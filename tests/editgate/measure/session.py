@@ -114,8 +114,8 @@ class EvaluationSession:
         """Return how many items a benchmark has, at most `--limit`."""
         if (source.name, benchmark) not in self._counts:
             row = self.settings.benchmarks[benchmark]
-            documents = source.documents_of(row)
-            self._counts[source.name, benchmark] = count(row, documents, self.settings.limit)
+            with self._tried.trying(("number of documents", source.name, benchmark)):
+                self._counts[source.name, benchmark] = count(row, source.documents_of(row), self.settings.limit)
         return self._counts[source.name, benchmark]
 
     def baseline(self, source: ModelSource, benchmark: str, block: Block | None = None) -> Evaluation:
@@ -257,7 +257,7 @@ class EvaluationSession:
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]
             documents = base.source.documents_of(row)
-            with self._tried.trying(("documents", *key)):
+            with self._tried.trying(("documents", base.tokenizer_digest, benchmark)):
                 start, end = block or (0, self.settings.limit)
                 self._prepared[key] = prepare(row, documents, base.tokenizer, end, after=start)
         return self._prepared[key]
