@@ -106,6 +106,10 @@ def _judges(config: pytest.Config) -> bool:
 
 def _work_instead(config: pytest.Config) -> None:
     chosen = config.stash[SETTINGS]
+    if chosen.stops_early:
+        raise ConfigError(
+            "--items=auto cannot be planned: which items are asked depends on the verdicts. Allowed: no --items."
+        )
     signals.end_with_a_report(config)
     if chosen.shard is None:
         return

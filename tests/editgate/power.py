@@ -26,7 +26,7 @@ from editgate.verdict.power import Power, power_of
 
 NOT_TAKEN = (
     "--editor-arg --hyperparameters --skip-bad-edits --edited --batch-size --edit-order --budget --min-budget "
-    "--covariance-text --covariance-tokens --report --compare --inconclusive"
+    "--covariance-text --covariance-tokens --report --compare --inconclusive --items"
 ).split()
 WIDTH = 110
 MEANING = (
@@ -81,7 +81,8 @@ def rows(session: EvaluationSession) -> Iterator[Row]:
             if not statistics.above_chance([item.score for item in found.items], found.chance):
                 raise BaselineAtChance(f"{name}: {model.name} scores {found.score:.3f}, chance is {found.chance:.3f}.")
             for count, floor in _floors(chosen, model.name, name).items():
-                seen = power_of(found.n, found.score, found.chance, floor)
+                below = chosen.lower_alpha(model)
+                seen = power_of(found.n, found.score, found.chance, floor, lower_alpha=below)
                 yield Row(name, count, found.n, found.score, found.chance, floor, seen)
 
 

@@ -16,6 +16,7 @@ from editgate.measure.prepare import Prepared
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from editgate.verdict.cell import checks_at
+from editgate.verdict.sequential import looks
 from editors import EditorError
 from editors.locate.base import LocateEditor
 from editors.models.projection import Matrix
@@ -100,13 +101,18 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
     questions = [
         session.prepared(run.base, name)
         for name, count in sorted(asked)
-        if not session.has_items(run.base, name, run.key(count))
+        if not session.has_items(run.base, name, run.key(count), _first_block(session, run.base, name))
     ]
     if ZERO_EDITS in rules and questions:
         questions.append(min(questions, key=lambda prepared: len(prepared.pairs) or len(prepared.completions)))
     if rules or edits or questions or qualities - stored:
         matrices = _matrices(run, session) if isinstance(run, Trajectory) and (rules or edits) else []
         yield TrajectoryWork(run, edits, len(rules) * own, sum(qualities - stored), questions, matrices)
+
+
+def _first_block(session: EvaluationSession, base: LoadedModel, benchmark: str) -> tuple[int, int] | None:
+    """What is asked first with `--items=auto`: how much more will be asked nobody knows."""
+    return looks(session.items(base.source, benchmark))[0].block if session.settings.stops_early else None
 
 
 def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:
@@ -124,7 +130,7 @@ def _of_baselines(
     for (_, benchmark), source in wanted.items():
         try:
             base = session.model(source)
-            if not session.has_items(base, benchmark):
+            if not session.has_items(base, benchmark, block=_first_block(session, base, benchmark)):
                 yield base, session.prepared(base, benchmark)
         except (EditgateError, EditorError):
             continue  # as in `left`

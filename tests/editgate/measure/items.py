@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -149,6 +149,19 @@ def pair(baseline: Evaluation, edited: Evaluation) -> list[tuple[Item, Item]]:
     if not len(pairs) == baseline.n == edited.n:
         raise ItemsMismatch(_mismatch(baseline, edited, len(pairs)))
     return pairs
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Return what one model was asked in several blocks as one evaluation; chance is the mean over all items."""
+    n = sum(part.n for part in parts)
+    return replace(
+        parts[0],
+        chance=math.fsum(part.chance * part.n for part in parts) / n,
+        items=tuple(item for part in parts for item in part.items),
+        parse_failures=sum(part.parse_failures for part in parts),
+        empty=sum(part.empty for part in parts),
+        routed=sum(part.routed for part in parts),
+    )
 
 
 def got_worse(before: Item, after: Item) -> bool:

@@ -79,7 +79,19 @@ class Prepared:
         return sum(chances) / len(chances)
 
 
-def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, limit: int | None = None) -> Prepared:
+def count(benchmark: Benchmark, source: DocumentSource, limit: int | None = None) -> int:
+    """Return how many items `prepare` would find, without tokenizing them.
+
+    Raises:
+        ConfigError: the source's documents or settings are malformed.
+    """
+    found = sum(len(task.eval_docs) for task in load(benchmark, source).values())
+    return found - sum(source.reserve(benchmark).values()) if limit is None else min(found, limit)
+
+
+def prepare(
+    benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, limit: int | None = None, *, after: int = 0
+) -> Prepared:
     """Build and tokenize all requests of a benchmark.
 
     Args:
@@ -89,6 +101,7 @@ def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, 
         limit: at most so many items, drawn by a fixed seed, evenly over subtasks and right answers, and from the
             source's reserve only where the rest is not enough; the sample for a smaller limit is part of that for a
             larger one. lm-eval's own limit takes the first. None: all but the reserve.
+        after: leave out the sample for this smaller limit: it has been asked.
 
     Raises:
         ConfigError: the source's documents or settings are malformed.
@@ -96,7 +109,12 @@ def prepare(benchmark: Benchmark, source: DocumentSource, tokenizer: Tokenizer, 
     """
     with templates_compiled_once():
         tasks = load(benchmark, source)
-        sample = _sample(tasks, limit, source.reserve(benchmark))
+        reserve = source.reserve(benchmark)
+        asked = {name: set(found) for name, found in _sample(tasks, after, reserve).items()} if after else {}
+        sample = {
+            name: [index for index in found if index not in asked.get(name, ())]
+            for name, found in _sample(tasks, limit, reserve).items()
+        }
         items = {name: _items(benchmark, tasks[name], sample[name]) for name in tasks if sample[name]}
     if not items:
         raise NoItemsScored(f"{benchmark.name}: no question in {source} at a limit of {limit}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -25,13 +26,14 @@ from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalChe
 from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
-from editgate.measure.prepare import Prepared, prepare
+from editgate.measure.prepare import Prepared, count, prepare
 from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
 from editgate.options import devices
 from editgate.options.settings import Settings
 
+Block = tuple[int, int]
 CHEAP = ("toxigen", *BENCHMARKS)  # the first that has documents serves the rule that zero edits reproduce the baseline
 
 
@@ -49,9 +51,10 @@ class EvaluationSession:
 
     def __post_init__(self) -> None:
         self._loaded: dict[str, LoadedModel] = {}
-        self._prepared: dict[tuple[str, str], Prepared] = {}
-        self._baselines: dict[tuple[str, str], Evaluation] = {}  # each is read once for every N
+        self._prepared: dict[tuple[str, str, Block | None], Prepared] = {}
+        self._baselines: dict[tuple[str, str, Block | None], Evaluation] = {}  # each is read once for every N
         self._runs: dict[tuple[str, str, int], Run] = {}
+        self._counts: dict[tuple[str, str], int] = {}
         self._tried = TriedOnce()
         self._corpora: dict[str, Sequence[str]] = {}
         self.settings.store.announce = self.announce
@@ -110,36 +113,52 @@ class EvaluationSession:
                 )
         return self._runs[key]
 
-    def baseline(self, source: ModelSource, benchmark: str) -> Evaluation:
-        """Return the unedited model's items.
+    def items(self, source: ModelSource, benchmark: str) -> int:
+        """Return how many items a benchmark is asked at most: those of `--limit`; in blocks, the reserve too."""
+        if (source.name, benchmark) not in self._counts:
+            row = self.settings.benchmarks[benchmark]
+            with self._tried.trying(("number of documents", source.name, benchmark)):
+                limit = sys.maxsize if self.settings.stops_early else None
+                limit = limit if self.settings.limit is None else self.settings.limit
+                self._counts[source.name, benchmark] = count(row, source.documents_of(row), limit)
+        return self._counts[source.name, benchmark]
+
+    def baseline(self, source: ModelSource, benchmark: str, block: Block | None = None) -> Evaluation:
+        """Return the unedited model's items: all, or those of a block (how many were asked before, and after it).
 
         Raises:
             EvaluationError: they cannot be had.
         """
-        key = (source.name, benchmark)
+        key = (source.name, benchmark, block)
         if key not in self._baselines:
             base = self.model(source)
             what = f"{source.name}: baseline of {benchmark}"
-            self._baselines[key] = self._evaluation(what, base, benchmark, None, lambda: base.model)
+            self._baselines[key] = self._evaluation(what, base, benchmark, None, lambda: base.model, block=block)
         return self._baselines[key]
 
-    def evaluation(self, run: Run, count: int, benchmark: str) -> Evaluation:
-        """Return the edited model's items after `count` edits.
+    def evaluation(self, run: Run, count: int, benchmark: str, block: Block | None = None) -> Evaluation:
+        """Return the edited model's items after `count` edits, all or those of a block.
 
         Raises:
             EvaluationError: they cannot be had.
         """
         what = f"{run.name}: {benchmark} after {count} edit{'' if count == 1 else 's'}"
-        return self._evaluation(what, run.base, benchmark, run.key(count), lambda: run.model_at(count))
+        return self._evaluation(what, run.base, benchmark, run.key(count), lambda: run.model_at(count), block=block)
 
     def _evaluation(
-        self, what: str, base: LoadedModel, benchmark: str, checkpoint: str | None, model: Callable[[], object]
+        self,
+        what: str,
+        base: LoadedModel,
+        benchmark: str,
+        checkpoint: str | None,
+        model: Callable[[], object],
+        *,
+        block: Block | None,
     ) -> Evaluation:
         """The items of a model, asked only if they are not in the store; `checkpoint` is None for the unedited one."""
-        prepared = self.prepared(base, benchmark)
-        with self.settings.store.entry(
-            "items", self._items_key(base, prepared, checkpoint), Evaluation.from_json
-        ) as entry:
+        prepared = self.prepared(base, benchmark, block)
+        key = self._items_key(base, prepared, checkpoint, block)
+        with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
             if entry.payload is None:
                 self.announce(what)
                 with single_threaded(base):
@@ -147,33 +166,39 @@ class EvaluationSession:
                         answers = [text for text, _ in self._written(base, prepared)]
                         evaluation = judged_by_lm_eval(prepared, answers)
                     else:
-                        evaluation = evaluate(prepared, model(), **self._shared(base, prepared, checkpoint))
+                        evaluation = evaluate(prepared, model(), **self._shared(base, prepared, checkpoint, block))
                 entry.payload = evaluation.to_json()
         return Evaluation.from_json(entry.payload)
 
-    def has_items(self, base: LoadedModel, benchmark: str, checkpoint: str | None = None) -> bool:
+    def has_items(
+        self, base: LoadedModel, benchmark: str, checkpoint: str | None = None, block: Block | None = None
+    ) -> bool:
         """Return whether the store has the items of a model; of the unedited one without a checkpoint."""
-        key = self._items_key(base, self.prepared(base, benchmark), checkpoint)
+        key = self._items_key(base, self.prepared(base, benchmark, block), checkpoint, block)
         return self.settings.store.path("items", key, "json").exists()
 
     def has_checked(self, run: Run, rule: str) -> bool:
         """Return whether the store knows if a rule holds."""
         return self.settings.store.path("integrity", self._rule_key(run, rule), "json").exists()
 
-    def _items_key(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> str:
+    def _items_key(
+        self, base: LoadedModel, prepared: Prepared, checkpoint: str | None, block: Block | None = None
+    ) -> str:
         return Store.key(
             base=conditions(base),
             checkpoint=checkpoint,
             prompts=prepared.digest,
             code=fingerprint.code_of(*fingerprint.SCORING),
-            limit=self.settings.limit,
+            limit=block or self.settings.limit,
         )
 
     def _rule_key(self, run: Run, rule: str) -> str:
         size = 2 * run.spec.rule_size
         return Store.key(trajectory=run.key(size), rule=rule, code=fingerprint.code_of(*fingerprint.SCORING))
 
-    def _shared(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> dict[str, Any]:
+    def _shared(
+        self, base: LoadedModel, prepared: Prepared, checkpoint: str | None, block: Block | None
+    ) -> dict[str, Any]:
         """Return what `evaluate` need not ask again: answers of this model, and drafts of what it may write."""
         if prepared.completions:
             return {"drafts": [tuple(tokens) for _, tokens in self._written(base, prepared)]}
@@ -183,7 +208,7 @@ class EvaluationSession:
         row = prepared.benchmark
         same = (each for each in BENCHMARKS.values() if each.documents_folder == row.documents_folder)
         siblings = [] if row.added else [each.name for each in same if each is not row]
-        return {"known": known, "siblings": [self.prepared(base, name) for name in siblings]}
+        return {"known": known, "siblings": [self.prepared(base, name, block) for name in siblings]}
 
     def _written(self, base: LoadedModel, prepared: Prepared) -> list[tuple[str, list[int]]]:
         """Return text and tokens of what the unedited model writes: its answers, and drafts of the edited model's."""
@@ -245,14 +270,15 @@ class EvaluationSession:
 
         integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, cheap), ask)
 
-    def prepared(self, base: LoadedModel, benchmark: str) -> Prepared:
+    def prepared(self, base: LoadedModel, benchmark: str, block: Block | None = None) -> Prepared:
         """Return what a model is asked, tokenized once."""
-        key = (base.tokenizer_digest, benchmark)
+        key = (base.tokenizer_digest, benchmark, block)
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]
             documents = base.source.documents_of(row)
-            with self._tried.trying(("documents", *key)):
-                self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
+            with self._tried.trying(("documents", base.tokenizer_digest, benchmark)):
+                start, end = block or (0, self.settings.limit)
+                self._prepared[key] = prepare(row, documents, base.tokenizer, end, after=start)
         return self._prepared[key]
 
     @cached_property

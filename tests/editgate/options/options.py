@@ -134,6 +134,11 @@ class Options(BaseModel):
     limit: int | None = option(
         None, "at most N items a benchmark. Default: all but those in reserve", metavar="N", repeat=True
     )
+    items: Literal["auto"] | None = option(
+        None,
+        "ask in blocks, and stop a benchmark as soon as its verdict is decided; at most --limit. Default: ask all",
+        repeat=True,
+    )
     documents: Path | None = option(
         None,
         "benchmark documents for a --model that was not trained here, instead of the data sets on the hub",

@@ -57,6 +57,7 @@ class Settings:
         benchmarks: all that there are: the table, and what `--benchmarks` adds to it.
         chosen_benchmarks: names given by `--benchmarks`; None: those of the table.
         shard: the part of the work that is done instead of judging; None: the run judges.
+        stops_early: whether a benchmark is asked only until its verdict is decided.
     """
 
     profile: Profile
@@ -81,6 +82,7 @@ class Settings:
     benchmarks: Mapping[str, Benchmark] = field(default_factory=lambda: ALL)
     chosen_benchmarks: frozenset[str] | None = None
     shard: Shard | None = None
+    stops_early: bool = False
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -90,7 +92,7 @@ class Settings:
         if editor.built_in and editor.settings:
             return None
         found = self.policy.known_failure(editor.name, model.name, name, edits, editor.batch_size)
-        if found is None or (self.limit is None and self.inconclusive == "fail"):
+        if found is None or (self.limit is None and not self.stops_early and self.inconclusive == "fail"):
             return found
         return replace(found, always=False)
 
@@ -115,6 +117,10 @@ class Settings:
         suited = [name for name in benchmarks_for(chat=model.chat) if self.asks(name)] + self.added_benchmarks
         return tuple(name for name in suited if self.policy.at_chance(model.name, name) is None)
 
+    def lower_alpha(self, model: ModelSource) -> float:
+        """Return the error probability of a lower bound: one test, or all, as `[multiplicity]` of the policy says."""
+        return self.policy.lower_alpha(len(self.benchmarks_of(model)) * len(self.counts))
+
     @property
     def added_benchmarks(self) -> list[str]:
         """Those that are not in the table."""
@@ -134,7 +140,7 @@ class Settings:
         """Whether everything that a retention curve depends on is as it was when curves were recorded."""
         given = (self.edits_name, self.counts, self.order, self.limit, self.device, self.dtype)
         recorded = (profiles.EDITS, chosen_edits.parse_counts(profiles.COUNTS), 0, None, "cpu", "float32")
-        return given == recorded and self.chosen_benchmarks is None
+        return given == recorded and not self.stops_early and self.chosen_benchmarks is None
 
 
 def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> Settings:
@@ -183,6 +189,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         benchmarks=benchmarks.known,
         chosen_benchmarks=benchmarks.names,
         shard=shard,
+        stops_early=options.items == "auto",
     )
     for source in chosen.values():
         if refusal := unsuited.explain([specs[spec.name] for spec in named], found.edits_of(source)):

@@ -29,7 +29,7 @@ def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
         skipped_edits=chosen.skipped_edits,
         counts=chosen.counts,
         batch_size=chosen.batch_size,
-        items="all items" if chosen.limit is None else f"at most {chosen.limit} items a benchmark",
+        items=_items(chosen),
         conditions=f"{chosen.dtype} on {chosen.device}",
         command=command.encode(errors="backslashreplace").decode(),
     )
@@ -38,6 +38,12 @@ def subject(chosen: Settings, arguments: Sequence[object]) -> Subject:
 def _suited(chosen: Settings, models: Sequence[ModelSource]) -> set[str]:
     """Return the names of the editors that take the edits of some of these models."""
     return {editor.name for editor in chosen.editors if any(chosen.suits(editor, model) for model in models)}
+
+
+def _items(chosen: Settings) -> str:
+    every = "all items and the reserve" if chosen.stops_early else "all items"
+    most = every if chosen.limit is None else f"at most {chosen.limit} items a benchmark"
+    return f"{most}, in blocks until a verdict is decided" if chosen.stops_early else most
 
 
 def _edits(chosen: Settings) -> str:

@@ -34,7 +34,7 @@ from editors.models.architecture import Architecture
 COUNT = 20
 NOT_TAKEN = (
     "--model --edited --edit-counts --batch-size --edit-order --budget --min-budget --report --compare --shard --limit "
-    "--documents --thresholds --inconclusive --hyperparameters"
+    "--documents --thresholds --inconclusive --hyperparameters --items"
 ).split()
 
 

@@ -16,13 +16,14 @@ from editgate.errors import IntegrityError
 from editgate.inputs.benchmarks import ALL
 from editgate.measure import edit_quality
 from editgate.measure.edit_quality import KINDS, EditQuality, Kind
-from editgate.measure.items import shorten
+from editgate.measure.items import Evaluation, shorten
 from editgate.measure.model_under_test import Run
 from editgate.measure.perplexity import perplexity_at
 from editgate.measure.session import EvaluationSession
 from editgate.verdict import statistics
 from editgate.verdict.failure_message import Context, failure_message
 from editgate.verdict.outcome import Age, Cell, Flip, Outcome
+from editgate.verdict.sequential import judge_in_blocks
 from editgate.verdict.thresholds import Floor
 from editgate.verdict.verdict import Verdict, judge
 from editors import Edit
@@ -56,14 +57,26 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
     if case.check in KINDS:
         return _quality_cell(session, run, case, command)
     floor = session.settings.policy.floor(case.editor.name, case.model.name, case.check, case.area, case.edits)
-    before = session.baseline(case.model, case.check)
-    after = session.evaluation(run, case.edits, case.check)
-    verdict = judge(before, after, floor.value)
+    verdict, after = _judged(session, run, case, floor.value)
     context = Context(run.described(case.edits), floor, command, session.norm_ratio(run, case.edits), after.routed)
     inconclusive_fails = session.settings.inconclusive == "fail"
     fails = verdict.outcome is Outcome.REGRESSION or (verdict.outcome is Outcome.INCONCLUSIVE and inconclusive_fails)
     cell = benchmark_cell(run, case.edits, verdict, context, case.area)
     return replace(cell, reason="" if verdict.passed else failure_message(verdict, context), fails=fails)
+
+
+def _judged(session: EvaluationSession, run: Run, case: Case, floor: float) -> tuple[Verdict, Evaluation]:
+    """The verdict, and what the edited model was asked for it."""
+    lower_alpha = session.settings.lower_alpha(case.model)
+
+    def ask(block: tuple[int, int] | None = None) -> tuple[Evaluation, Evaluation]:
+        before = session.baseline(case.model, case.check, block)
+        return before, session.evaluation(run, case.edits, case.check, block)
+
+    if session.settings.stops_early:
+        return judge_in_blocks(ask, session.items(case.model, case.check), floor, lower_alpha=lower_alpha)
+    before, after = ask()
+    return judge(before, after, floor, lower_alpha=lower_alpha), after
 
 
 def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, area: str) -> Cell:

@@ -98,7 +98,7 @@ def _confidence(verdict: Verdict) -> str:
     """The bounds of the drop; of an inconclusive verdict also what this n can see, and how to see more."""
     bounds = (
         f"{verdict.lost} items scored worse and {verdict.gained} better; the drop is above {verdict.lower:.3f} and "
-        f"below {verdict.upper:.3f} (each with {_percent(1 - verdict.alpha)} confidence), allowed is "
+        f"below {verdict.upper:.3f} ({_certainty(verdict)} confidence), allowed is "
         f"{verdict.allowed:.3f}."
     )
     if verdict.outcome is not Outcome.INCONCLUSIVE:
@@ -110,6 +110,11 @@ def _confidence(verdict: Verdict) -> str:
     if verdict.enough is None:
         more = "the drop is so close to the allowed one that more items hardly help"
     return f"{bounds} {visible}; {more}. To let such cases through: --inconclusive=pass."
+
+
+def _certainty(verdict: Verdict) -> str:
+    lower, upper = (f"{100 * (1 - alpha):.4g}%" for alpha in (verdict.lower_alpha, verdict.alpha))
+    return f"each with {upper}" if lower == upper else f"with {lower} and {upper}"
 
 
 def _norms(norm_ratio: Mapping[str, float]) -> str:

@@ -34,7 +34,9 @@ class Power:
     fails: float | None
 
 
-def power_of(n: int, baseline: float, chance: float, floor: float, *, alpha: float = 0.05) -> Power:
+def power_of(
+    n: int, baseline: float, chance: float, floor: float, *, alpha: float = 0.05, lower_alpha: float | None = None
+) -> Power:
     """Return what `n` items can say.
 
     Args:
@@ -43,17 +45,19 @@ def power_of(n: int, baseline: float, chance: float, floor: float, *, alpha: flo
         chance: score of guessing.
         floor: the least retention allowed.
         alpha: error probability of each one-sided bound.
+        lower_alpha: another one for the lower bound.
     """
+    below = alpha if lower_alpha is None else lower_alpha
     allowed = (1 - floor) * (baseline - chance)
     losses = np.arange(n + 1)
     passing = losses[statistics.drop_bounds(losses, 0, n, alpha)[1] <= allowed]
     most_lost = int(passing[-1]) if passing.size else None
-    fewest_lost = statistics.critical_loss(allowed, n, alpha=alpha)
+    fewest_lost = statistics.critical_loss(allowed, n, alpha=below)
     return Power(
         allowed=allowed,
         most_lost=most_lost,
         fewest_lost=fewest_lost,
         # P(Binomial(n, p) <= k) is the incomplete beta function 1 - I_p(k + 1, n - k): solved for p.
         passes=None if most_lost is None else float(special.betaincinv(most_lost + 1, n - most_lost, 1 - POWER)),
-        fails=None if fewest_lost is None else statistics.detectable(n, allowed, alpha=alpha, power=POWER),
+        fails=None if fewest_lost is None else statistics.detectable(n, allowed, alpha=below, power=POWER),
     )

@@ -70,6 +70,8 @@ def read_file(path: Path, shown: str, names: Names, folder: str = "") -> Thresho
         raise ConfigError(f"{shown}: at_chance: what an unedited model guesses at belongs in {DEFAULT}.toml")
     if contents.editor is not None and contents.benchmarks:
         raise ConfigError(f"{shown}: benchmarks: how a benchmark is judged is the same for all editors: {DEFAULT}.toml")
+    if contents.multiplicity is not None and (contents.editor is not None or folder):
+        raise ConfigError(f"{shown}: multiplicity: it is the same for all editors and models: {DEFAULT}.toml")
     named = {table.model for table in contents.known_failures} | {table.model for table in contents.at_chance}
     if model is not None and named - {model}:
         raise ConfigError(

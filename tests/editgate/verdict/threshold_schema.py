@@ -278,6 +278,18 @@ class AddedBenchmark(Table):
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
 
 
+class Multiplicity(Table):
+    """Whether the many verdicts of a gate share the probability of one false regression.
+
+    Attributes:
+        correction: "none", or "bonferroni": each lower bound is missed with probability alpha / (benchmarks times Ns).
+        reason: why so.
+    """
+
+    correction: Literal["none", "bonferroni"]
+    reason: Text
+
+
 class Contents(Section):
     """One whole file. `editor` names the editor where the file's own name cannot."""
 
@@ -286,6 +298,7 @@ class Contents(Section):
     known_failures: Annotated[list[KnownFailures], BeforeValidator(_as_list)] = []
     at_chance: list[AtChance] = []
     benchmarks: dict[BenchmarkName, AddedBenchmark] = {}
+    multiplicity: Multiplicity | None = None
 
 
 def listed(names: Collection[object]) -> str:

@@ -22,6 +22,10 @@ model, and what it is known to fail there:
     [known_failures.fails]                 # N = [lowest, highest retention or share, orders that failed]
     mmlu = { 10 = [0.88, 0.94, 1], 50 = [0.41, 0.63, 3] }
 
+    [multiplicity]                         # only in default.toml
+    correction = "none"                    # or "bonferroni"
+    reason = "why"
+
 A known failure is an expected failure (xfail) from the first N on at which some order failed, and above the measured N
 before it. It is a strict one at a measured N that every order failed, if all failed at each larger N too.
 
@@ -115,6 +119,12 @@ class Policy:
                 if (known.model, known.batch_size) == (model, batch_size) and known.covers(check, edits):
                     return KnownFailure(file.shown, known.reason or "", known.always(check, edits))
         return None
+
+    def lower_alpha(self, cells: int, alpha: float = 0.05) -> float:
+        """The error probability of each lower bound, where a gate has so many verdicts on benchmarks."""
+        tables = (file.contents.multiplicity for file in self.files)
+        found = next((table for table in tables if table is not None), None)
+        return alpha / cells if found is not None and found.correction == "bonferroni" else alpha
 
     def at_chance(self, model: str, benchmark: str) -> str | None:
         """Why a benchmark is not asked of a model: it is on record that even the unedited one guesses there."""

@@ -11,7 +11,7 @@ benchmark with one class in the majority, collapse looks like progress.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from editgate.errors import BaselineAtChance, TestCannotFail
 from editgate.measure.items import Evaluation, Item, got_worse, pair
@@ -41,7 +41,8 @@ class Verdict:
         lower: one-sided lower bound of the drop.
         upper: one-sided upper bound of the drop.
         allowed: the largest tolerated drop.
-        alpha: error probability of each bound.
+        alpha: error probability of the upper bound.
+        lower_alpha: that of the lower bound: the same, or less where many verdicts share it.
         lost: items right before and wrong after (real-valued: worse).
         gained: items wrong before and right after (real-valued: better).
         flips: a few lost items, as (before, after).
@@ -70,6 +71,7 @@ class Verdict:
     upper: float
     allowed: float
     alpha: float
+    lower_alpha: float
     lost: int
     gained: int
     flips: tuple[tuple[Item, Item], ...]
@@ -89,7 +91,9 @@ class Verdict:
         return self.outcome is Outcome.PASS
 
 
-def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: float = 0.05) -> Verdict:
+def judge(
+    baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: float = 0.05, lower_alpha: float | None = None
+) -> Verdict:
     """Holds the edited model's items against the baseline's.
 
     Args:
@@ -97,6 +101,7 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
         edited: the edited model's items on the same questions, in any order.
         floor: least retention allowed, at least 0 and below 1.
         alpha: error probability of each one-sided bound.
+        lower_alpha: another one for the lower bound; `Policy.lower_alpha` shares it among the verdicts of a gate.
 
     Raises:
         NoItemsScored, NonFiniteModel, ItemsMismatch: see `editgate.measure.items.pair`.
@@ -104,14 +109,16 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
         TestCannotFail: with these items even losing everything would not be a regression.
         ValueError: the floor is out of range.
     """
+    below = alpha if lower_alpha is None else lower_alpha
     if not 0 <= floor < 1:
         raise ValueError(f"floor is {floor}; allowed: at least 0 and below 1")
     pairs = pair(baseline, edited)
     before, after = [b.score for b, _ in pairs], [a.score for _, a in pairs]
     _check_baseline(baseline, before, alpha)
     allowed = (1 - floor) * (baseline.score - baseline.chance)
-    _check_can_fail(baseline, before, allowed, floor, alpha)
+    _check_can_fail(baseline, before, allowed, floor, below)
     bounds = statistics.bound_drop(before, after, alpha)
+    bounds = replace(bounds, lower=statistics.bound_drop(before, after, below).lower)
     label, share, share_before = _top_label(baseline, edited)
     collapse = _is_collapse(pairs, label, share, share_before, alpha)
     outcome = Outcome.REGRESSION if collapse else _outcome(bounds, allowed)
@@ -131,12 +138,13 @@ def judge(baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: floa
         upper=bounds.upper,
         allowed=allowed,
         alpha=alpha,
+        lower_alpha=below,
         lost=bounds.lost,
         gained=bounds.gained,
         flips=flipped[:FLIPS_SHOWN],
         flipped=flipped,
-        detectable=statistics.detectable(len(pairs), allowed, bounds.gained, alpha=alpha),
-        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha)
+        detectable=statistics.detectable(len(pairs), allowed, bounds.gained, alpha=below),
+        enough=statistics.items_to_decide(bounds, len(pairs), allowed, alpha, below)
         if outcome is Outcome.INCONCLUSIVE
         else None,
         label=label,

@@ -19,11 +19,12 @@ def test_documents_that_cannot_be_had_are_tried_once(tmp_path: Path, monkeypatch
     """The second test of a benchmark gets the sentence of the first without waiting for the hub again."""
     asked: list[str] = []
 
-    def refuse(row: object, *_: object) -> None:
+    def refuse(row: object, *_: object, **__: object) -> None:
         asked.append(str(row))
         raise ConfigError("mmlu: the hub cannot be reached. Give --documents DIR.")
 
     monkeypatch.setattr(session_module, "prepare", refuse)
+    monkeypatch.setattr(session_module, "count", refuse)
     chosen = settings(tmp_path)
     session, base = EvaluationSession(chosen, lambda _: None), loaded(tmp_path / "model")
     for _ in range(3):
@@ -33,6 +34,10 @@ def test_documents_that_cannot_be_had_are_tried_once(tmp_path: Path, monkeypatch
     with pytest.raises(ConfigError):
         session.prepared(base, "bbh")
     assert len(asked) == 2
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="Give --documents DIR"):
+            session.items(miniature(chosen), "mmlu")
+    assert len(asked) == 3
 
 
 def test_a_corpus_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
