@@ -26,6 +26,7 @@ from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, prepare
+from editgate.measure.probes import prepare_probe
 from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
@@ -173,6 +174,8 @@ class EvaluationSession:
 
     def _shared(self, base: LoadedModel, prepared: Prepared, checkpoint: str | None) -> dict[str, Any]:
         """Return what `evaluate` need not ask again: answers of this model, and drafts of what it may write."""
+        if prepared.benchmark.probe:
+            return {"base": base.model}
         if prepared.completions:
             return {"drafts": [tuple(tokens) for _, tokens in self._written(base, prepared)]}
         who = checkpoint or base.digest
@@ -239,11 +242,12 @@ class EvaluationSession:
         known, asked = self.settings.benchmarks, self.settings.chosen_benchmarks
         chosen = sorted((name for name in CHEAP if name in asked), key=CHEAP.index) if asked else []
         added = [name for name, row in known.items() if row.added]
-        candidates = (name for name in (*chosen, *added, *CHEAP) if source.documents_of(known[name]).holds(known[name]))
-        cheap = next(candidates)
+        candidates = (known[name] for name in (*chosen, *added, *CHEAP))
+        cheap = next(row.name for row in candidates if row.probe or source.documents_of(row).holds(row))
 
         def ask(model: nn.Module) -> Evaluation:
-            return evaluate(self.prepared(run.base, cheap), model)
+            with single_threaded(run.base):  # as the baseline was asked: a probe shows the rounding of other threads
+                return evaluate(self.prepared(run.base, cheap), model, base=run.base.model)
 
         integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, cheap), ask)
 
@@ -252,9 +256,12 @@ class EvaluationSession:
         key = (base.tokenizer_digest, benchmark)
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]
-            documents = base.source.documents_of(row)
             with self._tried.trying(("documents", *key)):
-                self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
+                if row.probe:
+                    self._prepared[key] = prepare_probe(row, base.tokenizer, self.settings.limit)
+                else:
+                    documents = base.source.documents_of(row)
+                    self._prepared[key] = prepare(row, documents, base.tokenizer, self.settings.limit)
         return self._prepared[key]
 
     @cached_property

@@ -68,7 +68,7 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
 
 def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, area: str) -> Cell:
     """Return a benchmark's cell, with retention's band from the verdict's bounds of the drop."""
-    lead = verdict.baseline - verdict.chance
+    low, high = verdict.band
     labels = f"{verdict.label!r} on {verdict.label_share:.0%} of the items ({verdict.label_before:.0%} before)"
     return Cell(
         trajectory=run.name,
@@ -79,8 +79,8 @@ def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, are
         area=area,
         routed=context.routed,
         diagnostics={} if run.measured_per_edit else run.diagnostics(count),
-        low=(lead - verdict.upper) / lead,
-        high=(lead - verdict.lower) / lead,
+        low=low,
+        high=high,
         floor=verdict.floor,
         items=verdict.n,
         before=verdict.baseline,
