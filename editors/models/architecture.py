@@ -163,7 +163,11 @@ class Architecture:
         have = [index for index, block in enumerate(self.blocks) if part and _has(block, part)]
         if layer not in have:
             why = "is a mixture of experts" if is_mixture_of_experts(self._model) else "has blocks that differ"
-            way = f"there is one in {_list(have)}" if have else "GRACE with matrix=attention_out, and IKE, need none"
+            none = "GRACE with matrix=attention_out, and IKE, need none"
+            if what.startswith("attention"):
+                why = why if self.family.only_attends else "mixes tokens by more than attention"
+                none = "methods that write the MLP alone (ROME, MEMIT), and IKE, need none"
+            way = f"there is one in {_list(have)}" if have else none
             raise UnsupportedModel(f"{self._kind} {why}, and block {layer} has no single {what}; {way}")
         return Matrix(path, self._find(path))
 

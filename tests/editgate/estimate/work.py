@@ -112,7 +112,9 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
 
 def _first_block(session: EvaluationSession, base: LoadedModel, benchmark: str) -> tuple[int, int] | None:
     """What is asked first with `--items=auto`: how much more will be asked nobody knows."""
-    return looks(session.items(base.source, benchmark))[0].block if session.settings.stops_early else None
+    if not session.settings.stops_early or session.settings.benchmarks[benchmark].probe:
+        return None
+    return looks(session.items(base.source, benchmark))[0].block
 
 
 def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:

@@ -16,7 +16,7 @@ from editgate.errors import ConfigError
 
 Document = Mapping[str, Any]
 Area = Literal["capability", "safety"]
-Kind = Literal["choice", "generated", "continuation"]
+Kind = Literal["choice", "generated", "continuation", "probe"]
 
 
 def one_of_the_choices(document: Document, choices: Sequence[str]) -> float:  # noqa: ARG001 - one signature
@@ -77,13 +77,14 @@ class Benchmark:
         question: the field of a document that a person would recognize it by; empty: the prompt's own text.
         chance: what guessing scores on one document, given its options.
         kind: "choice" where options are ranked, "generated" where the model writes, "continuation" where it is asked
-            whether it would write the one right text.
+            whether it would write the one right text, "probe" where nothing is right or wrong.
         max_new_tokens: tokens after which a generation ends. A collapsed model never stops by itself.
         documents: the folder of its local documents; lm-eval's name of the task unless said otherwise.
         subtasks: the lm-eval task of a subfolder of local documents, "{}" standing for its name.
         chat: for chat models only, in a turn of their own template.
         leaves: the lm-eval tasks of a benchmark that is not in the table.
         definition: a digest of these.
+        texts: what a probe reads.
     """
 
     name: str
@@ -103,11 +104,17 @@ class Benchmark:
     chat: bool = False
     leaves: tuple[Leaf, ...] = ()
     definition: str = ""
+    texts: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def added(self) -> bool:
         """Whether it is not in the table: `--benchmarks` named it."""
-        return bool(self.leaves)
+        return bool(self.leaves) or self.probe
+
+    @property
+    def probe(self) -> bool:
+        """Whether it is no task of lm-eval: perplexity of a text, or how far the model is from the unedited one."""
+        return self.kind == "probe"
 
     @property
     def documents_folder(self) -> str:

@@ -125,7 +125,7 @@ def find(
             shipped model has of its own.
     """
     if wanted in miniatures() or _is_miniature(Path(wanted)):
-        useless = None if any(row.added for row in benchmarks.values()) else documents
+        useless = None if any(row.leaves for row in benchmarks.values()) else documents
         _reject_for_miniatures(wanted, {"--documents": useless, "--covariance-text": covariance_text})
     given = LocalDocuments.standing_in(documents, benchmarks) if documents else None
     return replace(_find(wanted, given or HubDocuments(), covariance_text, store), given_documents=given)

@@ -15,7 +15,8 @@ from editgate.inference.select_backend import backend
 from editgate.inference.tokenize import Pair, Tokens
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.prepare import NO_ANSWER, Prepared
-from editgate.measure.weight_changes import changed_since, fingerprint
+from editgate.measure.probes import evaluate_probe
+from editgate.measure.weight_changes import Fingerprint, changed_since, fingerprint
 
 ANOTHER = "another continuation"  # of a model that would not write the right one; which it is nobody asked
 Known = dict[Pair, tuple[float, bool]]  # what one model has answered
@@ -29,6 +30,7 @@ def evaluate(
     known: Known | None = None,
     siblings: Sequence[Prepared] = (),
     drafts: Sequence[Tokens] = (),
+    base: Model | None = None,
 ) -> Evaluation:
     """Ask the model all questions; lm-eval's filters and metrics score the answers.
 
@@ -40,6 +42,7 @@ def evaluate(
         siblings: benchmarks of the same documents, whose options are asked together with these: TruthfulQA's two
             metrics read the same. Rounding depends on what stands in one batch, so no score may depend on who is first.
         drafts: what the unedited model wrote, for each completion; only speed depends on it.
+        base: the unedited model, for probes that compare with it; the model itself unless given.
 
     Raises:
         NonFiniteModel: logits are NaN or infinite.
@@ -48,6 +51,10 @@ def evaluate(
     """
     name = prepared.benchmark.name
     before = fingerprint(model)
+    if prepared.benchmark.probe:
+        found = evaluate_probe(prepared, model, model if base is None else base)
+        _check_unchanged(name, before, model)
+        return found
     lm = backend(model, prepared.tokenizer, name, max_tokens=max_tokens)
     answers: Sequence[object]
     if prepared.pairs:
@@ -60,12 +67,16 @@ def evaluate(
     else:
         drafted = zip(prepared.completions, drafts or [()] * len(prepared.completions), strict=True)
         answers = [written.text for written in lm.generate([replace(each, draft=draft) for each, draft in drafted])]
+    _check_unchanged(name, before, model)
+    return judged_by_lm_eval(prepared, answers, routed=lm.routed)
+
+
+def _check_unchanged(name: str, before: Fingerprint, model: Model) -> None:
     if changed := changed_since(before, model):
         raise IntegrityError(
             f"{name}: evaluating changed {changed[0]} (and {len(changed) - 1} more). A forward pass must "
             "leave the parameters alone; look for hooks or buffers that the editor left behind."
         )
-    return judged_by_lm_eval(prepared, answers, routed=lm.routed)
 
 
 def judged_by_lm_eval(prepared: Prepared, answers: Sequence[object], *, routed: int = 0) -> Evaluation:

@@ -80,7 +80,7 @@ class Evaluation:
         chance: the expected score of guessing, between 0 and 1.
         items: the outcomes, in lm-eval's order.
         kind: "choice" where the model picks an option, "generated" where it writes, "continuation" where it is asked
-            whether it would write the one right text.
+            whether it would write the one right text, "probe" where a score is in nats a token, higher if better.
         parse_failures: generations in which the task's filter found no answer.
         empty: generations without any text.
         routed: prompts that the editor's memory answered instead of the base (wrappers only).
@@ -90,7 +90,7 @@ class Evaluation:
     metric: str
     chance: float
     items: tuple[Item, ...]
-    kind: Literal["choice", "generated", "continuation"] = "choice"
+    kind: Literal["choice", "generated", "continuation", "probe"] = "choice"
     parse_failures: int = 0
     empty: int = 0
     routed: int = 0

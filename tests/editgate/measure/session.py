@@ -27,6 +27,7 @@ from editgate.measure.integrity import checkpoint_rules, trajectory_rules
 from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, count, prepare
+from editgate.measure.probes import prepare_probe
 from editgate.measure.threads import SMALL, single_threaded
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
@@ -200,6 +201,8 @@ class EvaluationSession:
         self, base: LoadedModel, prepared: Prepared, checkpoint: str | None, block: Block | None
     ) -> dict[str, Any]:
         """Return what `evaluate` need not ask again: answers of this model, and drafts of what it may write."""
+        if prepared.benchmark.probe:
+            return {"base": base.model}
         if prepared.completions:
             return {"drafts": [tuple(tokens) for _, tokens in self._written(base, prepared)]}
         who = checkpoint or base.digest
@@ -266,7 +269,8 @@ class EvaluationSession:
         cheap = cheap_benchmark(self.settings, source)
 
         def ask(model: nn.Module) -> Evaluation:
-            return evaluate(self.prepared(run.base, cheap), model)
+            with single_threaded(run.base):  # as the baseline was asked: a probe shows the rounding of other threads
+                return evaluate(self.prepared(run.base, cheap), model, base=run.base.model)
 
         integrity.zero_edits_reproduce_the_baseline(run, lambda: self.baseline(source, cheap), ask)
 
@@ -275,10 +279,13 @@ class EvaluationSession:
         key = (base.tokenizer_digest, benchmark, block)
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]
-            documents = base.source.documents_of(row)
+            start, end = block or (0, self.settings.limit)
             with self._tried.trying(("documents", base.tokenizer_digest, benchmark)):
-                start, end = block or (0, self.settings.limit)
-                self._prepared[key] = prepare(row, documents, base.tokenizer, end, after=start)
+                if row.probe:
+                    self._prepared[key] = prepare_probe(row, base.tokenizer, end)
+                else:
+                    documents = base.source.documents_of(row)
+                    self._prepared[key] = prepare(row, documents, base.tokenizer, end, after=start)
         return self._prepared[key]
 
     @cached_property
@@ -296,5 +303,5 @@ def cheap_benchmark(settings: Settings, source: ModelSource) -> str:
     known, asked = settings.benchmarks, settings.chosen_benchmarks
     chosen = sorted((name for name in CHEAP if name in asked), key=CHEAP.index) if asked else []
     added = [name for name, row in known.items() if row.added]
-    candidates = (name for name in (*chosen, *added, *CHEAP) if source.documents_of(known[name]).holds(known[name]))
-    return next(candidates)
+    candidates = (known[name] for name in (*chosen, *added, *CHEAP))
+    return next(row.name for row in candidates if row.probe or source.documents_of(row).holds(row))

@@ -1,4 +1,4 @@
-"""Which benchmarks a run asks: those of `--benchmarks`, each one of the table or any task of lm-eval."""
+"""Which benchmarks a run asks: those of `--benchmarks`, each one of the table, any task of lm-eval, or a probe."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from pydantic import ValidationError
 
 from editgate.cases import CURVE, EDIT_BUDGET
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import ALL, Benchmark
+from editgate.inputs import probes
+from editgate.inputs.benchmarks import ALL, Area, Benchmark
 from editgate.inputs.files.user_files import read_toml
 from editgate.inputs.files.validation import sentence
 from editgate.inputs.harness import judging, leaves
 from editgate.inputs.harness.index import registered
 from editgate.inputs.harness.judging import Given
+from editgate.inputs.probes import PROBES
 from editgate.measure.edit_quality import KINDS
 from editgate.verdict.threshold_schema import AddedBenchmark
 
 OPTION = "--benchmarks"
 THE_TABLE = "default"  # stands for all that are asked without the option
 NAME = re.compile(r"[\w.()+:-]+")
-TAKEN = frozenset({*KINDS, CURVE, EDIT_BUDGET, "rules", "baselines"})  # what else a test may be about
+TAKEN = frozenset({*KINDS, *PROBES, CURVE, EDIT_BUDGET, "rules", "baselines"})  # what else a test may be about
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def read(given: str | None, policies: Sequence[Path]) -> ChosenBenchmarks:
     """Return what `--benchmarks` names.
 
     Args:
-        given: names, groups, or paths of YAML files, separated by commas; None where the option is not given.
+        given: names, groups, probes, or paths of YAML files, separated by commas; None where the option is not given.
         policies: files with tables `[benchmarks.NAME]`; the last that has one of a benchmark counts.
 
     Raises:
@@ -61,6 +63,12 @@ def read(given: str | None, policies: Sequence[Path]) -> ChosenBenchmarks:
             names += ALL
         elif wanted in ALL or wanted in by_task:
             names.append(wanted if wanted in ALL else by_task[wanted])
+        elif probes.is_probe(wanted):
+            name = wanted.partition(":")[0]
+            if name in known:
+                raise ConfigError(f"{option}: {name} is named twice. Allowed: each probe once.")
+            known[name] = probes.find(wanted, _area_of_probe(name, tables), option)
+            names.append(name)
         elif not wanted:
             raise ConfigError(f"{OPTION} {given!r}: there is nothing before or after a comma. Allowed: NAME,NAME,…")
         else:
@@ -70,6 +78,14 @@ def read(given: str | None, policies: Sequence[Path]) -> ChosenBenchmarks:
             known[name] = judging.added(name, found, tables.get(name, Given()), option)
             names.append(name)
     return ChosenBenchmarks(known, frozenset(names))
+
+
+def _area_of_probe(name: str, tables: Mapping[str, Given]) -> Area:
+    """What a failure of a probe means; nothing else of it can be said otherwise."""
+    given = tables.get(name, Given())
+    if given != Given(area=given.area):
+        raise ConfigError(f"benchmarks.{name}: {name} is no task of lm-eval. Allowed beside the reason: area.")
+    return given.area
 
 
 def _check_near(wanted: str, option: str) -> None:

@@ -16,6 +16,7 @@ from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.harness.specs import is_local
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
+from editgate.inputs.probes import PROBES
 from editgate.options import chosen_benchmarks, chosen_editors, chosen_edits, profiles, unsuited
 from editgate.options.chosen_benchmarks import ChosenBenchmarks
 from editgate.options.options import Options
@@ -182,7 +183,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         dtype=options.dtype,
         store=place,
         inconclusive=options.inconclusive or profile.inconclusive,
-        policy=load_policy(SHIPPED, list(specs), list(benchmarks.known), list(known), options.thresholds),
+        policy=load_policy(SHIPPED, list(specs), [*benchmarks.known, *PROBES], list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
         covariance_tokens=options.covariance_tokens or TOKENS,
         skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),
@@ -225,7 +226,12 @@ def _check_documents(source: ModelSource, benchmarks: ChosenBenchmarks) -> None:
         return
     rows = [benchmarks.known[name] for name in sorted(benchmarks.names)]
     for row in rows:
-        if (row.added or not source.miniature) and not row.chat and not given.holds(row) and not is_local(row):
+        if (
+            bool(row.leaves or not (row.added or source.miniature))
+            and not row.chat
+            and not given.holds(row)
+            and not is_local(row)
+        ):
             raise ConfigError(
                 f"--documents {given.folder} has no folder {row.documents_folder}/ for {chosen_benchmarks.OPTION} "
                 f"{row.name}. Allowed: one that has."

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from editgate import inert
-from editgate.inputs import models
+from editgate.inputs import models, probes
+from editgate.inputs.benchmarks import Benchmark
 from editgate.inputs.harness import judging
 from editgate.inputs.models import ModelSource
 from editgate.measure.external_checkpoint import ExternalCheckpointSpec
@@ -71,9 +72,13 @@ def header(given: Options, chosen: Settings, about: Subject) -> list[str]:
     if len(chosen.skipped_edits) > SKIPPED_SHOWN:
         lines.append(f"skipped {len(chosen.skipped_edits) - SKIPPED_SHOWN} more; --report lists them in report.json")
     lines += [note for model in chosen.models if model.name in chosen.chosen_models for note in models.notes(model)]
-    lines += [judging.told(chosen.benchmarks[name]) for name in chosen.added_benchmarks]
+    lines += [_told(chosen.benchmarks[name]) for name in chosen.added_benchmarks]
     lines += [f"edit budget: {chosen.budget.describe(chosen.counts[-1])}"] if chosen.budget else []
     return [inert.terminal(line) for line in lines]
+
+
+def _told(row: Benchmark) -> str:
+    return probes.told(row) if row.probe else judging.told(row)
 
 
 def command_again(item: pytest.Item, given: Options) -> str:

@@ -73,7 +73,7 @@ def _judged(session: EvaluationSession, run: Run, case: Case, floor: float) -> t
         before = session.baseline(case.model, case.check, block)
         return before, session.evaluation(run, case.edits, case.check, block)
 
-    if session.settings.stops_early:
+    if session.settings.stops_early and not session.settings.benchmarks[case.check].probe:
         return judge_in_blocks(ask, session.items(case.model, case.check), floor, lower_alpha=lower_alpha)
     before, after = ask()
     return judge(before, after, floor, lower_alpha=lower_alpha), after
@@ -81,7 +81,7 @@ def _judged(session: EvaluationSession, run: Run, case: Case, floor: float) -> t
 
 def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, area: str) -> Cell:
     """Return a benchmark's cell, with retention's band from the verdict's bounds of the drop."""
-    lead = verdict.baseline - verdict.chance
+    low, high = verdict.band
     labels = f"{verdict.label!r} on {verdict.label_share:.0%} of the items ({verdict.label_before:.0%} before)"
     return Cell(
         trajectory=run.name,
@@ -92,8 +92,8 @@ def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, are
         area=area,
         routed=context.routed,
         diagnostics={} if run.measured_per_edit else run.diagnostics(count),
-        low=(lead - verdict.upper) / lead,
-        high=(lead - verdict.lower) / lead,
+        low=low,
+        high=high,
         floor=verdict.floor,
         items=verdict.n,
         before=verdict.baseline,

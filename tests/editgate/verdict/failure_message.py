@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from editgate import inert
+from editgate.inputs.probes import KL
 from editgate.measure.items import Item, shorten, shorten_apart
 from editgate.verdict.outcome import Outcome
 from editgate.verdict.thresholds import Floor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 WIDTH = 110
 MAX_NORMS = 3
 LONGEST = 10_000  # characters of one paragraph
+LARGEST = 700.0  # nats; exp of more is infinite
 GROWN = 10.0  # times its size before; from here on a reader asks whether that can be right
 GROWN_NORM = (
     "A norm that grew much is often the cause of damage and never its proof: closed-form methods write where ordinary "
@@ -77,6 +79,8 @@ def failure_message(verdict: Verdict, context: Context) -> str:
 
 def _verdict_sentence(verdict: Verdict, headline: str) -> str:
     """The one sentence that has to be enough."""
+    if verdict.probe:
+        return f"{verdict.outcome.upper()}: {headline} {_probe_change(verdict)}."
     move = "fell" if verdict.drop > 0 else "rose"
     change = f"{move} from {verdict.baseline:.3f} to {verdict.edited:.3f}"
     change = change if verdict.drop else f"stayed at {verdict.edited:.3f}"
@@ -94,8 +98,27 @@ def _verdict_sentence(verdict: Verdict, headline: str) -> str:
     )
 
 
+def _probe_change(verdict: Verdict) -> str:
+    """What a probe says, in its own unit, and what is allowed."""
+    if verdict.benchmark == KL:
+        return (
+            f"is {verdict.edited:.3g} nats a token away from the unedited model on {verdict.n} prompts; at most "
+            f"{verdict.allowed:.3g} is allowed"
+        )
+    times = math.exp(min(verdict.drop, LARGEST))
+    return (
+        f"went from {verdict.baseline:.4g} to {verdict.edited:.4g} ({times:.3g} times as much) on {verdict.n} lines; "
+        f"at most {1 / verdict.floor:.3g} times is allowed"
+    )
+
+
 def _confidence(verdict: Verdict) -> str:
     """The bounds of the drop; of an inconclusive verdict also what this n can see, and how to see more."""
+    if verdict.probe:
+        return (
+            f"The cost is above {verdict.lower:.3g} and below {verdict.upper:.3g} nats a token (each with "
+            f"{_percent(1 - verdict.alpha)} confidence), allowed is {verdict.allowed:.3g}."
+        )
     bounds = (
         f"{verdict.lost} items scored worse and {verdict.gained} better; the drop is above {verdict.lower:.3f} and "
         f"below {verdict.upper:.3f} ({_certainty(verdict)} confidence), allowed is "

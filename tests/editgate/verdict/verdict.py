@@ -11,9 +11,11 @@ benchmark with one class in the majority, collapse looks like progress.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from editgate.errors import BaselineAtChance, TestCannotFail
+from editgate.inputs.probes import KL
 from editgate.measure.items import Evaluation, Item, got_worse, pair
 from editgate.verdict import statistics
 from editgate.verdict.outcome import Outcome
@@ -21,6 +23,7 @@ from editgate.verdict.outcome import Outcome
 ONE_CLASS = 0.9  # one answer on this share of the items is a collapse, if the baseline was below it
 CLASS_RISE = 0.1  # and if the share rose by at least this much: 0.89 -> 0.91 is not a collapse
 FLIPS_SHOWN = 3
+LARGEST = 700.0  # nats; exp of more is infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Verdict:
         collapse: one class took over; makes it a regression.
         unparsed: share of answers without a parseable result or without any text, after the edits.
         unparsed_before: the same before them.
+        probe: drop, lower, upper and allowed are nats a token, `baseline` and `edited` the probe's own number before
+            and after: perplexity, or nats a token. Retention is exp(-drop).
     """
 
     outcome: Outcome
@@ -84,6 +89,15 @@ class Verdict:
     collapse: bool
     unparsed: float
     unparsed_before: float
+    probe: bool = False
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Retention at the upper and at the lower bound of the drop."""
+        if self.probe:
+            return math.exp(-self.upper), math.exp(-self.lower)
+        lead = self.baseline - self.chance
+        return (lead - self.upper) / lead, (lead - self.lower) / lead
 
     @property
     def passed(self) -> bool:
@@ -113,6 +127,8 @@ def judge(
     if not 0 <= floor < 1:
         raise ValueError(f"floor is {floor}; allowed: at least 0 and below 1")
     pairs = pair(baseline, edited)
+    if baseline.kind == "probe":
+        return judge_probe(baseline, edited, floor, alpha=alpha, lower_alpha=below)
     before, after = [b.score for b, _ in pairs], [a.score for _, a in pairs]
     _check_baseline(baseline, before, alpha)
     allowed = (1 - floor) * (baseline.score - baseline.chance)
@@ -153,6 +169,66 @@ def judge(
         collapse=collapse,
         unparsed=_unparsed(edited),
         unparsed_before=_unparsed(baseline),
+    )
+
+
+def judge_probe(
+    baseline: Evaluation, edited: Evaluation, floor: float, *, alpha: float = 0.05, lower_alpha: float = 0.05
+) -> Verdict:
+    """Hold perplexity, or the divergence from the unedited model, against the least share that must be kept.
+
+    What is kept is exp(-d) with d the nats a token that the edits cost: of perplexity unedited / edited, of a
+    divergence exp(-KL). So d may be at most -ln(floor): 0.9 allows a perplexity 1.11 times as high, or a KL of 0.105.
+
+    Args:
+        baseline: the unedited model's items, in nats a token.
+        edited: the edited model's.
+        floor: above 0 and below 1.
+        alpha: error probability of each one-sided bound.
+        lower_alpha: that of the lower one, as of `judge`.
+
+    Raises:
+        NoItemsScored, NonFiniteModel, ItemsMismatch: see `editgate.measure.items.pair`.
+        ValueError: the floor is out of range.
+    """
+    if not 0 < floor < 1:
+        raise ValueError(f"floor of {baseline.benchmark} is {floor}; allowed: above 0 and below 1")
+    pairs = pair(baseline, edited)
+    before, after = [b.score for b, _ in pairs], [a.score for _, a in pairs]
+    bounds = statistics.bootstrap_drop(before, after, alpha)
+    bounds = replace(bounds, lower=statistics.bootstrap_drop(before, after, lower_alpha).lower)
+    allowed = -math.log(floor)
+    flipped = tuple(sorted((p for p in pairs if got_worse(*p)), key=lambda p: p[1].score - p[0].score))
+    shown = (lambda score: -score) if baseline.benchmark == KL else (lambda score: math.exp(min(-score, LARGEST)))
+    return Verdict(
+        outcome=_outcome(bounds, allowed),
+        benchmark=baseline.benchmark,
+        metric=baseline.metric,
+        n=len(pairs),
+        baseline=shown(baseline.score),
+        edited=shown(edited.score),
+        chance=0.0,
+        floor=floor,
+        retention=math.exp(-bounds.drop),
+        drop=bounds.drop,
+        lower=bounds.lower,
+        upper=bounds.upper,
+        allowed=allowed,
+        alpha=alpha,
+        lower_alpha=lower_alpha,
+        lost=bounds.lost,
+        gained=bounds.gained,
+        flips=flipped[:FLIPS_SHOWN],
+        flipped=flipped,
+        detectable=math.inf,
+        enough=None,
+        label="",
+        label_share=0.0,
+        label_before=0.0,
+        collapse=False,
+        unparsed=0.0,
+        unparsed_before=0.0,
+        probe=True,
     )
 
 

@@ -142,3 +142,18 @@ def _twice(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # no
     output = forward(*args, **kwargs)
     output.logits = 2 * output.logits
     return output
+
+
+def test_a_hybrid_without_a_plain_attention_says_what_it_mixes_tokens_by() -> None:
+    """RecurrentGemma's MLPs are edited; PMET, which also needs the matrix behind the attention, is refused for it."""
+    model = tiny.model("recurrent_gemma")
+    given = {"covariances": tiny.moments(model), "contexts": [["{}"]]}
+    rome = create("rome", model, tiny.tokenizer(), **given, **tiny.settings("rome"))
+    rome.apply(tiny.EDITS[0])
+    assert [*rome.state()] == ["weight:model.layers.1.mlp_block.down_proj.weight"]
+    said = (
+        r"recurrent_gemma mixes tokens by more than attention, and block 1 has no single attention out-projection; "
+        r"methods that write the MLP alone \(ROME, MEMIT\), and IKE, need none"
+    )
+    with pytest.raises(UnsupportedModel, match=said):
+        create("pmet", model, tiny.tokenizer(), **given, **tiny.settings("pmet")).apply(tiny.EDITS[0])

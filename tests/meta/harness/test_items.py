@@ -157,6 +157,42 @@ def test_items_are_lm_evals(name: str, base: LoadedModel, tmp_path: Path) -> Non
     _equal(base, row, source, _by_lm_eval(base, task, [entry.file.parent], row, **generation))
 
 
+EXAMPLES: Mapping[str, Rows] = {
+    "arc_easy": [
+        {"id": str(i), "question": f"Which of these is a {kind}?", "answerKey": key,
+         "choices": {"text": ["tea", "gold", "a cat"], "label": ["A", "B", "C"]}}
+        for i, (kind, key) in enumerate([("drink", "A"), ("metal", "B"), ("pet", "C"), ("cup of leaves", "A")])
+    ],
+    "nq_open": [
+        {"question": f"what is the capital of {country}", "answer": [city]}
+        for country, city in (("italy", "Rome"), ("spain", "Madrid"), ("japan", "Tokyo"), ("peru", "Lima"))
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shots"), [("arc_easy", 2), ("arc_easy", 3), ("nq_open", 2)])
+def test_few_shot_items_are_lm_evals(name: str, shots: int, base: LoadedModel, tmp_path: Path) -> None:
+    """With examples in the prompt, drawn from a split of their own, prompts and scores are still lm-eval's."""
+    split, rows = DOCUMENTS[name]
+    folder = tmp_path / name
+    folder.mkdir()
+    files = {"train": folder / "train.jsonl", split: folder / f"{split}.jsonl"}
+    for file, documents in zip(files.values(), (EXAMPLES[name], rows), strict=True):
+        file.write_text("".join(json.dumps(row) + "\n" for row in documents), encoding="utf-8")
+    settings = f"[{name}]\nnum_fewshot = {shots}\nmax_new_tokens = 16\n"
+    (tmp_path / "settings.toml").write_text(settings, encoding="utf-8")
+    row = _row(name)
+    source = LocalDocuments.standing_in(tmp_path, {name: row})
+    prompt = prepare(row, source, base.tokenizer).items[name][0].instances[0].args[0]
+    assert sum(example["question"] in prompt for example in EXAMPLES[name]) == shots
+    entry = registered()[name]
+    assert entry.file is not None
+    task = _registered_over(name, files[split]) | {"num_fewshot": shots, "fewshot_split": "train"}
+    task |= {"training_split": "train", "dataset_kwargs": {"data_files": {k: str(v) for k, v in files.items()}}}
+    generation = {"gen_kwargs": {"max_gen_toks": 16}} if row.kind == "generated" else {}
+    _equal(base, row, source, _by_lm_eval(base, task, [entry.file.parent], row, **generation))
+
+
 def test_a_file_of_ones_own_is_asked_as_lm_eval_asks_it(base: LoadedModel, tmp_path: Path) -> None:
     """A YAML file with local documents, which `datasets` loads as it loads those of the hub."""
     file = write_quiz(tmp_path)
