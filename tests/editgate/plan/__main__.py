@@ -114,7 +114,7 @@ def _estimate(settings: Settings) -> Estimate:
     tables = {kind: {about: scale * value for about, value in table.items()} for kind, table in known.tables.items()}
     tables["items"] = dict(known.tables["items"])
     for kind, table in measured.tables.items():
-        tables[kind] = tables.get(kind, {}) | table
+        tables[kind] = {**tables.get(kind, {}), **table}
     return Estimate(settings, costs.Costs(tables, measured.megabytes))
 
 

@@ -22,7 +22,7 @@ Wanted = dict[str, Task]  # by id, in the order in which they are worked
 
 
 def plan(cases: Iterable[Case | BaselineCase], settings: Settings, *, reported: bool = False) -> list[Task]:
-    """Return the tasks of a run, each after those it needs: unedited models first, then one trajectory after another.
+    """Return the tasks of a run, each after those it needs: of each model the unedited one, then its trajectories.
 
     Args:
         cases: what the run's tests are about.
@@ -45,7 +45,9 @@ def plan(cases: Iterable[Case | BaselineCase], settings: Settings, *, reported: 
         else:
             run.ask(case.edits, case.check, reported=reported)
     edited = [task for run in found.values() for task in run.tasks(unedited)]
-    return [*unedited.values(), *edited]
+    tasks = [*unedited.values(), *edited]
+    models_in_turn = list(dict.fromkeys(task.model for task in tasks))  # a large one is loaded once
+    return sorted(tasks, key=lambda task: models_in_turn.index(task.model))
 
 
 @dataclass
@@ -86,7 +88,7 @@ class _Trajectory:
             gates = judged and rule not in integrity.FAILS_ALONE
             if not gates and rule not in self.rules:
                 continue
-            baseline = ()
+            baseline: tuple[str, ...] = ()
             if rule == integrity.ZERO_EDITS:
                 baseline = (_add(unedited, _baseline(model, cheap_benchmark(self.settings, model))),)
             check = replace(about, kind="check", what=rule, needs=(*before, *baseline))
@@ -100,8 +102,7 @@ class _Trajectory:
                 before = (edit.id,)
             yield from self._at(count, names, (*(gating if editor.external else ()), *before), unedited)
         if self.searches and self.settings.budget is not None:
-            names = self.settings.benchmarks_of(model)
-            known = tuple(_add(unedited, _baseline(model, name)) for name in names)
+            known = tuple(_add(unedited, _baseline(model, name)) for name in self.settings.benchmarks_of(model))
             for order in range(self.settings.budget.orders):
                 yield replace(about, kind="search", order=order, needs=(*gating, *known))
 

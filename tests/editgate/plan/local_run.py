@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from editgate.cache.store import Store
-from editgate.errors import EditgateError, IntegrityError
-from editgate.measure import integrity
+from editgate.errors import EditgateError
 from editgate.measure.session import EvaluationSession
 from editgate.plan.costs import SECONDS, Estimate, shipped
 from editgate.plan.stores import RecordingStore
@@ -73,8 +72,7 @@ def run(tasks: Sequence[Task], session: EvaluationSession, tell: Callable[[str],
             report.stopped = reason_to_stop(error)
             if report.stopped:
                 break
-            if not (isinstance(error, IntegrityError) and task.what in integrity.FAILS_ALONE):
-                unworkable.add(task.id)
+            unworkable.add(task.id)
             kept = report.refused if isinstance(error, EditgateError | EditorError) else report.broken
             kept[task.id] = f"{type(error).__name__}: {error}".partition("\n")[0]
         if store.written:

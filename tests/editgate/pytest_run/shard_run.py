@@ -87,7 +87,8 @@ class ShardRun(InsteadOfTests):
         lines = [f"shard {self.shard}: {len(mine)} of {len(tasks)} tasks, nothing judged", *report.lines()]
         others = sum(selection.case_of(item) is None for item in session.items)
         lines += [f"{others} tests are none of the gate's, and have no tasks"] if others else []
-        for line in lines if terminal is not None else []:
+        assert terminal is not None  # pytest's own
+        for line in lines:
             terminal.write_line(inert.terminal(line))
         session.testsfailed += len(report.broken)
         if report.stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_a_cell_asks_for_its_checkpoint_its_baseline_and_the_rules_that_gate_it(
     assert not any(task.what in {"edit quality", "perplexity of texts"} for task in tasks.values())
 
 
+def test_one_model_comes_after_the_other(tmp_path: Path) -> None:
+    """Whoever holds one model at a time loads each once, whatever the order of the tests."""
+    chosen = settings(tmp_path, limit=20)
+    editor, names = chosen.editor("memit"), ("llama-mini", "pythia-mini-s")
+    cases = [Case(editor, chosen.model(name), check, 5) for check in ("mmlu", "gsm8k") for name in names]
+    assert [name for name, _ in groupby(task.model for task in plan(cases, chosen))] == [*names]
+
+
 def test_a_rule_alone_asks_for_no_edits(chosen: Settings) -> None:
     """A run of one rule prepares the method and checks it; the rule about zero edits needs its baseline."""
     assert [*_by_id(plan([_case(chosen, "edits_accumulate")], chosen))] == [
@@ -74,7 +83,7 @@ def test_a_report_is_told_perplexity(chosen: Settings) -> None:
 
 def test_a_recorded_baseline_is_asked_whole(chosen: Settings) -> None:
     """A shipped model's baseline on record is of all items, beside that of the run's own limit; on a GPU of none."""
-    cases = [BaselineCase(miniature(chosen), "mmlu"), _case(chosen, "mmlu", 5)]
+    cases: list[Case | BaselineCase] = [BaselineCase(miniature(chosen), "mmlu"), _case(chosen, "mmlu", 5)]
     ids = [*_by_id(plan(cases, chosen))]
     assert {"score llama-mini mmlu of all items", "score llama-mini mmlu"} < {*ids}
     unlimited = [*_by_id(plan(cases, replace(chosen, limit=None)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import PreTrainedModel
 
 from editgate.cache.store import Store
+from editgate.miniature.recipes import WEIGHTS
 from editgate.options.options import Options
 from editgate.options.settings import read
-from editgate.plan.__main__ import rows
+from editgate.plan.__main__ import as_json, lines, rows
 from editgate.plan.from_cases import plan
 from editgate.pytest_run import selection
 from meta.faults.runs import entries
@@ -54,9 +56,10 @@ def counted() -> Iterator[Counter[str]]:
     ("options", "files"),
     [
         ((*METHODS, *FEW, "-k", "toxigen or gsm8k or efficacy or integrity", "--report=report"), FILES),
-        ((*METHODS[:1], "--limit=5", "--edit-counts=1", "--budget=2", "-k", "budget"), ("budget",)),
+        ((*METHODS[:1], "--limit=20", "--edit-counts=1", "--budget=2", "--inconclusive=pass"), ("budget",)),
+        ((f"--edited={WEIGHTS / 'llama-mini-chat'}", "--limit=5", "-k", "toxigen or integrity"), FILES[1:4]),
     ],
-    ids=["report", "budget"],
+    ids=["report", "budget", "edited"],
 )
 def test_the_run_that_judges_computes_nothing(
     pytester: pytest.Pytester, options: tuple[str, ...], files: tuple[str, ...]
@@ -66,7 +69,7 @@ def test_the_run_that_judges_computes_nothing(
         worked = run_gate(pytester, "--shard=1/1", *options, files=files)
     assert worked.ret == pytest.ExitCode.OK, worked.outlines
     assert before["passes"], "nothing was counted, so the test shows nothing"
-    assert before["lock of trajectory"]
+    assert before["lock of items"]
     assert not (pytester.path / "report").exists()
     stored = entries(pytester.path / "store")
     with counted() as after:
@@ -87,10 +90,14 @@ def test_a_run_that_judged_leaves_nothing_to_plan(pytester: pytest.Pytester) -> 
         if case.editor.name == "vandal" and case.model.name in chosen.chosen_models  # type: ignore[union-attr]
     ]
     tasks = plan(cases, chosen)
-    assert not any(row.there for row in rows(tasks, chosen))
+    before = rows(tasks, chosen)
+    assert not any(row.there for row in before)
+    assert any(line.startswith("8 workers: about ") for line in lines(before, chosen))
     run_gate(pytester, METHODS[0], *FEW, "-k", "toxigen or efficacy or integrity", files=FILES[1:4])
     found = rows(tasks, chosen)
     assert [row.task.id for row in found if not row.there] == []
+    assert lines(found, chosen)[-1] == "nothing is left to compute: pytest judges from the store"
+    assert [(each["id"], each["there"]) for each in json.loads(as_json(found))] == [(task.id, True) for task in tasks]
     score = next(row for row in found if row.task.id == "score vandal-llama-mini n2 toxigen")
     assert score.entries[-1].startswith("items/")
     (Path(chosen.store.root) / score.entries[-1]).write_text("{}")

@@ -30,7 +30,7 @@ def _shards(commands: list[tuple[str, dict[str, str]]]) -> list[str]:
 
 def test_the_array_of_slurm_asks_for_each_part() -> None:
     """Array indices from 1 to N give 1/N to N/N."""
-    found = re.search(r"^#SBATCH .*--array=1-(\d+) ", PAGE, re.MULTILINE)
+    found = re.search(r"^#SBATCH .*-a 1-(\d+) ", PAGE, re.MULTILINE)
     command = re.search(r"^python -m editgate .*--shard=.*$", PAGE, re.MULTILINE)
     assert found
     assert command
