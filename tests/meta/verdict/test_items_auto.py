@@ -41,11 +41,11 @@ def base(asked: tuple[list[str], Cell, EvaluationSession]) -> LoadedModel:
 
 
 def test_a_noop_passes_before_all_items_are_asked(asked: tuple[list[str], Cell, EvaluationSession]) -> None:
-    """The cell has the outcome of all items and says how many were asked: a look's number, not the pool's."""
+    """The cell says how many were asked: a look's number, not that of the pool, which holds the reserve too."""
     cell, session = asked[1], asked[2]
     assert cell.outcome is Outcome.PASS
-    assert cell.items == 200
-    assert session.items(miniature(session.settings), "toxigen") == 400
+    assert cell.items == 400
+    assert session.items(miniature(session.settings), "toxigen") == 1000
 
 
 def test_a_second_run_asks_nothing_again(asked: tuple[list[str], Cell, EvaluationSession]) -> None:
