@@ -16,7 +16,6 @@ from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.harness.specs import is_local
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
-from editgate.inputs.probes import PROBES
 from editgate.options import chosen_benchmarks, chosen_editors, chosen_edits, profiles, unsuited
 from editgate.options.chosen_benchmarks import ChosenBenchmarks
 from editgate.options.options import Options
@@ -183,7 +182,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         dtype=options.dtype,
         store=place,
         inconclusive=options.inconclusive or profile.inconclusive,
-        policy=load_policy(SHIPPED, list(specs), [*benchmarks.known, *PROBES], list(known), options.thresholds),
+        policy=load_policy(SHIPPED, list(specs), list(benchmarks.known), list(known), options.thresholds),
         budget=budget_request(options.budget, options.min_budget, counts[-1]),
         covariance_tokens=options.covariance_tokens or TOKENS,
         skipped_edits=edit_lists.skipped(options.edits or profile.edits) if any(edits.values()) else (),

@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editgate.errors import ConfigError
+from editgate.inputs.probes import PROBES
 from editgate.measure.edit_quality import KINDS
 from editgate.verdict.threshold_files import ThresholdFile, read_file
 from editgate.verdict.threshold_schema import AREAS, DEFAULT, Names, Quality, Rule, Section, ShareRule, When, listed
@@ -155,14 +156,14 @@ def load_policy(
     Args:
         folder: the thresholds folder.
         editor_names: all editors that there are; a file of another name is a mistake.
-        benchmark_names: all benchmarks that there are.
+        benchmark_names: all benchmarks that there are, besides the probes.
         model_names: the registered models; others may be named by hub id or path.
         extra_files: files of somebody else's repository, named like the folder's or with `editor = "..."`.
 
     Raises:
         ConfigError: a file is missing, unreadable, malformed or names something that does not exist.
     """
-    names = Names(tuple(sorted(editor_names)), tuple(sorted(benchmark_names)), tuple(sorted(model_names)))
+    names = Names(tuple(sorted(editor_names)), tuple(sorted({*benchmark_names, *PROBES})), tuple(sorted(model_names)))
     policy = folder / f"{DEFAULT}.toml"
     if not policy.is_file():
         raise ConfigError(f"{policy}: not found; it holds the policy that every editor must meet")
