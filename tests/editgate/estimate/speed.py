@@ -67,17 +67,18 @@ def of_questions(model: object, base: LoadedModel, asked: Sequence[Prepared]) ->
     pairs = [pair for prepared in asked for pair in prepared.pairs]
     pairs = pairs or [(each.prompt[:-1], each.prompt[-1:]) for prepared in asked for each in prepared.completions]
     pairs = _sample(pairs)
-    began = time.perf_counter()
-    lm.score(pairs)
-    a_token = (time.perf_counter() - began) / count_read(pairs, shares=shares)
-    rates, written, read = [0.0], dict[str, float](), dict[str, int]()
-    for prepared in asked:
-        name, texts = prepared.benchmark.name, prepared.completions
-        read[name] = count_read(prepared.pairs or [(each.prompt, (0,)) for each in texts], shares=shares)
-        if texts:
-            rate, length = _written(lm, texts, a_token)
-            rates.append(rate)
-            written[name] = length * len(texts)
+    with single_threaded(base):  # as they will be asked
+        began = time.perf_counter()
+        lm.score(pairs)
+        a_token = (time.perf_counter() - began) / count_read(pairs, shares=shares)
+        rates, written, read = [0.0], dict[str, float](), dict[str, int]()
+        for prepared in asked:
+            name, texts = prepared.benchmark.name, prepared.completions
+            read[name] = count_read(prepared.pairs or [(each.prompt, (0,)) for each in texts], shares=shares)
+            if texts:
+                rate, length = _written(lm, texts, a_token)
+                rates.append(rate)
+                written[name] = length * len(texts)
     return Speed(a_token, max(rates), read, written)
 
 

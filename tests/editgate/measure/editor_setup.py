@@ -85,7 +85,10 @@ class EditorSetup:
 
     def copied_base(self) -> PreTrainedModel:
         """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave."""
-        return model_copies.sharing(self.base.model) if self.spec.built_in else copy.deepcopy(self.base.model)
+        if self.spec.built_in:
+            return model_copies.sharing(self.base.model)
+        with single_threaded(self.base):
+            return copy.deepcopy(self.base.model)
 
     def create(self, model: PreTrainedModel) -> Editor:
         """Return a new editor on `model`, without what was prepared."""

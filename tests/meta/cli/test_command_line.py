@@ -58,7 +58,7 @@ WRONG = {
     ),
     "edit order": (["--edit-order", "-1"], "--edit-order is -1; allowed: 0"),
     "counts": (["--edit-counts", "0,-3,x"], "--edit-counts '0,-3,x': '0' is not a number of edits"),
-    "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 320"),
+    "too many edits": (["--edit-counts", "1,5000"], "asks for 5000 edits, but counterfact holds 1000"),
     "no such edits": (["--edits", "counterfakt"], "Allowed: counterfact, zsre, FILE"),
     "limit": (["--limit", "0"], "--limit is 0; allowed: at least 1"),
     "device": (["--device", "tpu9"], "--device 'tpu9' cannot be used"),
