@@ -92,15 +92,16 @@ class EditorSetup:
 
     def create(self, model: PreTrainedModel) -> Editor:
         """Return a new editor on `model`, without what was prepared."""
-        return self.spec.create(
-            model,
-            self.base,
-            corpus=self._corpus,
-            covariances=self._named_covariances,
-            training=self.training,
-            scratch=self._scratch,
-            seed=self.seed,
-        )
+        with single_threaded(self.base):
+            return self.spec.create(
+                model,
+                self.base,
+                corpus=self._corpus,
+                covariances=self._named_covariances,
+                training=self.training,
+                scratch=self._scratch,
+                seed=self.seed,
+            )
 
     @cached_property
     def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
