@@ -57,7 +57,12 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
     if case.check in KINDS:
         return _quality_cell(session, run, case, command)
     floor = session.settings.policy.floor(case.editor.name, case.model.name, case.check, case.area, case.edits)
-    verdict, after = _judged(session, run, case, floor.value)
+    lower_alpha = session.settings.lower_alpha(case.model)
+    if session.settings.stops_early and not session.settings.benchmarks[case.check].probe:
+        verdict, after = _judged_in_blocks(session, run, case, floor.value, lower_alpha)
+    else:
+        before, after = session.baseline(case.model, case.check), session.evaluation(run, case.edits, case.check)
+        verdict = judge(before, after, floor.value, lower_alpha=lower_alpha)
     context = Context(run.described(case.edits), floor, command, session.norm_ratio(run, case.edits), after.routed)
     inconclusive_fails = session.settings.inconclusive == "fail"
     fails = verdict.outcome is Outcome.REGRESSION or (verdict.outcome is Outcome.INCONCLUSIVE and inconclusive_fails)
@@ -65,18 +70,16 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
     return replace(cell, reason="" if verdict.passed else failure_message(verdict, context), fails=fails)
 
 
-def _judged(session: EvaluationSession, run: Run, case: Case, floor: float) -> tuple[Verdict, Evaluation]:
+def _judged_in_blocks(
+    session: EvaluationSession, run: Run, case: Case, floor: float, lower_alpha: float
+) -> tuple[Verdict, Evaluation]:
     """The verdict, and what the edited model was asked for it."""
-    lower_alpha = session.settings.lower_alpha(case.model)
 
-    def ask(block: tuple[int, int] | None = None) -> tuple[Evaluation, Evaluation]:
+    def ask(block: tuple[int, int]) -> tuple[Evaluation, Evaluation]:
         before = session.baseline(case.model, case.check, block)
         return before, session.evaluation(run, case.edits, case.check, block)
 
-    if session.settings.stops_early and not session.settings.benchmarks[case.check].probe:
-        return judge_in_blocks(ask, session.items(case.model, case.check), floor, lower_alpha=lower_alpha)
-    before, after = ask()
-    return judge(before, after, floor, lower_alpha=lower_alpha), after
+    return judge_in_blocks(ask, session.items(case.model, case.check), floor, lower_alpha=lower_alpha)
 
 
 def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, area: str) -> Cell:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 import editgate.report.html.page  # noqa: F401 - imported here once, and not in each run
 from editgate.cache import entry_files
@@ -108,6 +109,8 @@ def begin(folder: Path, gate: Gate, *, store: Path | None = None, prepare: Calla
         return Child(folder, pid)
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         del os.environ[name]
+    torch.set_num_threads(1)  # the parent's pool of threads is not here: to wait for it has no end
+    vars(torch)["set_num_threads"] = lambda _: None
     code = 99
     try:
         os.chdir(folder)

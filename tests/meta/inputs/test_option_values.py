@@ -102,7 +102,7 @@ def test_all_of_an_editors_argument_counts(text: str) -> None:
 def test_a_long_text_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text setting of an editor of one's own may be longer than any file's name."""
     monkeypatch.setattr("editgate.inputs.editor_specs._digest_of_package", lambda _: "")
-    spec = EditorSpec("mine", "mine:Editor", {"prompt": LONG, "nul": "\0"})
+    spec = EditorSpec("mine", "editgate.controls:NoOp", {"prompt": LONG, "nul": "\0"})
     assert spec.identity(LoadedModel.__new__(LoadedModel))["files"] == {}
 
 
