@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from editgate.errors import ConfigError
 
+EXAMPLES = ("dev", "train")  # splits of documents that hold few-shot examples, never test items
+RESERVE = "more"  # the split of documents behind those of the test
 Document = Mapping[str, Any]
 Area = Literal["capability", "safety"]
 Kind = Literal["choice", "generated", "continuation", "probe"]

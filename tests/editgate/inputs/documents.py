@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import ALL, Benchmark
+from editgate.inputs.benchmarks import ALL, EXAMPLES, RESERVE, Benchmark
 from editgate.inputs.files.document_io import read_rows, read_settings, splits
 from editgate.inputs.files.user_files import is_dir
 from editgate.inputs.harness import specs as harness
@@ -44,9 +44,6 @@ from editgate.inputs.task_overrides import Spec, brings_examples, corrections, i
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
-
-EXAMPLES = ("dev", "train")  # splits that hold few-shot examples, never test items
-RESERVE = "more"  # documents behind those of the test
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +60,14 @@ class DocumentSource(Protocol):
     def settings(self, benchmark: Benchmark) -> DocumentSettings:
         """Return the few-shot examples and the generation length for this benchmark."""
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
-        """Return what lm-eval's task manager is to load."""
+    def specs(self, benchmark: Benchmark, registry: TaskManager, *, reserve: bool = False) -> list[Spec | str]:
+        """Return what lm-eval's task manager is to load: the test, with the reserve behind it where that is wanted."""
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Whether there are documents for this benchmark."""
 
-    def reserve(self, benchmark: Benchmark) -> Mapping[str, int]:
-        """Return how many of a task's last documents are in reserve, by lm-eval's name of the task."""
+    def has_reserve(self, benchmark: Benchmark) -> bool:
+        """Whether there are documents behind those of the test."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +107,9 @@ class LocalDocuments:
         """Whether the folder has one for this benchmark."""
         return (self.folder / benchmark.documents_folder).is_dir()
 
-    def reserve(self, benchmark: Benchmark) -> Mapping[str, int]:
-        """Count the documents of the folder's `more.jsonl`."""
-        return {
-            self._task(benchmark, subtask): len(read_rows(files[RESERVE], benchmark))
-            for subtask, files in self._subtasks(benchmark).items()
-            if RESERVE in files
-        }
+    def has_reserve(self, benchmark: Benchmark) -> bool:
+        """Whether the folder has a `more.jsonl` of it."""
+        return any(RESERVE in files for files in self._subtasks(benchmark).values())
 
     def settings(self, benchmark: Benchmark) -> DocumentSettings:
         """Return the folder's settings.toml over the table's row; no few-shot examples without documents for them."""
@@ -157,7 +150,7 @@ class LocalDocuments:
             return harness.brings_examples(benchmark, subtask)
         return self.for_hub and brings_examples(benchmark, subtask)
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:
+    def specs(self, benchmark: Benchmark, registry: TaskManager, *, reserve: bool = False) -> list[Spec | str]:
         """Return one group of registered tasks, and in full each MMLU subject that lm-eval does not have.
 
         Tasks that are not in the table are returned in full.
@@ -169,18 +162,15 @@ class LocalDocuments:
         children: list[Spec] = []
         alone: list[Spec | str] = []
         for subtask, files in self._subtasks(benchmark).items():
-            name = self._task(benchmark, subtask)
-            override = {"task": name, "dataset_name": None, **in_memory(benchmark, files)}
+            name = benchmark.subtasks.format(subtask) or benchmark.task
+            wanted = {split: path for split, path in files.items() if reserve or split != RESERVE}
+            override = {"task": name, "dataset_name": None, **in_memory(benchmark, wanted)}
             if name in registry.task_index:
                 children.append(override | corrections(benchmark))
             else:
                 alone.append(unregistered(benchmark, subtask) | override)
         grouped: list[Spec | str] = [{"group": benchmark.name, "task": children}] if children else []
         return grouped + alone
-
-    @staticmethod
-    def _task(benchmark: Benchmark, subtask: str) -> str:
-        return benchmark.subtasks.format(subtask) or benchmark.task
 
     def _subtasks(self, benchmark: Benchmark) -> dict[str, dict[str, Path]]:
         """Return files by split, by subtask; benchmarks without subtasks have the one subtask ""."""
@@ -213,9 +203,9 @@ class HubDocuments:
         """How a message calls it."""
         return "the data set that its task names"
 
-    def reserve(self, benchmark: Benchmark) -> Mapping[str, int]:  # noqa: ARG002 - as in `DocumentSource`
-        """Return none: a run asks all."""
-        return {}
+    def has_reserve(self, benchmark: Benchmark) -> bool:  # noqa: ARG002 - as in `DocumentSource`
+        """Return False: a run asks all."""
+        return False
 
     def holds(self, benchmark: Benchmark) -> bool:
         """Return whether the hub has them; those of chat models are this suite's own."""
@@ -225,7 +215,7 @@ class HubDocuments:
         """Return what the table's row says."""
         return DocumentSettings(benchmark.num_fewshot, benchmark.max_new_tokens)
 
-    def specs(self, benchmark: Benchmark, registry: TaskManager) -> list[Spec | str]:  # noqa: ARG002 - as in `DocumentSource`
+    def specs(self, benchmark: Benchmark, registry: TaskManager, *, reserve: bool = False) -> list[Spec | str]:  # noqa: ARG002 - as in `DocumentSource`
         """Return the registered task or group by name, or with what must differ from it."""
         if benchmark.added:
             return harness.as_defined(benchmark)

@@ -19,8 +19,10 @@ Judge = Callable[[Document, list[tuple[float, bool]]], dict[str, float]]
 FEWSHOT_SEED = 1234  # lm-eval's own default for few-shot examples
 
 
-def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, ConfigurableTask]:
+def load(benchmark: Benchmark, source: DocumentSource, *, reserve: bool = False) -> dict[str, ConfigurableTask]:
     """Return the benchmark's lm-eval tasks by name, few-shot sampling seeded, generation length set.
+
+    With `reserve` each has the documents that the source holds in reserve behind the others.
 
     Raises:
         ConfigError: the source holds no documents for it, or bad settings; or the hub cannot be reached.
@@ -29,7 +31,7 @@ def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, Configurable
     with templates_compiled_once():
         places = [] if benchmark.added else [REGISTERED / benchmark.folder]  # added ones come as a whole
         registry = TaskManager(include_path=places, include_defaults=False)
-        loaded = _loaded(benchmark, source, registry)
+        loaded = _loaded(benchmark, source, registry, reserve=reserve)
         tasks: dict[str, ConfigurableTask] = dict(sorted(loaded.items()))
     if not tasks:
         raise EvaluationError(f"{benchmark.name}: lm-eval built no task from {source}.")
@@ -44,9 +46,11 @@ def load(benchmark: Benchmark, source: DocumentSource) -> dict[str, Configurable
     return tasks
 
 
-def _loaded(benchmark: Benchmark, source: DocumentSource, registry: TaskManager) -> dict[str, ConfigurableTask]:
+def _loaded(
+    benchmark: Benchmark, source: DocumentSource, registry: TaskManager, *, reserve: bool
+) -> dict[str, ConfigurableTask]:
     try:
-        found: dict[str, ConfigurableTask] = registry.load(source.specs(benchmark, registry))["tasks"]
+        found: dict[str, ConfigurableTask] = registry.load(source.specs(benchmark, registry, reserve=reserve))["tasks"]
     except OSError as error:
         if not hub_errors.unreachable(error) and not benchmark.added:
             raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import Benchmark
+from editgate.inputs.benchmarks import RESERVE, Benchmark
 from editgate.inputs.files.document_io import read_dataset
 from editgate.inputs.harness.index import REGISTERED
 
@@ -53,7 +53,7 @@ def in_memory(benchmark: Benchmark, files: Mapping[str, Path]) -> Spec:
 
     def read(**_: object) -> datasets.DatasetDict:
         found = {split: read_dataset(path, benchmark) for split, path in files.items()}
-        if (reserve := found.pop("more", None)) is not None:
+        if (reserve := found.pop(RESERVE, None)) is not None:
             found[asked] = datasets.concatenate_datasets([found[asked], reserve])
         return datasets.DatasetDict(found)
 

@@ -85,8 +85,9 @@ def count(benchmark: Benchmark, source: DocumentSource, limit: int | None = None
     Raises:
         ConfigError: the source's documents or settings are malformed.
     """
-    found = sum(len(task.eval_docs) for task in load(benchmark, source).values())
-    return found - sum(source.reserve(benchmark).values()) if limit is None else min(found, limit)
+    tasks, _ = _tasks(benchmark, source, limit)
+    found = sum(len(task.eval_docs) for task in tasks.values())
+    return found if limit is None else min(found, limit)
 
 
 def prepare(
@@ -108,12 +109,11 @@ def prepare(
         NoItemsScored: there is no item.
     """
     with templates_compiled_once():
-        tasks = load(benchmark, source)
-        reserve = source.reserve(benchmark)
-        asked = {name: set(found) for name, found in _sample(tasks, after, reserve).items()} if after else {}
+        tasks, tests = _tasks(benchmark, source, limit)
+        asked = {name: set(found) for name, found in _sample(tasks, tests, after).items()} if after else {}
         sample = {
             name: [index for index in found if index not in asked.get(name, ())]
-            for name, found in _sample(tasks, limit, reserve).items()
+            for name, found in _sample(tasks, tests, limit).items()
         }
         items = {name: _items(benchmark, tasks[name], sample[name]) for name in tasks if sample[name]}
     if not items:
@@ -236,21 +236,30 @@ def _same_choices(task: ConfigurableTask) -> bool:
     return isinstance(task.config.doc_to_choice, list)
 
 
-def _sample(tasks: dict[str, ConfigurableTask], limit: int | None, reserve: Mapping[str, int]) -> dict[str, list[int]]:
+def _tasks(
+    benchmark: Benchmark, source: DocumentSource, limit: int | None
+) -> tuple[dict[str, ConfigurableTask], dict[str, range]]:
+    """The lm-eval tasks, and which of each one's documents are the test; the reserve is read if `limit` reaches it."""
+    tasks = load(benchmark, source)
+    tests = {name: range(len(task.eval_docs)) for name, task in tasks.items()}
+    if limit is not None and limit > sum(map(len, tests.values())) and source.has_reserve(benchmark):
+        tasks = load(benchmark, source, reserve=True)
+    return tasks, tests
+
+
+def _sample(tasks: dict[str, ConfigurableTask], tests: Mapping[str, range], limit: int | None) -> dict[str, list[int]]:
     """Indices of the documents to ask, by task.
 
     Each stratum (task, and right answer where options are the same) is shuffled, its k-th of n documents gets the rank
     (k + 1/2) / n, and the `limit` lowest ranks over all strata are taken. The reserve ranks behind everything else.
     """
     sizes = {name: len(task.eval_docs) for name, task in tasks.items()}
-    tests = {name: range(size - reserve.get(name, 0)) for name, size in sizes.items()}
-    number = sum(map(len, tests.values()))
-    if limit is None or limit == number:
-        return {name: list(test) for name, test in tests.items()}
+    if limit is None or limit >= sum(sizes.values()):
+        return {name: list(range(size)) for name, size in sizes.items()}
     behind = {name: range(len(tests[name]), size) for name, size in sizes.items()}
     random_source = random.Random(SAMPLE_SEED)
     ranks: list[tuple[int, float, float, str, int]] = []
-    for place, part in enumerate((tests, behind) if limit > number else (tests,)):
+    for place, part in enumerate((tests, behind)):
         for name, indices in part.items():
             strata: dict[str, list[int]] = defaultdict(list)
             for index in indices:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from editgate.inputs.documents import RESERVE
+from editgate.inputs.benchmarks import RESERVE
 from editgate.miniature.world import documents, edits, requests
 
 HERE = Path(__file__).parent

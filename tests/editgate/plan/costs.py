@@ -20,8 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from editgate.cache.entry_files import DAMAGED, read_json
 from editgate.cache.store import Store
-from editgate.inputs.benchmarks import Benchmark
-from editgate.inputs.documents import EXAMPLES, RESERVE, LocalDocuments
+from editgate.inputs.benchmarks import EXAMPLES, RESERVE, Benchmark
+from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.models import ModelSource
 from editgate.options.settings import Settings
 from editgate.plan.tasks import QUALITY, Task

@@ -207,7 +207,7 @@ def test_a_reserve_behind_nothing_is_refused(quiz: LocalDocuments) -> None:
 def test_a_reserve_of_an_added_task_is_refused(quiz: LocalDocuments) -> None:
     """A task that is not in the table may leave documents out: those in reserve could not be told from the rest."""
     with pytest.raises(ConfigError, match=r"more\.jsonl: a reserve stands beside .*Rename it to test\.jsonl"):
-        quiz.reserve(replace(BENCHMARKS["gsm8k"], leaves=(Leaf("gsm8k", {}),)))
+        quiz.has_reserve(replace(BENCHMARKS["gsm8k"], leaves=(Leaf("gsm8k", {}),)))
 
 
 def test_the_shipped_documents_are_documents() -> None:

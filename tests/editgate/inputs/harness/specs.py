@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editgate.errors import ConfigError
-from editgate.inputs.benchmarks import Benchmark, Leaf
+from editgate.inputs.benchmarks import EXAMPLES, Benchmark, Leaf
 
 if TYPE_CHECKING:
     from editgate.inputs.task_overrides import Spec
 
 TEMPLATES = ("doc_to_text", "doc_to_target", "doc_to_choice")
 LOCAL = frozenset({"json", "csv", "parquet", "text", "arrow"})  # builders of `datasets` that read files
-EXAMPLES = ("dev", "train")
 OPTIONAL = " is defined"  # in a template: a field that it names may be missing
 
 
