@@ -36,7 +36,7 @@ UNEXPLAINED = "not yet explained"
 OWN_FILE = Path("known_failures.toml")
 INSTALLED = SHIPPED.is_relative_to(Path(__file__).parent)  # and not a checkout
 MEANING = "N = [lowest, highest retention or share (one number if equal), orders that failed]"
-NOT_TAKEN = tuple("--editor --edited --edit-order --budget --min-budget --report --compare --shard --items".split())
+NOT_TAKEN = tuple("--editor --edited --edit-order --budget --min-budget --report --compare --items".split())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

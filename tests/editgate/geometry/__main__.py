@@ -36,7 +36,7 @@ NOT_TAKEN = (
     "--min-budget",
     "--report",
     "--compare",
-    "--shard",
+    "--items",
     "--limit",
 )
 SPECTRA = ("matrix", "units", "dead", "condition", "eff. rank", "99 % in", "condition*", "eff. rank*")

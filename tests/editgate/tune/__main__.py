@@ -33,7 +33,7 @@ from editors.models.architecture import Architecture
 
 COUNT = 20
 NOT_TAKEN = (
-    "--model --edited --edit-counts --batch-size --edit-order --budget --min-budget --report --compare --shard --limit "
+    "--model --edited --edit-counts --batch-size --edit-order --budget --min-budget --report --compare --limit "
     "--documents --thresholds --inconclusive --hyperparameters --items"
 ).split()
 
