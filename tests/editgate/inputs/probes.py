@@ -10,6 +10,7 @@ from editgate.inputs.files.user_files import read_text
 
 PERPLEXITY, KL = "perplexity", "kl"
 PROBES = (PERPLEXITY, KL)
+LARGEST = 700.0  # nats; exp of more is infinite
 TITLES = {PERPLEXITY: "Perplexity of a text", KL: "KL divergence from the unedited model"}
 
 

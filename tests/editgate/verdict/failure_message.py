@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from editgate import inert
-from editgate.inputs.probes import KL
+from editgate.inputs.probes import KL, LARGEST
 from editgate.measure.items import Item, shorten, shorten_apart
 from editgate.verdict.outcome import Outcome
 from editgate.verdict.thresholds import Floor
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 WIDTH = 110
 MAX_NORMS = 3
 LONGEST = 10_000  # characters of one paragraph
-LARGEST = 700.0  # nats; exp of more is infinite
 GROWN = 10.0  # times its size before; from here on a reader asks whether that can be right
 GROWN_NORM = (
     "A norm that grew much is often the cause of damage and never its proof: closed-form methods write where ordinary "

@@ -12,10 +12,11 @@ benchmark with one class in the majority, collapse looks like progress.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from editgate.errors import BaselineAtChance, TestCannotFail
-from editgate.inputs.probes import KL
+from editgate.inputs.probes import KL, LARGEST
 from editgate.measure.items import Evaluation, Item, got_worse, pair
 from editgate.verdict import statistics
 from editgate.verdict.outcome import Outcome
@@ -23,7 +24,7 @@ from editgate.verdict.outcome import Outcome
 ONE_CLASS = 0.9  # one answer on this share of the items is a collapse, if the baseline was below it
 CLASS_RISE = 0.1  # and if the share rose by at least this much: 0.89 -> 0.91 is not a collapse
 FLIPS_SHOWN = 3
-LARGEST = 700.0  # nats; exp of more is infinite
+Bound = Callable[[Sequence[float], Sequence[float], float], statistics.Bounds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,7 @@ def judge(
     _check_baseline(baseline, before, alpha)
     allowed = (1 - floor) * (baseline.score - baseline.chance)
     _check_can_fail(baseline, before, allowed, floor, below)
-    bounds = statistics.bound_drop(before, after, alpha)
-    bounds = replace(bounds, lower=statistics.bound_drop(before, after, below).lower)
+    bounds = _bounds(statistics.bound_drop, before, after, alpha, below)
     label, share, share_before = _top_label(baseline, edited)
     collapse = _is_collapse(pairs, label, share, share_before, alpha)
     outcome = Outcome.REGRESSION if collapse else _outcome(bounds, allowed)
@@ -195,8 +195,7 @@ def judge_probe(
         raise ValueError(f"floor of {baseline.benchmark} is {floor}; allowed: above 0 and below 1")
     pairs = pair(baseline, edited)
     before, after = [b.score for b, _ in pairs], [a.score for _, a in pairs]
-    bounds = statistics.bootstrap_drop(before, after, alpha)
-    bounds = replace(bounds, lower=statistics.bootstrap_drop(before, after, lower_alpha).lower)
+    bounds = _bounds(statistics.bootstrap_drop, before, after, alpha, lower_alpha)
     allowed = -math.log(floor)
     flipped = tuple(sorted((p for p in pairs if got_worse(*p)), key=lambda p: p[1].score - p[0].score))
     shown = (lambda score: -score) if baseline.benchmark == KL else (lambda score: math.exp(min(-score, LARGEST)))
@@ -230,6 +229,14 @@ def judge_probe(
         unparsed_before=0.0,
         probe=True,
     )
+
+
+def _bounds(
+    bound: Bound, before: Sequence[float], after: Sequence[float], alpha: float, lower_alpha: float
+) -> statistics.Bounds:
+    """The drop's bounds, the lower one with its own error probability where that differs."""
+    bounds = bound(before, after, alpha)
+    return bounds if lower_alpha == alpha else replace(bounds, lower=bound(before, after, lower_alpha).lower)
 
 
 def _outcome(bounds: statistics.Bounds, allowed: float) -> Outcome:
