@@ -112,9 +112,7 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
 
 def _first_block(session: EvaluationSession, base: LoadedModel, benchmark: str) -> tuple[int, int] | None:
     """What is asked first with `--items=auto`: how much more will be asked nobody knows."""
-    if not session.settings.stops_early or session.settings.benchmarks[benchmark].probe:
-        return None
-    return looks(session.items(base.source, benchmark))[0].block
+    return looks(session.items(base.source, benchmark))[0].block if session.settings.asks_in_blocks(benchmark) else None
 
 
 def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:

@@ -115,12 +115,11 @@ class EvaluationSession:
         return self._runs[key]
 
     def items(self, source: ModelSource, benchmark: str) -> int:
-        """Return how many items a benchmark is asked at most: those of `--limit`; in blocks, the reserve too."""
+        """Return how many items are asked at most in blocks: those of `--limit`, else all and the reserve."""
         if (source.name, benchmark) not in self._counts:
             row = self.settings.benchmarks[benchmark]
             with self._tried.trying(("number of documents", source.name, benchmark)):
-                limit = sys.maxsize if self.settings.stops_early else None
-                limit = limit if self.settings.limit is None else self.settings.limit
+                limit = sys.maxsize if self.settings.limit is None else self.settings.limit
                 self._counts[source.name, benchmark] = count(row, source.documents_of(row), limit)
         return self._counts[source.name, benchmark]
 

@@ -121,6 +121,10 @@ class Settings:
         """Return the error probability of a lower bound: one test, or all, as `[multiplicity]` of the policy says."""
         return self.policy.lower_alpha(len(self.benchmarks_of(model)) * len(self.counts))
 
+    def asks_in_blocks(self, benchmark: str) -> bool:
+        """Whether a benchmark is asked only until its verdict is decided; a probe is asked at once."""
+        return self.stops_early and not self.benchmarks[benchmark].probe
+
     @property
     def added_benchmarks(self) -> list[str]:
         """Those that are not in the table."""
@@ -225,12 +229,8 @@ def _check_documents(source: ModelSource, benchmarks: ChosenBenchmarks) -> None:
         return
     rows = [benchmarks.known[name] for name in sorted(benchmarks.names)]
     for row in rows:
-        if (
-            bool(row.leaves or not (row.added or source.miniature))
-            and not row.chat
-            and not given.holds(row)
-            and not is_local(row)
-        ):
+        needed = (row.added or not source.miniature) and not row.probe and not row.chat
+        if needed and not given.holds(row) and not is_local(row):
             raise ConfigError(
                 f"--documents {given.folder} has no folder {row.documents_folder}/ for {chosen_benchmarks.OPTION} "
                 f"{row.name}. Allowed: one that has."

@@ -12,7 +12,7 @@ from editgate.errors import EditgateError
 from editgate.measure.session import EvaluationSession
 from editgate.plan.costs import SECONDS, Estimate, shipped
 from editgate.plan.stores import RecordingStore
-from editgate.plan.tasks import KINDS, Task
+from editgate.plan.tasks import KINDS, Task, left_out
 from editgate.plan.work import work
 from editgate.pytest_run.repeated_errors import reason_to_stop
 from editors import EditorError
@@ -56,11 +56,10 @@ def run(tasks: Sequence[Task], session: EvaluationSession, tell: Callable[[str],
     """
     store = session.settings.store
     assert isinstance(store, RecordingStore)
-    report, unworkable = Report(), set[str]()
+    report, lost = Report(), set[str]()
     estimate = Estimate(session.settings, shipped())
     for place, task in enumerate(tasks, 1):
-        if not unworkable.isdisjoint(task.needs):
-            unworkable.add(task.id)
+        if task.id in lost:
             report.left_out.append(task.id)
             continue
         tell(f"task {place} of {len(tasks)}: {task.id}")
@@ -72,7 +71,7 @@ def run(tasks: Sequence[Task], session: EvaluationSession, tell: Callable[[str],
             report.stopped = reason_to_stop(error)
             if report.stopped:
                 break
-            unworkable.add(task.id)
+            lost |= left_out(tasks, [task.id])
             kept = report.refused if isinstance(error, EditgateError | EditorError) else report.broken
             kept[task.id] = f"{type(error).__name__}: {error}".partition("\n")[0]
         if store.written:

@@ -58,7 +58,7 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
         return _quality_cell(session, run, case, command)
     floor = session.settings.policy.floor(case.editor.name, case.model.name, case.check, case.area, case.edits)
     lower_alpha = session.settings.lower_alpha(case.model)
-    if session.settings.stops_early and not session.settings.benchmarks[case.check].probe:
+    if session.settings.asks_in_blocks(case.check):
         verdict, after = _judged_in_blocks(session, run, case, floor.value, lower_alpha)
     else:
         before, after = session.baseline(case.model, case.check), session.evaluation(run, case.edits, case.check)
