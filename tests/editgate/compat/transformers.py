@@ -53,6 +53,16 @@ def forget_quantization(model: transformers.PreTrainedModel) -> None:
             delattr(model.config, name)
 
 
+def changes_as_it_runs(module: nn.Module) -> bool:
+    """Return whether a forward pass leaves in the module what the next one reads: rotary frequencies by length.
+
+    "dynamic" and "longrope" rewrite `inv_freq` at every pass (transformers 5.24, `dynamic_rope_update`). The type is
+    one name, or one for each kind of layer.
+    """
+    kinds = getattr(module, "rope_type", None)
+    return not {"dynamic", "longrope"}.isdisjoint(kinds.values() if isinstance(kinds, dict) else [kinds])
+
+
 def has_forward_hooks(module: nn.Module) -> bool:
     """Return whether something is called before or after the module's `forward`; torch has no getter (2.13).
 

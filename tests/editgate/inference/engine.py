@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from editgate.errors import NonFiniteModel
 from editgate.inference.drafts import FIRST, Lane, Stop, Text, worthwhile
 from editgate.inference.kv_cache import PreallocatedCacheLayer
 from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, pad_ragged, shared_prefixes
+from editgate.inference.side_by_side import mapper
 from editgate.inference.tokenize import Pair, Tokens
 from editors.core.progress import tell
 
@@ -33,6 +35,28 @@ T = TypeVar("T")
 STEP_COST = 64  # tokens: what one more decoding step costs, as `PASS_COST`
 MAX_KEYS = 2**15  # keys of one batch in one layer
 MAX_LOGITS = 2**24  # logits in memory at once, N times V: 64 MiB in float32
+
+
+Prefix = Sequence[PreallocatedCacheLayer]  # keys and values that the rows of a batch share
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Texts that are written in one batch.
+
+    Attributes:
+        prompts: their indices.
+        rows: what each is written after.
+        prefix: that the rows share.
+        texts: in the making.
+        finite: whether all logits were.
+    """
+
+    prompts: Sequence[int]
+    rows: Sequence[Row]
+    prefix: Prefix
+    texts: Sequence[Text]
+    finite: bool = True
 
 
 class Engine:
@@ -55,6 +79,7 @@ class Engine:
         self.vocabulary = int(untyped.config.get_text_config().vocab_size)
         self.name = name
         self.max_tokens = max_tokens or (2048 if self.device.type == "cpu" else 4096)
+        self.mapped = mapper(model)
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
@@ -68,18 +93,21 @@ class Engine:
             options[context].append((index, continuation))
         contexts = sorted(options)
         total, misses, done = np.zeros(len(pairs)), np.zeros(len(pairs)), 0
-        for group in shared_prefixes(contexts):
-            members = contexts[group.start : group.stop]
-            prefix = self._run_prefix(members[0][: group.prefix])
-            rows = [Row.pack(context, group.prefix, options[context]) for context in members]
-            rows.sort(key=lambda row: -len(row.tokens))
-            sizes = [len(row.tokens) for row in rows]
-            for batch in self._batches(rows, sizes, group.prefix, self.max_tokens):
-                requests, values, hits = self._score_rows(batch, prefix)
-                np.add.at(total, requests, values)
-                np.add.at(misses, requests, ~hits)
-                done += len(batch)
-                tell("prompt", done, len(contexts))
+
+        def batches() -> Iterator[tuple[Sequence[Row], Prefix]]:
+            for group in shared_prefixes(contexts):
+                members = contexts[group.start : group.stop]
+                prefix = self._run_prefix(members[0][: group.prefix])
+                rows = [Row.pack(context, group.prefix, options[context]) for context in members]
+                rows.sort(key=lambda row: -len(row.tokens))
+                sizes = [len(row.tokens) for row in rows]
+                yield from ((batch, prefix) for batch in self._batches(rows, sizes, group.prefix, self.max_tokens))
+
+        for rows, requests, values, hits in self.mapped(self._score_rows, batches()):
+            np.add.at(total, requests, values)
+            np.add.at(misses, requests, ~hits)
+            done += rows
+            tell("prompt", done, len(contexts))
         return [(float(value), not missed) for value, missed in zip(total, misses, strict=True)]
 
     @torch.inference_mode()
@@ -101,22 +129,28 @@ class Engine:
         texts: list[list[int]] = [[] for _ in prompts]
         order, done = sorted(range(len(prompts)), key=prompts.__getitem__), 0
         split_cost = PASS_COST + STEP_COST * max(limits, default=0)
-        for group in shared_prefixes([prompts[i] for i in order], split_cost):
-            members = order[group.start : group.stop]
-            prefix = self._run_prefix(prompts[members[0]][: group.prefix])
-            more = group.prefix + max(limits[i] for i in members)
-            news = {i: len(prompts[i]) - group.prefix + min(len(drafts[i]), FIRST) for i in members}
-            members.sort(key=lambda i: -news[i])
-            for batch in self._batches(members, [news[i] for i in members], more, 4 * self.max_tokens):
-                rows = [Row.pack(prompts[i], group.prefix) for i in batch]
-                written = [Text(limits[i], stop, drafts[i]) for i in batch]
-                if not self._generate_rows(rows, written, prefix):
-                    written = [Text(limits[i], stop, ()) for i in batch]
-                    self._require_finite(self._generate_rows(rows, written, prefix))
-                for i, text in zip(batch, written, strict=True):
-                    texts[i] = text.tokens
-                done += len(batch)
-                tell("prompt", done, len(prompts))
+
+        def batches() -> Iterator[Writing]:
+            for group in shared_prefixes([prompts[i] for i in order], split_cost):
+                members = order[group.start : group.stop]
+                prefix = self._run_prefix(prompts[members[0]][: group.prefix])
+                more = group.prefix + max(limits[i] for i in members)
+                news = {i: len(prompts[i]) - group.prefix + min(len(drafts[i]), FIRST) for i in members}
+                members.sort(key=lambda i: -news[i])
+                for batch in self._batches(members, [news[i] for i in members], more, 4 * self.max_tokens):
+                    rows = [Row.pack(prompts[i], group.prefix) for i in batch]
+                    yield Writing(batch, rows, prefix, [Text(limits[i], stop, drafts[i]) for i in batch])
+
+        for batch in self.mapped(self._generate_rows, batches()):
+            written = batch.texts
+            if not batch.finite:
+                written = [Text(limits[i], stop, ()) for i in batch.prompts]
+                again = self._generate_rows(replace(batch, texts=written, finite=True))
+                self._require_finite(again.finite)
+            for i, text in zip(batch.prompts, written, strict=True):
+                texts[i] = text.tokens
+            done += len(batch.prompts)
+            tell("prompt", done, len(prompts))
         return texts
 
     def _batches(self, rows: Sequence[T], sizes: Sequence[int], more: int, most: int) -> Iterator[Sequence[T]]:
@@ -138,9 +172,10 @@ class Engine:
         return layers
 
     def _score_rows(
-        self, rows: Sequence[Row], prefix: Sequence[PreallocatedCacheLayer]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Return for every read of these rows: the request, the token's log-probability, whether it is the best."""
+        self, batch: tuple[Sequence[Row], Prefix]
+    ) -> tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Return how many rows; for every read of them the request, the log-probability, whether it is the best."""
+        rows, prefix = batch
         ids, positions, segments = pad(rows, self.device)
         width = ids.shape[1]
         layers = [layer.repeated(len(rows), width) for layer in prefix]
@@ -159,15 +194,14 @@ class Engine:
             values[inside] = (logits[where, tokens] - logits.logsumexp(-1)[where]).cpu().numpy()
             hits[inside] = (logits.argmax(-1)[where] == tokens).cpu().numpy()
         self._require_finite(bool(np.isfinite(values).all()))
-        return reads[:, 2], values, hits
+        return len(rows), reads[:, 2], values, hits
 
-    def _generate_rows(
-        self, rows: Sequence[Row], texts: Sequence[Text], prefix: Sequence[PreallocatedCacheLayer]
-    ) -> bool:
+    def _generate_rows(self, batch: Writing) -> Writing:
         """Write the texts of one batch: those that follow their draft first, then, together, those that left it.
 
-        Returns False, with the texts half written, where a logit is NaN or infinite, be it after a wrong draft.
+        Returns it, not `finite` and half written where a logit is NaN or infinite, be it after a wrong draft.
         """
+        rows, prefix, texts = batch.rows, batch.prefix, batch.texts
         past = prefix[0].used if prefix else 0
         # A row's tokens stand in the columns of their positions; the last column is for padding alone.
         capacity = past + max(len(row.tokens) + text.limit for row, text in zip(rows, texts, strict=True)) + 1
@@ -192,7 +226,7 @@ class Engine:
                      for column in range(len(known) - 1, len(fed[row]))]  # fmt: skip
             best = self._best(hidden, reads)
             if best is None:
-                return False
+                return replace(batch, finite=False)
             lane.accept(proposals, best)
             # 3) Rows that are finished, or no longer follow their draft, leave. That copies the others.
             unfinished = [i for i, text in enumerate(lane.texts) if not text.finished]
@@ -203,7 +237,7 @@ class Engine:
                     lane, left = Lane.joined(left), None
             elif len(unfinished) <= 0.75 * len(lane.texts):
                 lane = lane.select(unfinished)
-        return True
+        return batch
 
     def _best(self, hidden: Tensor, reads: Sequence[tuple[int, int]]) -> list[int] | None:
         """Return the likeliest next token at each (row, column) of states [B, Q, D]; None if a logit is not finite."""

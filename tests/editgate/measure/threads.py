@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from editgate.inference.side_by_side import spare_threads
 from editgate.inputs.models import LoadedModel
 
 SMALL = 100_000_000  # parameters
@@ -14,15 +15,17 @@ SMALL = 100_000_000  # parameters
 
 @contextmanager
 def single_threaded(base: LoadedModel) -> Iterator[None]:
-    """Inside, torch uses one thread for small models, whose edits gain nothing from more.
+    """Inside, torch uses one thread for small models, whose edits gain nothing from more; the others take batches.
 
     Sums come out differently on another number of threads, a trajectory magnifies that, and `pytest -n 2` must give the
     verdicts of `pytest`.
     """
     before = torch.get_num_threads()
-    if base.model.num_parameters() < SMALL:
+    small = base.model.num_parameters() < SMALL
+    if small:
         torch.set_num_threads(1)
     try:
-        yield
+        with spare_threads(before if small else 1):
+            yield
     finally:
         torch.set_num_threads(before)
