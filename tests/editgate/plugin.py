@@ -17,6 +17,7 @@ from editgate.cases import BaselineCase, Case
 from editgate.compat.pytest import warnings_shown
 from editgate.errors import ConfigError
 from editgate.inputs import missing_hyperparameters
+from editgate.measure.time_spent import keeping, spending
 from editgate.options import devices, options, settings
 from editgate.options.options import Options
 from editgate.options.settings import Settings
@@ -28,11 +29,13 @@ from editgate.pytest_run import (
     selection,
     shard_run,
     signals,
+    time_table,
     tracebacks,
 )
 from editgate.pytest_run.pace import Follow, Pace
 from editgate.pytest_run.progress_line import ProgressLine
 from editgate.pytest_run.snapshots import ScoreSnapshot, refuse_update_under_ci, unused_ignored
+from editgate.pytest_run.time_table import TimeTable
 from editgate.report.run_report import Subject
 from editgate.report.summary import NotEvaluated, Summary
 from editgate.report.writer import clear
@@ -78,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ):
             config.addinivalue_line("markers", marker)
         near_misses.refuse(config, config.stash[SETTINGS])
+        config.pluginmanager.register(TimeTable(), time_table.NAME)
         if not _judges(config):
             _work_instead(config)
         elif not hasattr(config, "workerinput"):
@@ -289,7 +293,8 @@ def evaluation_session(request: pytest.FixtureRequest) -> Iterator[EvaluationSes
 
             found = [selection.case_of(item) for item in request.session.items]
             workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-            line.note(*lines(opened, [case for case in found if case is not None], workers))
+            with spending("estimating"):
+                line.note(*lines(opened, [case for case in found if case is not None], workers))
         yield opened
 
 
@@ -300,9 +305,11 @@ def _progress_line(config: pytest.Config) -> ProgressLine:
 
 @contextmanager
 def _measuring(config: pytest.Config, line: ProgressLine) -> Iterator[EvaluationSession]:
-    with late_imports.measuring():
-        from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `late_imports`
-    with listening(line.step):
+    table = config.pluginmanager.get_plugin(time_table.NAME)
+    assert isinstance(table, TimeTable)  # registered before
+    with keeping(table.spent), listening(line.step):
+        with spending("importing libraries"), late_imports.measuring():
+            from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - see `late_imports`
         yield EvaluationSession(config.stash[SETTINGS], line)
 
 

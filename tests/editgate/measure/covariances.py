@@ -19,6 +19,7 @@ from editgate.cache.environment import conditions
 from editgate.cache.store import Store
 from editgate.inputs.models import LoadedModel
 from editgate.measure.threads import single_threaded
+from editgate.measure.time_spent import spending
 from editors.locate.base import LocateEditor
 from editors.models.architecture import Architecture
 from editors.models.covariance import compute_covariances, cost
@@ -65,7 +66,7 @@ def covariances_of(
             announce(f"computing {cost(architecture, base.tokenizer, texts, missing)}")
             paths = {matrix.path: keys[matrix.path] for matrix in missing}
             scratch = store.root / "training" / Store.key(unfinished="covariances", **paths)[:16]
-            with store.scratch():
+            with spending("computing covariances"), store.scratch():
                 made = compute_covariances(architecture, base.tokenizer, texts, missing, scratch)
             for path, moment in made.items():
                 store.save_tensors("covariances", keys[path], {ENTRY: moment})

@@ -24,6 +24,7 @@ from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances, model_copies
 from editgate.measure.threads import single_threaded
+from editgate.measure.time_spent import spending
 from editors import Edit, Editor
 from editors.external import hooks
 from editors.locate.base import LocateEditor
@@ -110,7 +111,7 @@ class EditorSetup:
             made = self.store.load_tensors("prepared", self.key)
             contexts = self.store.load_json("contexts", self.key, form_of(list[list[str]]))
             if made is None or contexts is None:
-                with self.store.scratch():
+                with spending("preparing methods"), self.store.scratch():
                     made, contexts = self._make()
                 self.store.save_tensors("prepared", self.key, made)
                 self.store.save_json("contexts", self.key, contexts)

@@ -29,6 +29,7 @@ from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, count, prepare
 from editgate.measure.probes import prepare_probe
 from editgate.measure.threads import SMALL, single_threaded
+from editgate.measure.time_spent import spending
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
 from editgate.options import devices
@@ -67,7 +68,7 @@ class EvaluationSession:
             if self._holds_large_models:  # two would not fit where one does, nor would the copies that are edited
                 self._let_go()
             self.announce(f"loading {source.name}")
-            with self._tried.trying(("model", source.name)):
+            with spending("loading models"), self._tried.trying(("model", source.name)):
                 device = devices.of_this_process(self.settings.device)
                 loaded = models.load(source, device=device, dtype=self.settings.dtype)
             self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, loaded)))
@@ -161,7 +162,7 @@ class EvaluationSession:
         with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
             if entry.payload is None:
                 self.announce(what)
-                with single_threaded(base):
+                with spending(f"asking {benchmark}"), single_threaded(base):
                     if checkpoint is None and prepared.completions:
                         answers = [text for text, _ in self._written(base, prepared)]
                         evaluation = judged_by_lm_eval(prepared, answers)
@@ -239,7 +240,8 @@ class EvaluationSession:
         with self.settings.store.entry("integrity", self._rule_key(run, rule), integrity.check_outcome) as entry:
             if entry.payload is None:
                 self.announce(f"{run.name}: {rule.replace('_', ' ')}")
-                entry.payload = integrity.outcome(lambda: self._apply(rule, run))
+                with spending("checking rules"):
+                    entry.payload = integrity.outcome(lambda: self._apply(rule, run))
                 if BaselineModified.__name__ in entry.payload:
                     self._let_go()  # what one method spoiled must not be the next one's base
         integrity.raise_if_broken(entry.payload)
@@ -279,7 +281,7 @@ class EvaluationSession:
         if key not in self._prepared:
             row = self.settings.benchmarks[benchmark]
             start, end = block or (0, self.settings.limit)
-            with self._tried.trying(("documents", base.tokenizer_digest, benchmark)):
+            with spending("reading questions"), self._tried.trying(("documents", base.tokenizer_digest, benchmark)):
                 if row.probe:
                     self._prepared[key] = prepare_probe(row, base.tokenizer, end)
                 else:

@@ -27,6 +27,7 @@ from editgate.measure import edit_quality, weight_changes
 from editgate.measure.edit_quality import EditQuality
 from editgate.measure.editor_setup import EditorSetup
 from editgate.measure.threads import single_threaded
+from editgate.measure.time_spent import spending
 from editors import Edit, Editor
 
 HALF_WAY = -1  # the position within an edit
@@ -127,7 +128,8 @@ class Trajectory:
 
         def compute() -> list[dict[str, Any]]:
             model = self.editor_at(count).model
-            measured = edit_quality.measure(model, self.base.tokenizer, self.edits[:count], self._base_answers)
+            with spending("asking about edits"):
+                measured = edit_quality.measure(model, self.base.tokenizer, self.edits[:count], self._base_answers)
             return [row.to_json() for row in measured]
 
         found = self.store.fetch_json("quality", self.key(count), compute, edit_quality.FORM)
@@ -230,12 +232,13 @@ class Trajectory:
             single = f"edit {done} of {target}"
             _announce(self.announce, self.name, single if size == 1 else f"edits {start + 1} to {done} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
-        with single_threaded(self.base):
+        with spending("editing"), single_threaded(self.base):
             if len(batch) == 1:
                 self.editor.apply(batch[0])
             else:
                 self.editor.apply_many(batch)
-            measured = edit_quality.measure(self.editor.model, self.base.tokenizer, batch, self._base_answers)
+            with spending("asking about edits"):
+                measured = edit_quality.measure(self.editor.model, self.base.tokenizer, batch, self._base_answers)
         rows = [each.to_json() | {"diagnostics": {}} for each in measured]
         rows[-1] |= self._diagnostics()
         self._progress.update(position=done, immediate=[*self._progress["immediate"], *rows])
