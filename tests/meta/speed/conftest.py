@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from meta.speed.counting import Passes
+from meta.speed.counting import Floor, Passes
 from meta.speed.rigs import Rig, gpt2_small, llama_mini
 
 HERE = Path(__file__).parent
@@ -24,6 +24,7 @@ class Line:
     method: str
     seconds: float
     passes: Passes
+    floor: Floor
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,17 @@ def _inference_table(lines: list[InferenceLine]) -> Table:
 
 
 def _edit_table(lines: list[Line]) -> Table:
-    table = Table(title="one edit, one thread", caption="passes of the edited model: whole-model equivalents")
+    caption = "passes of the edited model: whole-model equivalents; bare: seconds of these passes with nothing else"
+    table = Table(title="one edit, one thread", caption=caption)
     for name in ("model", "method"):
         table.add_column(name)
-    for name in ("median seconds", "forward", "backward", "tokens forward"):
+    for name in ("median seconds", "forward", "backward", "tokens", "GFLOP", "GB read", "bare", "ratio"):
         table.add_column(name, justify="right")
     for line in lines:
-        passes = line.passes
-        numbers = (f"{passes.forward:.1f}", f"{passes.backward:.1f}", f"{passes.tokens:.0f}")
+        passes, floor = line.passes, line.floor
+        numbers = [f"{passes.forward:.1f}", f"{passes.backward:.1f}", f"{passes.tokens:.0f}"]
+        numbers += [f"{floor.gigaflops:.1f}", f"{floor.gigabytes:.2f}", f"{floor.seconds:.3f}"]
+        numbers.append(f"{line.seconds / floor.seconds:.1f}" if floor.seconds else "")
         table.add_row(line.model, line.method, f"{line.seconds:.3f}", *numbers)
     return table
 

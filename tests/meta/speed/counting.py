@@ -1,11 +1,14 @@
-"""How often a model is run forward and backward, counted block by block: editors run parts of models."""
+"""How often a model is run forward and backward, counted block by block, and what the same costs with nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
+from time import perf_counter
 
+import torch
 from torch import Tensor, nn
 
 from editors.core.typing import PreTrainedModel
@@ -25,6 +28,60 @@ class Passes:
     forward: float = 0.0
     backward: float = 0.0
     tokens: float = 0.0
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the counted passes take at least.
+
+    Attributes:
+        gigaflops: Floating-point operations of the blocks' matrices, in 10^9.
+        gigabytes: Of these matrices, read once a pass.
+        seconds: Of the same passes of the bare model, over rows of `ROW` tokens.
+    """
+
+    gigaflops: float
+    gigabytes: float
+    seconds: float
+
+
+ROW = 16  # tokens: about as long as an edit's prompt
+ROUNDS = 5
+
+
+def floor(model: PreTrainedModel, passes: Passes) -> Floor:
+    """Return the floor of what was counted; a method without a pass has none but 0."""
+    weights = [weight for block in Architecture(model).blocks for weight in block.parameters() if weight.dim() == 2]
+    size, backward = sum(weight.numel() for weight in weights), passes.backward / max(passes.forward, 1e-9)
+    read = sum(weight.nbytes for weight in weights) * (passes.forward + passes.backward)
+    flops = 2 * size * passes.tokens * (1 + backward)
+    rows = max(1, ceil(passes.tokens / max(passes.forward, 1e-9) / ROW))
+    inputs = torch.zeros(rows, ROW, model.config.hidden_size, device=model.device)
+    needed = [weight for weight in model.parameters() if weight.requires_grad]
+    model.requires_grad_(requires_grad=False)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model.base_model(inputs_embeds=inputs, use_cache=False)
+
+    def both() -> None:
+        leaf = inputs.clone().requires_grad_()
+        model.base_model(inputs_embeds=leaf, use_cache=False).last_hidden_state.sum().backward()
+
+    there, and_back = _best(forward), _best(both)
+    for weight in needed:
+        weight.requires_grad_()
+    seconds = passes.forward * there + passes.backward * max(0.0, and_back - there)
+    return Floor(flops / 1e9, read / 1e9, seconds)
+
+
+def _best(run: Callable[[], None]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        began = perf_counter()
+        run()
+        times.append(perf_counter() - began)
+    return min(times)
 
 
 @contextmanager

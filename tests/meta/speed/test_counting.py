@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from editors.models.architecture import Architecture
-from meta.speed.counting import counting
+from meta.speed.counting import Passes, counting, floor
 from meta.support import tiny_models as tiny
 
 
@@ -25,3 +25,15 @@ def test_passes_are_counted(family: str) -> None:
     with counting(model) as passes:
         Architecture(model).mlp(0)(torch.zeros(1, 2, 16))
     assert passes.forward == 0
+
+
+def test_the_floor_is_made_of_the_passes() -> None:
+    """A multiply and an add for each weight and token, forward and backward; each weight read once a pass."""
+    model = tiny.model("llama")
+    blocks = Architecture(model).blocks
+    size = sum(weight.numel() for block in blocks for weight in block.parameters() if weight.dim() == 2)
+    found = floor(model, Passes(forward=4, backward=2, tokens=100))
+    assert found.gigaflops == pytest.approx(2 * size * 100 * 1.5 / 1e9)
+    assert found.gigabytes == pytest.approx(4 * size * 6 / 1e9)
+    assert found.seconds > 0
+    assert floor(model, Passes()).seconds == 0

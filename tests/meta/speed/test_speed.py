@@ -3,7 +3,8 @@
     pytest tests/meta/speed --benchmark-only
 
 Without that option these are deselected. Preparing (second moments, contexts, trainings) is not timed. Passes
-are counted in an edit of its own, before; models that a method keeps beside the edited one are not counted.
+are counted in an edit of its own, before; models that a method keeps beside the edited one are not counted. The floor
+is what the same passes take when nothing else is done: how often and over how many tokens is the method's affair.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from editors import Editor, names
 from meta.speed.conftest import Line
-from meta.speed.counting import counting
+from meta.speed.counting import counting, floor
 from meta.speed.rigs import Rig
 
 
@@ -37,4 +38,4 @@ def test_one_edit(method: str, rig: Rig, editor: Editor, told: list[Line], bench
     benchmark.pedantic(editor.apply, args=(rig.edits[0],), setup=editor.undo, rounds=rig.rounds)  # type: ignore[no-untyped-call]
     assert benchmark.stats is not None
     editor.undo()
-    told.append(Line(rig.name, method, benchmark.stats.stats.median, passes))
+    told.append(Line(rig.name, method, benchmark.stats.stats.median, passes, floor(rig.model, passes)))
