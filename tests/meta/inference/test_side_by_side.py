@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -88,6 +89,12 @@ def _patched() -> PreTrainedModel:
     return model
 
 
+def _offloaded() -> PreTrainedModel:
+    model = toy.model()
+    cpu_offload(model.get_submodule("model.layers.1"))  # its weights are there in a pass only
+    return model
+
+
 def _dynamic() -> PreTrainedModel:
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     config = AutoConfig.for_model("llama", **toy.COMMON, vocab_size=400, pad_token_id=1, rope_parameters=rope)
@@ -95,9 +102,9 @@ def _dynamic() -> PreTrainedModel:
     return model
 
 
-@pytest.mark.parametrize("make", [_hooked, _patched, _dynamic], ids=["hook", "own module", "dynamic rope"])
+@pytest.mark.parametrize("make", [_hooked, _patched, _offloaded, _dynamic])
 def test_what_may_keep_something_runs_one_batch_after_another(make: Callable[[], PreTrainedModel]) -> None:
-    """A hook, a module of nobody's library, frequencies that follow the length: two passes at once might mix them."""
+    """A hook, a module of nobody's library, weights that come for a pass, frequencies that follow the length."""
     with spare_threads(4):
         assert mapper(make()) is map
         assert mapper(toy.model()) is not map
