@@ -31,7 +31,7 @@ from meta.speed.rigs import CONTEXTS, llama_mini
 METHODS = ("rome", "memit", "alphaedit", "ftl", "grace", "wise", "ultraedit")
 EDITS = (1, 10, 100, 1000)
 ITEMS = (50, 100, 200, 400)
-SHAPES = ((64, 4), (128, 6), (256, 8), (512, 12), (768, 16))  # hidden size, blocks: 0.4 to 135 million parameters
+SHAPES = ((64, 4), (128, 6), (256, 8), (512, 12), (768, 16))  # hidden size, blocks: 0.5 to 154 million parameters
 PROMPTS, LENGTH = 16, 64  # of random tokens, asked of each size
 SEARCH = {"v_num_grad_steps": 5, "v_weight_decay": 0.5, "clamp_norm_factor": 4.0}
 

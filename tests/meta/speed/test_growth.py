@@ -11,6 +11,7 @@ from editgate.inputs.benchmarks import BENCHMARKS
 from meta.speed.growth import METHODS, Point, exponents, of_edits, of_items
 
 LINEAR = 1.02  # an edit's prompts are a few tokens longer than another's
+PADDED = 1.15  # rows are as wide as the widest of their batch, which is wider among more
 SEARCH = 1.2  # in weights that many edits have worn a search takes more of its steps, whose number is bounded
 
 
@@ -32,7 +33,7 @@ def test_edits_cost_alike_however_many_came_before(method: str) -> None:
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_items_cost_alike_however_many_are_asked(benchmark: str) -> None:
     """Tokens that go forward: fewer an item where more of them share a prefix."""
-    assert exponents(list(of_items(benchmark, (50, 100, 200))))["tokens"] <= LINEAR
+    assert exponents(list(of_items(benchmark, (50, 100, 200))))["tokens"] <= PADDED
 
 
 def test_an_exponent_is_the_slope_of_the_logarithms() -> None:
