@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.core.errors import UnsupportedModel
+from editors.core.placement import settle
 from editors.models.compat import Conv1D
 
 
@@ -39,7 +40,8 @@ class Matrix:
 
     @property
     def weight(self) -> Tensor:
-        """W in the order in which it is stored."""
+        """W in the order in which it is stored, on the device that computes with it."""
+        settle(self.module)
         weight = self.module.weight
         assert isinstance(weight, Tensor)
         return weight

@@ -25,6 +25,8 @@ from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances, model_copies
 from editgate.measure.threads import single_threaded
 from editors import Edit, Editor
+from editors.core import placement
+from editors.core.errors import UnsupportedModel
 from editors.external import hooks
 from editors.locate.base import LocateEditor
 from editors.models.architecture import Architecture
@@ -84,9 +86,18 @@ class EditorSetup:
         return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
 
     def copied_base(self) -> PreTrainedModel:
-        """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave."""
+        """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave.
+
+        Raises:
+            UnsupportedModel: the method is not ours, and weights of the base are on no device between passes.
+        """
         if self.spec.built_in:
             return model_copies.sharing(self.base.model)
+        if placement.is_offloaded(self.base.model):
+            raise UnsupportedModel(
+                f"{self.spec.name} cannot edit a model of which weights are in main memory or on disk: what another "
+                "package's method writes there is lost at the next pass. Allowed: a --device that holds all of it."
+            )
         with single_threaded(self.base):
             return copy.deepcopy(self.base.model)
 

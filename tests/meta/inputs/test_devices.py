@@ -54,9 +54,9 @@ def test_a_session_loads_on_the_workers_device(tmp_path: Path, monkeypatch: pyte
     asked: list[str] = []
     real: Callable[..., models.LoadedModel] = models.load
 
-    def load(source: models.ModelSource, *, device: str, dtype: str) -> models.LoadedModel:
+    def load(source: models.ModelSource, *, device: str, dtype: str, max_memory: None) -> models.LoadedModel:
         asked.append(device)
-        return real(source, device="cpu", dtype=dtype)
+        return real(source, device="cpu", dtype=dtype, max_memory=max_memory)
 
     monkeypatch.setattr(models, "load", load)
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw2")
