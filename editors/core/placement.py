@@ -87,5 +87,9 @@ def is_offloaded(model: nn.Module) -> bool:
 
 
 def devices(model: nn.Module) -> set[torch.device]:
-    """Return the devices that hold parameters between passes; "meta" stands for main memory or disk."""
-    return {parameter.device for parameter in model.parameters()}
+    """Return the devices that compute: those of the parameters, or to which these come for a pass."""
+    found: set[torch.device] = set()
+    for module in model.modules():
+        away = [torch.device(hook.execution_device) for hook in hooks(module) if hook.offload]
+        found.update(away or (parameter.device for parameter in module.parameters(recurse=False)))
+    return found

@@ -53,4 +53,4 @@ class Matrix:
     def added(self, update: Tensor) -> Tensor:
         """W + update [out, in] in stored order: added in the wider dtype, rounded once to the weight's."""
         wide = torch.promote_types(self.weight.dtype, update.dtype)
-        return (self.weight.to(wide) + self.stored(update).to(wide)).to(self.weight.dtype)
+        return (self.weight.to(wide) + self.stored(update).to(self.weight.device, wide)).to(self.weight.dtype)

@@ -155,7 +155,7 @@ class ExternalCheckpoint:
     def patched(self) -> LoadedModel:
         """The changed model, loaded as the base was."""
         self.announce(f"loading {self.spec.given.name}")
-        if len(placement.devices(self.base.model)) > 1:
+        if placement.is_offloaded(self.base.model) or len(placement.devices(self.base.model)) > 1:
             raise ConfigError(
                 f"--edited {str(self.spec.given)!r} is loaded where its base is, and --device auto has spread that. "
                 "Allowed: a --device that holds the whole model."

@@ -29,10 +29,10 @@ def offload(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     offload_state_dict(folder, {name: value for name, value in state.items() if name.startswith(on_disk)})
     kept = {name: value for name, value in state.items() if name.startswith(in_memory)}
     modules = [name for name, module in model.named_modules() if _is_placed_alone(module, name, blocks)]
-    places = dict.fromkeys([*modules, *blocks, ""], torch.device("cpu"))
+    places = dict.fromkeys([*modules, *blocks], torch.device("cpu"))
     hooks.attach_align_device_hook_on_blocks(
         model,
-        execution_device=places,
+        execution_device=places | {"": torch.device("cpu")},
         offload={name: name in blocks for name in places},
         weights_map=OffloadedWeightsLoader(state_dict=kept, save_folder=folder),
         skip_keys=getattr(model, "_skip_keys_device_placement", None),
