@@ -163,6 +163,9 @@ class Editor(ABC):
         """Return to the base, bit-exact."""
         self.restore({})
 
+    def release(self) -> None:  # noqa: B027 - most methods keep nothing large
+        """Let go of what the next edit can compute again, to the same bits: called where a model is evaluated next."""
+
     def diagnostics(self) -> dict[str, float]:
         """Numbers about the last `apply`, e.g. the last loss, the number of steps, the norm of the update."""
         return dict(self._diagnostics)

@@ -55,18 +55,17 @@ def max_memory(given: str | None, device: str) -> dict[int | str, int] | None:
         return None
     if device != "auto":
         raise ConfigError(f"--max-memory {given!r} is for --device auto, and --device is {device}.")
+    there = [*map(str, range(_accelerators())), "cpu"]
     found: dict[int | str, int] = {}
     for part in given.split(","):
         name, _, size = part.strip().partition(":")
-        place = int(name) if name.isascii() and name.isdigit() else name
-        if (place != "cpu" and place not in range(_accelerators())) or place in found:
-            there = [*map(str, range(_accelerators())), "cpu"]
+        if name not in there or found.keys() & {name, *([int(name)] if name != "cpu" else [])}:
             raise ConfigError(
-                f"--max-memory {given!r}: {name!r} cannot be used. Allowed, once each: {', '.join(there)}."
+                f"--max-memory {given!r}: {name!r} cannot be used. Allowed, each once: {', '.join(there)}."
             )
         try:
-            found[place] = int(TypeAdapter(ByteSize).validate_python(size))
-        except ValidationError:
+            found[name if name == "cpu" else int(name)] = int(TypeAdapter(ByteSize).validate_python(size))
+        except (ValidationError, OverflowError):
             raise ConfigError(
                 f"--max-memory {given!r}: {size!r} is no size. Allowed: DEVICE:SIZE,…, such as 0:20GiB,cpu:60GiB."
             ) from None
