@@ -164,7 +164,10 @@ class Editor(ABC):
         self.restore({})
 
     def release(self) -> None:  # noqa: B027 - most methods keep nothing large
-        """Let go of what the next edit can compute again, to the same bits: called where a model is evaluated next."""
+        """Let go of what the next edit can compute again, to the same bits: called where a model is evaluated next.
+
+        What takes long to compute is better loaded again, by `load_prepared`, before that edit.
+        """
 
     def diagnostics(self) -> dict[str, float]:
         """Numbers about the last `apply`, e.g. the last loss, the number of steps, the norm of the update."""

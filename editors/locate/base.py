@@ -128,8 +128,10 @@ class LocateEditor(Editor):
         return self._covariances[matrix.path]
 
     def release(self) -> None:
-        """See `Editor.release`: factors go."""
+        """See `Editor.release`: factors go, and covariances but for those that came with the resources."""
         self._factors.clear()
+        self._covariances = dict(self.resources.covariances)
+        self._prepared = False  # what is missing by the next edit is computed, unless it is loaded before
 
     def target(self, edit: Edit) -> list[int]:
         """Ids of the new answer, as it continues the prompt."""

@@ -58,7 +58,7 @@ class EditorSetup:
         editor = self.create(model)
         made, contexts = self._prepared
         editor.load_prepared(made, contexts or None)
-        self._add_covariances(editor)
+        self.add_covariances(editor)
         return editor, model
 
     def supply(self) -> None:
@@ -67,7 +67,7 @@ class EditorSetup:
         Raises:
             EditorError: the method does not take these hyperparameters.
         """
-        self._add_covariances(self.create(self.copied_base()))
+        self.add_covariances(self.create(self.copied_base()))
 
     @property
     def is_prepared(self) -> bool:
@@ -130,13 +130,13 @@ class EditorSetup:
 
     def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
         editor = self.create(self.copied_base())
-        supplied = self._add_covariances(editor)
+        supplied = self.add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
             made = {name: tensor for name, tensor in editor.prepared().items() if name not in supplied}
             return made, [list(group) for group in editor.contexts]
 
-    def _add_covariances(self, editor: Editor) -> set[str]:
+    def add_covariances(self, editor: Editor) -> set[str]:
         """Give the editor the covariances that it is missing, if any; return the paths of their matrices."""
         if not isinstance(editor, LocateEditor) or not editor.missing:
             return set()

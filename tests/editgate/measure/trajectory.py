@@ -192,6 +192,8 @@ class Trajectory:
             else:
                 self.editor.undo()
                 self._progress.update(position=0, immediate=[])
+            if self._position < count:
+                self.setup.add_covariances(self.editor)  # which it let go of at the last checkpoint
             while self._position < count:
                 self._apply_next(count)
         self.editor.release()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from editgate.cache.digest import digest_tensors
 from editgate.measure import model_copies, weight_changes
@@ -109,7 +109,7 @@ def test_a_change_of_an_offloaded_weight_is_seen(tmp_path: Path) -> None:
     before = weight_changes.fingerprint(model)
     placement.settle(model.get_submodule("model.layers.0.mlp.down_proj"))
     assert weight_changes.changed_since(before, model) == []
-    model.get_submodule("model.layers.0.mlp.down_proj").weight.data[0, 0] += 1
+    model.get_parameter("model.layers.0.mlp.down_proj.weight").data[0, 0] += 1
     assert weight_changes.changed_since(before, model) == ["model.layers.0.mlp.down_proj.weight"]
 
 
@@ -194,7 +194,7 @@ def test_a_model_on_two_gpus_is_edited(method: str) -> None:
     model = tiny.model()
     blocks = {f"model.layers.{layer}": layer % 2 for layer in range(len(model.model.layers))}
     rest = {"model.embed_tokens": 0, "model.rotary_emb": 0, "model.norm": 1, "lm_head": 1}
-    two, one = _editor(method, dispatch(model, rest | blocks)), _editor(method, tiny.model().to("cuda:0"))
+    two, one = _editor(method, dispatch(model, rest | blocks)), _editor(method, nn.Module.to(tiny.model(), "cuda:0"))
     for editor in (one, two):
         editor.apply(tiny.EDITS[0])
     said = [editor.model(IDS.to("cuda:0")).logits.cpu() for editor in (one, two)]

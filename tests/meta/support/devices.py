@@ -39,7 +39,7 @@ class PlacedTensor(Tensor):
     def __new__(cls, plain: Tensor, device: torch.device | None = None, *, requires_grad: bool = False) -> Self:
         """Return it: of a plain tensor on a device, or another one of a placed tensor, as accelerate makes them."""
         device = plain.device if device is None else device
-        made: Self = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Self = torch.Tensor._make_wrapper_subclass(
             cls, plain.shape, plain.stride(), plain.storage_offset(), dtype=plain.dtype, device=device,
             requires_grad=requires_grad,
         )  # fmt: skip
@@ -47,7 +47,7 @@ class PlacedTensor(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]  # torch's stub is no class method
         cls,
         func: Operation,
         types: object,
@@ -61,7 +61,7 @@ class PlacedTensor(Tensor):
         """Torch has none for wrapped tensors."""
         return self.plain.tolist()
 
-    def new_tensor(self, values: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def new_tensor(self, values: Any, **kwargs: Any) -> Tensor:  # type: ignore[override]  # noqa: ANN401
         """Torch's would go past the mode."""
         return self.plain.new_tensor(values, **kwargs).to(self.device)
 
@@ -71,7 +71,8 @@ class PlacedTensor(Tensor):
         return self.detach()
 
     @data.setter
-    def data(self, value: PlacedTensor) -> None:
+    def data(self, value: Tensor) -> None:
+        assert isinstance(value, PlacedTensor)
         assert value.device == self.device
         self.plain = value.plain
 
@@ -92,7 +93,7 @@ class _Placing(TorchDispatchMode):
 def _run(func: Operation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
     """Check where the tensors are, run the operation on the plain ones, and place what comes out."""
     if func.overloadpacket is aten.to:  # in inference mode it comes as it is, and not as the operations it is made of
-        with _Placing():
+        with _Placing():  # type: ignore[no-untyped-call]
             return func.decompose(*args, **kwargs)
     given: list[Tensor] = []
     tree_map(lambda each: given.append(each) if isinstance(each, Tensor) else None, (args, kwargs))
@@ -138,7 +139,7 @@ def several_devices() -> Iterator[None]:
         found = made(*args, **kwargs)  # with a device it would go past the mode
         return found if device is None else found.to(device)
 
-    with patch.object(torch, "tensor", tensor), _Placing():
+    with patch.object(torch, "tensor", tensor), _Placing():  # type: ignore[no-untyped-call]
         yield
 
 
@@ -169,8 +170,9 @@ def spread(model: PreTrainedModel) -> PreTrainedModel:
 
 def _move(module: nn.Module, device: torch.device, only_from: torch.device | None = None) -> None:
     for part in module.modules():
-        for tensors in (part._parameters, part._buffers):
-            for name, value in tensors.items():
-                if value is not None and only_from in {None, value.device}:
-                    moved = value.detach().to(device)
-                    tensors[name] = nn.Parameter(moved, requires_grad=False) if name in part._parameters else moved
+        for name, value in part._parameters.items():
+            if value is not None and only_from in {None, value.device}:
+                part._parameters[name] = nn.Parameter(value.detach().to(device), requires_grad=False)
+        for name, buffer in part._buffers.items():
+            if buffer is not None and only_from in {None, buffer.device}:
+                part._buffers[name] = buffer.to(device)

@@ -19,14 +19,13 @@ def offload(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     one accelerate itself would leave in main memory what is there.
     """
     hooks = pytest.importorskip("accelerate.hooks", reason="accelerate places models, and is not installed")
-    from accelerate.utils import OffloadedWeightsLoader, offload_state_dict  # noqa: PLC0415 - optional, see above
-
+    utils = pytest.importorskip("accelerate.utils")
     architecture = Architecture(model)
     blocks = [name for name, module in model.named_modules() if module in architecture.blocks]
     on_disk = tuple(f"{name}." for name in blocks[::2])
     in_memory = tuple(f"{name}." for name in blocks[1::2])
     state = model.state_dict()
-    offload_state_dict(folder, {name: value for name, value in state.items() if name.startswith(on_disk)})
+    utils.offload_state_dict(folder, {name: value for name, value in state.items() if name.startswith(on_disk)})
     kept = {name: value for name, value in state.items() if name.startswith(in_memory)}
     modules = [name for name, module in model.named_modules() if _is_placed_alone(module, name, blocks)]
     places = dict.fromkeys([*modules, *blocks], torch.device("cpu"))
@@ -34,7 +33,7 @@ def offload(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         model,
         execution_device=places | {"": torch.device("cpu")},
         offload={name: name in blocks for name in places},
-        weights_map=OffloadedWeightsLoader(state_dict=kept, save_folder=folder),
+        weights_map=utils.OffloadedWeightsLoader(state_dict=kept, save_folder=folder),
         skip_keys=getattr(model, "_skip_keys_device_placement", None),
         tied_params_map={},
     )
