@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from editors.core.hyperparameters import LocateHyperparameters
-from editors.locate.closed_form import CholeskyFactor, ridge_keys
+from editors.locate.closed_form import ridge_keys
 from editors.locate.key_memory import RememberingEditor
 from editors.models.projection import Matrix
 
@@ -50,13 +50,11 @@ class Encore(RememberingEditor):
     def _patience(self) -> int | None:
         return self.hyperparameters.mpes_steps
 
-    def factor(self, matrix: Matrix) -> CholeskyFactor:
-        """Cholesky factor of w C + μ I, computed once."""
-        if matrix.path not in self._factors:
-            preserved = self.hyperparameters.mom2_update_weight * self._covariances[matrix.path].double()
-            preserved.diagonal().add_(self.hyperparameters.update_norm_lambda)
-            self._factors[matrix.path] = CholeskyFactor.of(preserved.to(matrix.weight.device))
-        return self._factors[matrix.path]
+    def _preserved(self, matrix: Matrix) -> Tensor:
+        """W C + μ I."""
+        preserved = self.hyperparameters.mom2_update_weight * super()._preserved(matrix).double()
+        preserved.diagonal().add_(self.hyperparameters.update_norm_lambda)
+        return preserved
 
     def _solve(self, matrix: Matrix, layer: int, keys: Tensor) -> Tensor:
         past = self.remember(matrix, keys)

@@ -52,6 +52,7 @@ class Lora(Editor):
 
     name: ClassVar[str] = "lora"
     kind: ClassVar[Kind] = "weights"
+    needs_one_device: ClassVar[bool] = True
     takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = LoraHyperparameters
     hyperparameters: LoraHyperparameters

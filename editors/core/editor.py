@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from editors.core import placement
 from editors.core.edit import Edit
-from editors.core.errors import EditError, NonFiniteEdit, StateMismatch
+from editors.core.errors import EditError, NonFiniteEdit, StateMismatch, UnsupportedModel
 from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,12 +30,16 @@ class Editor(ABC):
         tokenizer: Its tokenizer.
         hyperparameters: The method's record.
         resources: Texts, training edits, ready-made covariances and contexts, the seed.
+
+    Raises:
+        UnsupportedModel: The method cannot edit this model, as where `needs_one_device`.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
     takes_batches: ClassVar[bool] = False  # whether several edits are applied as one; `_edit` then gets all of them
     needs_subject: ClassVar[bool] = False  # whether an edit must say its subject
+    needs_one_device: ClassVar[bool] = False  # whether it cannot edit a model whose blocks several devices compute
     Hyperparameters: ClassVar[type[BaseHyperparameters]]
 
     def __init__(
@@ -45,6 +50,9 @@ class Editor(ABC):
         hyperparameters: BaseHyperparameters,
         resources: EditorResources | None = None,
     ) -> None:
+        if self.needs_one_device and len(placement.devices(model)) > 1:
+            there = ", ".join(sorted(map(str, placement.devices(model))))
+            raise UnsupportedModel(f"{self.name} needs the model on one device, and it is on {there}")
         resources = resources or EditorResources()
         self.tokenizer = tokenizer
         self.hyperparameters = hyperparameters
@@ -154,6 +162,12 @@ class Editor(ABC):
     def undo(self) -> None:
         """Return to the base, bit-exact."""
         self.restore({})
+
+    def release(self) -> None:  # noqa: B027 - most methods keep nothing large
+        """Let go of what the next edit can compute again, to the same bits: called where a model is evaluated next.
+
+        What takes long to compute is better loaded again, by `load_prepared`, before that edit.
+        """
 
     def diagnostics(self) -> dict[str, float]:
         """Numbers about the last `apply`, e.g. the last loss, the number of steps, the norm of the update."""

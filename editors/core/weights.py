@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.core.errors import NonFiniteEdit, StateMismatch
+from editors.core.placement import settled
 
 PREFIX = "weight:"
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
@@ -32,14 +33,18 @@ class Weights:
 
     A parameter gets memory of its own the first time it is written, and what it held before is kept untouched: so the
     memory may be another model's, which is not copied to be edited. `state` and `undo` know these parameters only.
+    One that accelerate keeps in main memory or on disk is settled on its device before it is read or written.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self._live: dict[str, Tensor] = dict(model.named_parameters())
         self._base: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
+        if self._live[name].is_meta:
+            self._live[name] = settled(self._model, name)
         return self._live[name]
 
     def write(self, name: str, value: Tensor) -> None:
@@ -48,7 +53,7 @@ class Weights:
         Raises:
             NonFiniteEdit: The value contains NaN or infinity; nothing is written.
         """
-        live = self._live[name]
+        live = self[name]
         if not bool(torch.isfinite(value).all()):
             raise NonFiniteEdit(f"the update of {name} is not finite")
         if self._before is not None and name not in self._before:
@@ -57,7 +62,7 @@ class Weights:
 
     def _put(self, name: str, value: Tensor) -> None:
         """Write into memory of the parameter's own, which it gets the first time."""
-        live = self._live[name]
+        live = self[name]
         if name in self._base:
             _copy(live, value)
             return

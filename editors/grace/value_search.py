@@ -58,13 +58,13 @@ class ValueSearch:
         self._window, begin = _window(trace, layer)
         self._nothing = torch.zeros_like(trace.entering[0][0, 0])  # a window adds to a block's output; here, 0
         self._where = slice(where.start - begin, None if where.stop is None else where.stop - begin)
-        self._target = torch.tensor(list(target), device=next(matrix.parameters()).device)
+        self._target = torch.tensor(list(target))
 
     def loss(self, value: Tensor) -> Tensor:
         """Mean negative log-likelihood of the answer's tokens under a value [d_out]."""
         with changed_output(self._matrix, replacement_of(value, self._where)):
             logits = self._window.logits(self._nothing)
-        return cross_entropy(logits.to(value.dtype), self._target)
+        return cross_entropy(logits.to(value.dtype), self._target.to(logits.device))
 
     def run(self, start: Tensor, settings: Settings) -> tuple[Tensor, list[float]]:
         """The value [d_out] after `n_iter` steps of Adam, and the loss before each of them."""

@@ -62,6 +62,7 @@ class Kn(Editor):
 
     name: ClassVar[str] = "kn"
     kind: ClassVar[Kind] = "weights"
+    needs_one_device: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[BaseHyperparameters]] = KnHyperparameters
     Paths: ClassVar[type[NeuronPaths]] = NeuronPaths
     hyperparameters: KnHyperparameters

@@ -25,6 +25,9 @@ from editors.models.projection import Matrix
 from editors.models.tokens import essence_row, prompt_row, target_ids, target_row
 from editors.models.trace import Trace
 
+SHARE = 20  # factors that are kept take at most one part in so many of the weights' memory
+SMALL = 1 << 26  # or so many bytes
+
 
 @dataclass(frozen=True)
 class Located:
@@ -64,6 +67,7 @@ class LocateEditor(Editor):
         if hyperparameters.v_loss_layer is not None:
             self.architecture.check_layers("v_loss_layer", (hyperparameters.v_loss_layer,))
         self._factors: dict[str, CholeskyFactor] = {}
+        self._room = max(SMALL, sum(each.nbytes for each in model.parameters()) // SHARE)  # for factors, in bytes
 
     @property
     def matrices(self) -> list[Matrix]:
@@ -111,11 +115,23 @@ class LocateEditor(Editor):
         return compute_covariances(self.architecture, self.tokenizer, self.resources.corpus, matrices)
 
     def factor(self, matrix: Matrix) -> CholeskyFactor:
-        """Cholesky factor of the covariance of a matrix's inputs, computed once."""
-        if matrix.path not in self._factors:
-            covariance = self._covariances[matrix.path].to(matrix.weight.device)
-            self._factors[matrix.path] = CholeskyFactor.of(covariance)
-        return self._factors[matrix.path]
+        """Cholesky factor of the covariance of a matrix's inputs; computed again where keeping it takes too much."""
+        if matrix.path in self._factors:
+            return self._factors[matrix.path]
+        made = CholeskyFactor.of(self._preserved(matrix).to(matrix.weight.device))
+        if sum(each.lower.nbytes for each in (*self._factors.values(), made)) <= self._room:
+            self._factors[matrix.path] = made
+        return made
+
+    def _preserved(self, matrix: Matrix) -> Tensor:
+        """What is factored, [f, f]: the covariance of the matrix's inputs."""
+        return self._covariances[matrix.path]
+
+    def release(self) -> None:
+        """See `Editor.release`: factors go, and covariances but for those that came with the resources."""
+        self._factors.clear()
+        self._covariances = dict(self.resources.covariances)
+        self._prepared = False  # what is missing by the next edit is computed, unless it is loaded before
 
     def target(self, edit: Edit) -> list[int]:
         """Ids of the new answer, as it continues the prompt."""

@@ -73,5 +73,6 @@ class RememberingEditor(SpreadEditor):
                 )
 
     def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        device = self._model.device
-        self._past = {name.removeprefix(KEYS): keys.detach().clone().to(device) for name, keys in memory.items()}
+        kept = {matrix.path: memory.get(KEYS + matrix.path) for matrix in self.matrices}
+        devices = {matrix.path: matrix.weight.device for matrix in self.matrices}
+        self._past = {path: keys.detach().clone().to(devices[path]) for path, keys in kept.items() if keys is not None}

@@ -80,7 +80,7 @@ class SpreadEditor(LocateEditor):
         present = torch.stack([self._present(traced) for traced in located])  # h [n, d]
         residual = (goal.double() - present.double()).T / left  # R [d, n]
         solved = self._solve(matrix, layer, keys.T)  # A [f, n]
-        update = residual @ solved.T
+        update = residual.to(solved.device) @ solved.T  # z is where the last layer is
         self._weights.write(matrix.parameter, matrix.added(update))
         self._diagnostics |= {f"update_norm.{layer}": float(update.norm())}
         for name, value in (("ks", keys), ("cur_z", present), ("adj_k", solved), ("resid", residual)):

@@ -107,13 +107,13 @@ class Terms:
     """Terms of the loss that depend on the logits: NLL of the targets, KL divergence of the essence from its start."""
 
     def __init__(self, targets: Tensor) -> None:
-        self._targets = targets.reshape(-1, 1)  # [N T, 1]
+        self._targets = targets.reshape(-1, 1)  # [N T, 1]; from the first call on where the logits are
         self._essence: Tensor | None = None
 
     def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of logits [N T + 1, V]: log-probabilities, mean NLL, KL(p || p_0); the first call defines p_0."""
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        essence = scores[-1:]
+        essence, self._targets = scores[-1:], self._targets.to(scores.device)
         if self._essence is None:
             self._essence = essence.detach()
         wrong = -scores[:-1].gather(1, self._targets).mean()
@@ -138,7 +138,7 @@ class Loss:
         """The loss of logits [N T + 1, V]; the first call defines p_0."""
         scores, wrong, drift = self._terms(logits)
         self._scores = scores.detach()
-        loss: Tensor = wrong + self._kl_factor * drift + self._decay * delta.norm()
+        loss: Tensor = wrong + self._kl_factor * drift + (self._decay * delta.norm()).to(wrong.device)
         return loss
 
     def all_likeliest(self) -> bool:

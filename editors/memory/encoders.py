@@ -63,9 +63,11 @@ class HiddenStates:
         for index, row in enumerate(ids):
             positions = [index for index, token in enumerate(row) if token not in self._special]
             counted[index, positions or list(range(len(row)))] = 1
-        weights = (counted / counted.sum(1, keepdim=True)).to(self._device)
+        weights = counted / counted.sum(1, keepdim=True)
         states = self._states(rows, mask)
-        return torch.cat([torch.einsum("bt,btd->bd", weights, layer.float()) for layer in states], dim=1).cpu()
+        return torch.cat(
+            [torch.einsum("bt,btd->bd", weights.to(layer.device), layer.float()).cpu() for layer in states], dim=1
+        )
 
     def _states(self, rows: Tensor, mask: Tensor) -> list[Tensor]:
         """Hidden states at the input of each layer [B, T, d]; the pass ends at the last of them."""

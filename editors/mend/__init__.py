@@ -64,6 +64,7 @@ class Mend(Editor):
 
     name: ClassVar[str] = "mend"
     kind: ClassVar[Kind] = "weights"
+    needs_one_device: ClassVar[bool] = True
     takes_batches: ClassVar[bool] = True
     Hyperparameters: ClassVar[type[MendHyperparameters]] = MendHyperparameters
     hyperparameters: MendHyperparameters

@@ -45,7 +45,8 @@ def adding_hook(delta: Tensor, facts: Tensor) -> Callable[..., States]:
     def hook(_module: nn.Module, _args: object, output: States) -> States:
         states = first_tensor(output)
         change = torch.zeros_like(states).reshape(len(rows), -1, states.shape[-1])  # OPT's MLP has no rows
-        change = change.index_put((rows, facts), delta.to(states.dtype).expand(len(rows), -1))
+        where = rows.to(states.device), facts.to(states.device)
+        change = change.index_put(where, delta.to(states).expand(len(rows), -1))
         states = states + change.reshape(states.shape)
         return (states, *output[1:]) if isinstance(output, tuple) else states
 
@@ -96,7 +97,7 @@ class CachedWindow:
         self._positions = torch.minimum(start[:, None] + steps, last[:, None])  # [B, S], padded with the last
         self._real = start[:, None] + steps <= last[:, None]
         self._rows = torch.arange(len(trace.rows), device=start.device)[:, None]
-        self._start = trace.entering[site + 1][self._rows, self._positions]  # [B, S, d]
+        self._start = self._at_positions(trace.entering[site + 1])  # [B, S, d]
         self._masks: dict[int, Tensor] = {}
         self._calls = {layer: self._arguments(trace, layer) for layer in range(site + 1, architecture.depth)}
         labels = [(index, label - row.lookup) for index, row in enumerate(trace.rows) for label in row.labels]
@@ -131,7 +132,8 @@ class CachedWindow:
         return None if value is None else self._at_positions(value)
 
     def _at_positions(self, value: Tensor) -> Tensor:
-        return value.expand(len(self._rows), *value.shape[1:])[self._rows, self._positions]
+        rows, positions = self._rows.to(value.device), self._positions.to(value.device)
+        return value.expand(len(self._rows), *value.shape[1:])[rows, positions]
 
     def _mask(self, trace: Trace, mask: Tensor | None) -> Tensor:
         """Additive mask [B, 1, S, prefix + S], derived from the model's own mask (causal if it has none)."""
@@ -141,7 +143,7 @@ class CachedWindow:
         if mask is None:
             allowed = torch.ones(length, length, dtype=torch.bool, device=trace.ids.device).tril()[None, None]
         elif mask.ndim == 4 and mask.shape[1] == 1:
-            allowed = mask if mask.dtype == torch.bool else mask == 0
+            allowed = (mask if mask.dtype == torch.bool else mask == 0).to(trace.ids.device)
         else:
             raise CachedWindowUnsupported
         allowed = allowed.expand(len(self._rows), 1, -1, -1)[:, 0]  # [B, length, length]
@@ -158,7 +160,7 @@ class CachedWindow:
     def logits(self, delta: Tensor) -> Tensor:
         """Logits [labels, V] with `delta` [d] added to the site's output at each fact token."""
         start = self._start
-        return self._onward(torch.cat([start[:, :1] + delta.to(start.dtype), start[:, 1:]], dim=1))
+        return self._onward(torch.cat([start[:, :1] + delta.to(start), start[:, 1:]], dim=1))
 
     def unchanged(self) -> Tensor:
         """Logits [labels, V] with nothing added."""
@@ -171,12 +173,12 @@ class CachedWindow:
             if layer == self._early:
                 read = self._read(states)
         if self._early != self._architecture.depth - 1:
-            read = torch.cat([read[:-1], self._read(states)[-1:]])
+            read = torch.cat([read[:-1].to(states.device), self._read(states)[-1:]])
         logits: Tensor = self._architecture.head(self._architecture.norm(read))
         return logits
 
     def _read(self, states: Tensor) -> Tensor:
-        return states[self._label_rows, self._label_steps]
+        return states[self._label_rows.to(states.device), self._label_steps.to(states.device)]
 
 
 class PlainWindow:
@@ -201,14 +203,15 @@ class PlainWindow:
 
         def tap(layer: int) -> Callable[..., None]:
             def hook(_module: nn.Module, _args: object, output: States) -> None:
-                taps[layer] = first_tensor(output)[self._label_rows, self._labels]
+                states = first_tensor(output)
+                taps[layer] = states[self._label_rows.to(states.device), self._labels.to(states.device)]
 
             return hook
 
         last = architecture.depth - 1
         with forward_hooks(*((architecture.blocks[layer], tap(layer)) for layer in {self._early, last})):
             architecture.trunk(input_ids=self._trace.ids, attention_mask=self._trace.mask, use_cache=False)
-        read = torch.cat([taps[self._early][:-1], taps[last][-1:]])
+        read = torch.cat([taps[self._early][:-1].to(taps[last].device), taps[last][-1:]])
         logits: Tensor = architecture.head(architecture.norm(read))
         return logits
 

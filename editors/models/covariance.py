@@ -65,7 +65,7 @@ def compute_covariances(
             unfinished.save(file, {**sums, DONE: torch.tensor(number)})
             saved = time.monotonic()
     count = sum(len(row.ids) for row in rows)
-    return {path: (total / count).float() for path, total in sums.items()}
+    return {path: sums.pop(path).div_(count).float() for path in list(sums)}  # no more than one more at a time
 
 
 def _resume(file: Path, matrices: Sequence[Matrix]) -> tuple[int, dict[str, Tensor]]:
@@ -149,15 +149,15 @@ def _batches(rows: Sequence[Row]) -> list[list[Row]]:
 def _add(sums: dict[str, Tensor], architecture: Architecture, rows: Sequence[Row], matrices: Sequence[Matrix]) -> None:
     """Add K Kᵀ in float64 of each matrix's inputs at the real tokens of some rows."""
     ids, mask = pad(rows, next(architecture.trunk.parameters()).device)
-    real = mask.bool()
+    real = mask.bool()  # where the embedding is; a matrix may be elsewhere
     waiting = {matrix.path for matrix in matrices}
     spread = getattr(architecture.trunk, "hf_device_map", None)  # what moves weights about must end its pass
 
     def hook_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            inputs = args[0].reshape(*real.shape, -1)[real].double()  # [tokens, f]
+            inputs = args[0].reshape(*real.shape, -1)[real.to(args[0].device)].double()  # [tokens, f]
             gram = inputs.T @ inputs
-            sums[path] = sums[path] + gram if path in sums else gram
+            sums[path] = sums[path].add_(gram) if path in sums else gram
             waiting.discard(path)
             if not waiting and not spread:
                 raise StopForward

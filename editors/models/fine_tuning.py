@@ -37,7 +37,7 @@ class LabeledRows:
         logits = self._upper_blocks.logits(weights)
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).split(self._labels)
         losses = [
-            -part.expand(len(target), -1).gather(1, target[:, None]).mean()
+            -part.expand(len(target), -1).gather(1, target[:, None].to(part.device)).mean()
             for part, target in zip(scores, self._targets, strict=True)
         ]
         return torch.stack(losses).mean()
@@ -61,7 +61,8 @@ class Descent:
 
     def diagnostics(self) -> dict[str, float]:
         """Loss, steps, and the update's length and largest entry."""
-        changes = torch.cat([value.flatten() for value in self.change.values()])
+        where = next(iter(self.change.values())).device
+        changes = torch.cat([value.flatten().to(where) for value in self.change.values()])
         return {
             "loss": self.loss,
             "steps": float(self.steps),

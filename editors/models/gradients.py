@@ -105,14 +105,14 @@ def _tap(path: str, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Ca
 def _loss(model: PreTrainedModel, batch: Batch, *, separately: bool) -> Tensor:
     architecture = Architecture(model)
     states = architecture.trunk(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
-    rows, steps = (batch.labels[:, 1:] != IGNORED).nonzero(as_tuple=True)  # the token before predicts it
-    losses = cross_entropy(
-        at_least_float32(architecture.head(states[rows, steps])), batch.labels[rows, steps + 1], reduction="none"
-    )
+    labels = batch.labels.to(states.device)
+    rows, steps = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)  # the token before predicts it
+    logits = at_least_float32(architecture.head(states[rows, steps]))
+    losses = cross_entropy(logits, labels[rows, steps + 1].to(logits.device), reduction="none")
     if not separately:
         return losses.mean()
     counts = torch.bincount(rows, minlength=len(batch.ids))
-    return (losses / counts[rows]).sum()
+    return (losses / counts[rows].to(losses.device)).sum()
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.core.errors import UnsupportedModel
+from editors.core.placement import settle
 from editors.models.compat import Conv1D
 
 
@@ -39,7 +40,8 @@ class Matrix:
 
     @property
     def weight(self) -> Tensor:
-        """W in the order in which it is stored."""
+        """W in the order in which it is stored, on the device that computes with it."""
+        settle(self.module)
         weight = self.module.weight
         assert isinstance(weight, Tensor)
         return weight
@@ -51,4 +53,4 @@ class Matrix:
     def added(self, update: Tensor) -> Tensor:
         """W + update [out, in] in stored order: added in the wider dtype, rounded once to the weight's."""
         wide = torch.promote_types(self.weight.dtype, update.dtype)
-        return (self.weight.to(wide) + self.stored(update).to(wide)).to(self.weight.dtype)
+        return (self.weight.to(wide) + self.stored(update).to(self.weight.device, wide)).to(self.weight.dtype)

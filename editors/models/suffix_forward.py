@@ -53,4 +53,4 @@ class UpperBlocks:
 
     def at_labels(self, states: Tensor) -> Tensor:
         """States [B, length, d] where labels are read, [labels, d]."""
-        return states[self._rows, self._positions]
+        return states[self._rows.to(states.device), self._positions.to(states.device)]

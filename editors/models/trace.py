@@ -127,7 +127,8 @@ class Trace:
 
     def at_lookup(self, states: Tensor) -> Tensor:
         """States [B, length, width] (in OPT's MLP [B length, width]) at each row's fact token, [B, width]."""
-        return states.reshape(len(self.rows), -1, states.shape[-1])[self._rows, self.lookup]
+        rows, lookup = self._rows.to(states.device), self.lookup.to(states.device)  # blocks may be on several devices
+        return states.reshape(len(self.rows), -1, states.shape[-1])[rows, lookup]
 
     def leaving(self, layer: int) -> Tensor:
         """Output of a block at the fact token, [B, d]."""

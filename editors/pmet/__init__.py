@@ -115,7 +115,8 @@ class Pmet(LocateEditor):
         present = torch.stack([traced.trace.results[site.path][0] for traced in located])  # [n, d]
         residual = (goal.double() - present.double()).T / left**0.5  # R [d, n]
         factor = self.factor(matrix)
-        update = residual @ ridge_keys(keys.T, factor, self.hyperparameters.mom2_update_weight).T
+        solved = ridge_keys(keys.T, factor, self.hyperparameters.mom2_update_weight)
+        update = residual.to(solved.device) @ solved.T  # the values are where the last layer is
         self._weights.write(matrix.parameter, matrix.added(update))
         self._diagnostics |= {
             f"update_norm.{part}.{layer}": float(update.norm()),

@@ -84,7 +84,7 @@ class JointLoss:
         scores, wrong, drift = self._terms(logits)
         drift = settings.kl_factor * drift
         decay = settings.v_weight_decay * (deltas.norm(dim=1) / self._lengths**2).sum()
-        loss: Tensor = self._factor * wrong + drift + decay
+        loss: Tensor = self._factor * wrong + drift + decay.to(wrong.device)
         reached = self._terms.all_likeliest(scores.detach())
         self._factor = settings.nll_loss_factor * (EASED if reached else 1.0)
         return loss, float(loss.detach()) < LOSS_TOLERANCE or (reached and float(drift.detach()) <= SMALL_DRIFT)

@@ -79,8 +79,8 @@ class Adapters(nn.Module):
         for matrix in self.matrices:
             outputs, inputs = matrix.stored(matrix.weight).shape
             start = torch.randn(inputs, rank, generator=generator) / inputs**0.5
-            self.first.append(nn.Parameter(start.to(model.device)))
-            self.second.append(nn.Parameter(torch.zeros(rank, outputs, device=model.device)))
+            self.first.append(nn.Parameter(start.to(matrix.weight.device)))
+            self.second.append(nn.Parameter(torch.zeros(rank, outputs, device=matrix.weight.device)))
 
     def installed(self) -> AbstractContextManager[None]:
         """Add the adapters' outputs in the block."""
@@ -166,9 +166,10 @@ class _Loss:
         ids, mask = pad(rows, self._model.device)
         states = self._architecture.trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         positions = [(index, label) for index, row in enumerate(rows) for label in row.labels]
-        which, where = torch.tensor(positions, device=ids.device).T
-        wanted = torch.tensor([token for answer in answers for token in answer], device=ids.device)
-        return cross_entropy(self._architecture.head(states[which, where]).float(), wanted)
+        which, where = torch.tensor(positions, device=states.device).T
+        logits = self._architecture.head(states[which, where]).float()
+        wanted = torch.tensor([token for answer in answers for token in answer], device=logits.device)
+        return cross_entropy(logits, wanted)
 
     def _row(self, edit: Edit, generator: torch.Generator) -> tuple[Row, list[int]]:
         target = _draw(self._targets[edit.prompt], generator)

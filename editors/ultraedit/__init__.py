@@ -86,7 +86,7 @@ class UltraEdit(Editor):
         self._moments: dict[str, Moments] = {}  # by shape
 
     def _edit(self, edits: Sequence[Edit]) -> None:
-        device = self.matrices[0].weight.device
+        device = self._model.device
         self._turn(
             list(self._chunks(Batch.of(self.tokenizer, [(edit.text, edit.target_new) for edit in edits], device)))
         )
@@ -105,7 +105,8 @@ class UltraEdit(Editor):
         for of_batch in seen:
             for matrix, rows in zip(self.matrices, of_batch, strict=True):
                 shape, both = _shape(matrix), torch.cat(rows, 1)
-                moments[shape] = (moments.get(shape) or self._none(both)).with_rows(both)
+                known = moments.get(shape) or self._none(both)
+                moments[shape] = known.with_rows(both.to(known.mean.device))  # shared by matrices, wherever these are
         values: dict[str, Tensor] = {}
         for matrix, of_matrix in zip(self.matrices, zip(*seen, strict=True), strict=True):
             keys, slopes = (torch.cat(parts) for parts in zip(*of_matrix, strict=True))
@@ -130,7 +131,8 @@ class UltraEdit(Editor):
         self._diagnostics["loss"] = float(loss)
         texts, steps = self._counted(batch).nonzero(as_tuple=True)
         wide = torch.promote_types(self.matrices[0].weight.dtype, torch.float32)
-        return [(each.inputs[texts, steps].to(wide), each.deltas[texts, steps].to(wide)) for each in found]
+        found_at = [(each, (texts.to(each.inputs.device), steps.to(each.inputs.device))) for each in found]
+        return [(each.inputs[where].to(wide), each.deltas[where].to(wide)) for each, where in found_at]
 
     def _counted(self, batch: Batch) -> Tensor:
         """Which tokens give rows, [B, T - 1]: those before a token of the answer, or before any."""

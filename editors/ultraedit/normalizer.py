@@ -59,4 +59,4 @@ class Moments:
         """
         same = self.squares == 0
         center, spread = self.mean.where(~same, 0.0), self.std.where(~same, self.mean.abs())
-        return (rows.double() - center) / (spread + EPSILON)
+        return (rows.double() - center.to(rows.device)) / (spread.to(rows.device) + EPSILON)

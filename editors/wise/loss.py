@@ -99,12 +99,13 @@ class EditLoss:
         """The first term: mean over the rows of the mean over the answer's T tokens."""
         logits = self._upper.logits({self._matrix.parameter: weight.to(self._matrix.weight.dtype)})
         scores = logits.to(weight.dtype).log_softmax(-1).reshape(*self._target.shape, -1)
-        return -scores.gather(-1, self._target[..., None]).mean()
+        return -scores.gather(-1, self._target[..., None].to(scores.device)).mean().to(weight.device)
 
     def activations(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Δ of the edit's rows [B - 1], and of the other prompt."""
         each = distances(self._matrix, self._activation, self._inputs.to(weight.dtype), weight)
-        means = (each * self._counted).sum(1) / self._counted.sum(1)
+        counted = self._counted.to(each.device)  # the mask is where the embedding is
+        means = (each * counted).sum(1) / counted.sum(1)
         return means[:-1], means[-1]
 
     def margin(self, inside: Tensor, outside: Tensor, margins: Margins) -> Tensor:

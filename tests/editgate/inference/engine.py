@@ -183,14 +183,14 @@ class Engine:
         reads = np.array([(r * width + column, token, request)
                           for r, row in enumerate(rows) for column, token, request in row.reads])  # fmt: skip
         columns, inverse = np.unique(reads[:, 0], return_inverse=True)
-        states = hidden.flatten(0, 1)[torch.from_numpy(columns).to(self.device)]  # [N, D]
+        states = hidden.flatten(0, 1)[torch.from_numpy(columns).to(hidden.device)]  # [N, D]
         values, hits = np.empty(len(reads)), np.empty(len(reads), dtype=bool)
         step = max(1, MAX_LOGITS // self.vocabulary)
         for first in range(0, len(columns), step):
             inside = (inverse >= first) & (inverse < first + step)
-            where = torch.from_numpy(inverse[inside] - first).to(self.device)
-            tokens = torch.from_numpy(reads[inside, 1]).to(self.device)
             logits = self.head(states[first : first + step]).float()  # [at most step, V]
+            where = torch.from_numpy(inverse[inside] - first).to(logits.device)
+            tokens = torch.from_numpy(reads[inside, 1]).to(logits.device)
             values[inside] = (logits[where, tokens] - logits.logsumexp(-1)[where]).cpu().numpy()
             hits[inside] = (logits.argmax(-1)[where] == tokens).cpu().numpy()
         self._require_finite(bool(np.isfinite(values).all()))
@@ -241,7 +241,7 @@ class Engine:
 
     def _best(self, hidden: Tensor, reads: Sequence[tuple[int, int]]) -> list[int] | None:
         """Return the likeliest next token at each (row, column) of states [B, Q, D]; None if a logit is not finite."""
-        rows, columns = torch.tensor(reads, device=self.device).T
+        rows, columns = torch.tensor(reads, device=hidden.device).T  # the last block's, which may be another one
         tokens: list[int] = []
         for states in hidden[rows, columns].split(max(1, MAX_LOGITS // self.vocabulary)):  # [N, D]
             values, best = self.head(states).float().max(-1)

@@ -37,9 +37,10 @@ class PreallocatedCacheLayer(DynamicLayer):
         if self.columns is None:
             return self._append(key_states, value_states, key_states.shape[0])
         self._allocate(key_states, value_states, key_states.shape[0])
-        rows = torch.arange(len(self.columns), device=self.columns.device)[:, None]
+        columns = self.columns.to(key_states.device)  # blocks may be on several
+        rows = torch.arange(len(columns), device=columns.device)[:, None]
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[rows, :, self.columns] = new.transpose(1, 2)
+            buffer[rows, :, columns] = new.transpose(1, 2)
         return self._views()
 
     def write_to(self, columns: Tensor, used: int) -> None:

@@ -69,19 +69,24 @@ def check(option: str, folder: Path, *, tokenizer: bool) -> dict[str, Any]:
     return config
 
 
-def load_weights(option: str, location: str, *, device: str, dtype: str) -> PreTrainedModel:
+def load_weights(
+    option: str, location: str, *, device: str, dtype: str, max_memory: Mapping[int | str, int] | None = None
+) -> PreTrainedModel:
     """Load a model without its tokenizer, for reading; `option` is what named it.
+
+    With the device `auto` accelerate places each part: on a device, in main memory, or on disk, where it stays in the
+    model's own files. `max_memory` has the bytes that it may use of each; None: all that is free.
 
     Raises:
         ConfigError: the files are missing or cannot be read, the model is gated, needs code of its own, or is not
-            what its config describes; or `auto` would spread the model over several devices.
+            what its config describes; or `auto` finds no room for the embedding.
     """
     import torch  # noqa: PLC0415 - options are read and tests collected without it
 
-    placed = {"device_map": AUTO} if device == AUTO else {}
+    placed = {"device_map": AUTO, "max_memory": max_memory and dict(max_memory)} if device == AUTO else {}
     model = _from_pretrained(option, location, dtype=getattr(torch, dtype), **placed)
     if device == AUTO:
-        _reject_several_devices(model)
+        _check_placement(model)
     else:
         torch.nn.Module.to(model, device)
     model.eval().requires_grad_(requires_grad=False)
@@ -256,11 +261,10 @@ def _check_template(shown: str, tokenizer: PreTrainedTokenizerBase) -> None:
         raise ConfigError(f"{shown}: its chat template cannot be used ({said}).")
 
 
-def _reject_several_devices(model: PreTrainedModel) -> None:
-    """Editors put rows, states and statistics of one edit on one device; models on several devices were never tried."""
-    devices = {str(parameter.device) for parameter in model.parameters()}
-    if len(devices) > 1:
+def _check_placement(model: PreTrainedModel) -> None:
+    """What asks a model sends it token ids, and takes the place of its first weights for that of the whole model."""
+    if next(model.parameters()).is_meta:
         raise ConfigError(
-            f"--device auto spread the model over {', '.join(sorted(devices))}; editors need it on one. Free one that "
-            "is large enough and name it (--device cuda:0), or take a smaller type (--dtype bfloat16)."
+            "--device auto finds no room for the model's embedding, which must be on a device or in main memory. Raise "
+            "--max-memory, or take a smaller type (--dtype bfloat16)."
         )

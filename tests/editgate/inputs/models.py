@@ -23,6 +23,7 @@ from editgate.inputs.files import model_files, user_files
 from editgate.inputs.other_forms import gguf
 from editgate.miniature.recipes import WEIGHTS
 from editors import Edit
+from editors.core import placement
 from editors.core.hyperparameters import known_anywhere
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -198,18 +199,20 @@ def check(source: ModelSource) -> None:
         model_loading.check("--model", folder, tokenizer=True)
 
 
-def load(source: ModelSource, *, device: str, dtype: str) -> LoadedModel:
+def load(
+    source: ModelSource, *, device: str, dtype: str, max_memory: Mapping[int | str, int] | None = None
+) -> LoadedModel:
     """Load a model for reading; float32 unless asked otherwise, whatever type the file has.
 
     Raises:
         ConfigError: the files are missing, cannot be read or are not the whole model, the model is gated or needs code
-            of its own, the tokenizer is a slow one, or `auto` would spread the model over several devices; with the
-            command that helps.
+            of its own, the tokenizer is a slow one, or `auto` finds no room for the embedding; with the command that
+            helps.
     """
     unpack(source)
     tokenizer = model_loading.load_tokenizer("--model", source.location)
-    model = model_loading.load_weights("--model", source.location, device=device, dtype=dtype)
-    digest = digest_tensors(dict(model.named_parameters()))
+    model = model_loading.load_weights("--model", source.location, device=device, dtype=dtype, max_memory=max_memory)
+    digest = digest_tensors(placement.values(model))
     identity = f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"
     return LoadedModel(source, model, tokenizer, digest, digest_text(identity))
 

@@ -26,6 +26,8 @@ from editgate.measure import covariances, model_copies
 from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editors import Edit, Editor
+from editors.core import placement
+from editors.core.errors import UnsupportedModel
 from editors.external import hooks
 from editors.locate.base import LocateEditor
 from editors.models.architecture import Architecture
@@ -57,7 +59,7 @@ class EditorSetup:
         editor = self.create(model)
         made, contexts = self._prepared
         editor.load_prepared(made, contexts or None)
-        self._add_covariances(editor)
+        self.add_covariances(editor)
         return editor, model
 
     def supply(self) -> None:
@@ -66,7 +68,7 @@ class EditorSetup:
         Raises:
             EditorError: the method does not take these hyperparameters.
         """
-        self._add_covariances(self.create(self.copied_base()))
+        self.add_covariances(self.create(self.copied_base()))
 
     @property
     def is_prepared(self) -> bool:
@@ -85,9 +87,18 @@ class EditorSetup:
         return {**conditions(self.base), "editor": self.spec.identity(self.base), "seed": self.seed}
 
     def copied_base(self) -> PreTrainedModel:
-        """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave."""
+        """A copy of the base for an editor: ours write through `Weights`, and share the memory of what they leave.
+
+        Raises:
+            UnsupportedModel: the method is not ours, and weights of the base are on no device between passes.
+        """
         if self.spec.built_in:
             return model_copies.sharing(self.base.model)
+        if placement.is_offloaded(self.base.model):
+            raise UnsupportedModel(
+                f"{self.spec.name} cannot edit a model of which weights are in main memory or on disk: what another "
+                "package's method writes there is lost at the next pass. Allowed: a --device that holds all of it."
+            )
         with single_threaded(self.base):
             return copy.deepcopy(self.base.model)
 
@@ -120,13 +131,13 @@ class EditorSetup:
 
     def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
         editor = self.create(self.copied_base())
-        supplied = self._add_covariances(editor)
+        supplied = self.add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
             made = {name: tensor for name, tensor in editor.prepared().items() if name not in supplied}
             return made, [list(group) for group in editor.contexts]
 
-    def _add_covariances(self, editor: Editor) -> set[str]:
+    def add_covariances(self, editor: Editor) -> set[str]:
         """Give the editor the covariances that it is missing, if any; return the paths of their matrices."""
         if not isinstance(editor, LocateEditor) or not editor.missing:
             return set()

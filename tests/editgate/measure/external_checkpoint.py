@@ -27,6 +27,7 @@ from editgate.inputs.other_forms import adapter, gguf
 from editgate.measure import edit_quality
 from editgate.measure.edit_quality import EditQuality
 from editors import Edit
+from editors.core import placement
 from editors.core.typing import PreTrainedModel
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ class ExternalCheckpoint:
     def patched(self) -> LoadedModel:
         """The changed model, loaded as the base was."""
         self.announce(f"loading {self.spec.given.name}")
+        if placement.is_offloaded(self.base.model) or len(placement.devices(self.base.model)) > 1:
+            raise ConfigError(
+                f"--edited {str(self.spec.given)!r} is loaded where its base is, and --device auto has spread that. "
+                "Allowed: a --device that holds the whole model."
+            )
         parameter = next(self.base.model.parameters())
         dtype = str(parameter.dtype).removeprefix("torch.")
         folder = str(self.spec.folder)

@@ -70,7 +70,8 @@ class EvaluationSession:
             self.announce(f"loading {source.name}")
             with spending("loading models"), self._tried.trying(("model", source.name)):
                 device = devices.of_this_process(self.settings.device)
-                loaded = models.load(source, device=device, dtype=self.settings.dtype)
+                dtype, max_memory = self.settings.dtype, self.settings.max_memory
+                loaded = models.load(source, device=device, dtype=dtype, max_memory=max_memory)
             self._loaded[source.name] = replace(loaded, source=replace(source, corpus=partial(self._corpus, loaded)))
         return self._loaded[source.name]
 

@@ -11,7 +11,7 @@ right after each edit is then measured after each batch, for its edits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -23,12 +23,13 @@ from editgate.cache import fingerprint, weight_differences
 from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
-from editgate.measure import edit_quality, weight_changes
+from editgate.measure import edit_quality, freed_memory, weight_changes
 from editgate.measure.edit_quality import EditQuality
 from editgate.measure.editor_setup import EditorSetup
 from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editors import Edit, Editor
+from editors.core import placement
 
 HALF_WAY = -1  # the position within an edit
 Announce = Callable[[str], None]
@@ -106,7 +107,7 @@ class Trajectory:
 
     def norm_ratio(self, count: int) -> dict[str, float]:
         """Return the norm (Frobenius) of each changed parameter over that of the base's, largest change first."""
-        return weight_changes.norm_ratios(dict(self.base.model.named_parameters()), self.model_at(count))
+        return weight_changes.norm_ratios(placement.values(self.base.model), self.model_at(count))
 
     def immediate(self, count: int) -> list[EditQuality]:
         """Return what was measured right after each of the first `count` edits, or after the batch that it was in."""
@@ -193,8 +194,12 @@ class Trajectory:
             else:
                 self.editor.undo()
                 self._progress.update(position=0, immediate=[])
+            if self._position < count:
+                self.setup.add_covariances(self.editor)  # which it let go of at the last checkpoint
             while self._position < count:
                 self._apply_next(count)
+        self.editor.release()
+        freed_memory.give_back()
 
     @cached_property
     def _lock(self) -> str:
@@ -248,8 +253,8 @@ class Trajectory:
             self.store.save_json("progress", self.key(done), {"immediate": self._progress["immediate"]})
 
     @property
-    def _base_weights(self) -> dict[str, Tensor]:
-        return dict(self.base.model.named_parameters(remove_duplicate=False))
+    def _base_weights(self) -> Mapping[str, Tensor]:
+        return placement.values(self.base.model, remove_duplicate=False)
 
     def _diagnostics(self) -> dict[str, Any]:
         return {"diagnostics": {name: float(value) for name, value in self.editor.diagnostics().items()}}

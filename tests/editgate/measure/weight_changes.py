@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from editgate.errors import EvaluationError, NonFiniteModel
 from editgate.inference.backend import Model
+from editors.core import placement
 from editors.core.weights import bits, same_bits
 
 Fingerprint = dict[str, tuple[int, int]]
@@ -86,10 +87,14 @@ def tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
 
     Of a wrapper that is not a module, those of its `model` attribute; without one, none.
     """
-    module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
-    if isinstance(module, nn.Module):
-        yield from module.named_parameters(remove_duplicate=False)
+    if (module := _module(model)) is not None:
+        yield from placement.values(module, remove_duplicate=False).items()
         yield from module.named_buffers(remove_duplicate=False)
+
+
+def _module(model: Model) -> nn.Module | None:
+    module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    return module if isinstance(module, nn.Module) else None
 
 
 def parameter(model: Model, name: str) -> Tensor:
@@ -98,11 +103,21 @@ def parameter(model: Model, name: str) -> Tensor:
 
 
 def fingerprint(model: Model) -> Fingerprint:
-    """Return each tensor's address and the sum of its bits; cheap enough for before and after each evaluation."""
-    return {name: (tensor.data_ptr(), int(bits(tensor).sum(dtype=torch.int64))) for name, tensor in tensors(model)}
+    """Return each tensor's address and the sum of its bits; cheap enough for before and after each evaluation.
+
+    One that is in main memory or on disk between passes has no address: 0.
+    """
+    module = _module(model)
+    named = {} if module is None else dict(module.named_parameters(remove_duplicate=False))
+    return {
+        name: (named.get(name, tensor).data_ptr(), int(bits(tensor).sum(dtype=torch.int64)))
+        for name, tensor in tensors(model)
+    }
 
 
 def changed_since(before: Fingerprint, model: Model) -> list[str]:
     """Return the names of tensors that were changed, replaced, added or removed since the fingerprint was taken."""
     after = fingerprint(model)
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    shared = before.keys() & after.keys()
+    settled = {name for name in shared if 0 in (before[name][0], after[name][0]) and before[name][1] == after[name][1]}
+    return sorted((before.keys() ^ after.keys()) | {n for n in shared - settled if before[n] != after[n]})

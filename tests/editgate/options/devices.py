@@ -1,9 +1,11 @@
-"""Which device a process uses: with `--device=cuda -n 8` worker i takes device i."""
+"""Which devices a process uses, and how much of each: with `--device=cuda -n 8` worker i takes device i."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from editgate.errors import ConfigError
 
@@ -41,6 +43,39 @@ def of_this_process(device: str, environment: Mapping[str, str] = os.environ) ->
     if not worker.isdigit() or not _shared_out(device):
         return device
     return f"{device}:{int(worker) % _count(device)}"
+
+
+def max_memory(given: str | None, device: str) -> dict[int | str, int] | None:
+    """Read `--max-memory`: bytes by a device's number, or by "cpu" for main memory.
+
+    Raises:
+        ConfigError: it has another form, names a device that is not there, or `--device` is not `auto`.
+    """
+    if given is None:
+        return None
+    if device != "auto":
+        raise ConfigError(f"--max-memory {given!r} is for --device auto, and --device is {device}.")
+    there = [*map(str, range(_accelerators())), "cpu"]
+    found: dict[int | str, int] = {}
+    for part in given.split(","):
+        name, _, size = part.strip().partition(":")
+        if name not in there or found.keys() & {name, *([int(name)] if name != "cpu" else [])}:
+            raise ConfigError(
+                f"--max-memory {given!r}: {name!r} cannot be used. Allowed, each once: {', '.join(there)}."
+            )
+        try:
+            found[name if name == "cpu" else int(name)] = int(TypeAdapter(ByteSize).validate_python(size))
+        except (ValidationError, OverflowError):
+            raise ConfigError(
+                f"--max-memory {given!r}: {size!r} is no size. Allowed: DEVICE:SIZE,…, such as 0:20GiB,cpu:60GiB."
+            ) from None
+    return found
+
+
+def _accelerators() -> int:
+    import torch  # noqa: PLC0415 - as in `_count`
+
+    return torch.accelerator.device_count()
 
 
 def _shared_out(device: str) -> bool:

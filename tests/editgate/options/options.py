@@ -155,6 +155,13 @@ class Options(BaseModel):
         None, f"about so many tokens of that text. Default: {TOKENS}", metavar="N", repeat=True
     )
     device: str = option("cpu", "where models run: cpu, cuda, or auto for wherever there is room", repeat=True)
+    max_memory: str | None = option(
+        None,
+        "what --device=auto may take of each device, such as 0:20GiB,cpu:60GiB; nothing else is used, what does not "
+        "fit stays on disk. Default: what is free",
+        metavar="DEVICE:SIZE,…",
+        repeat=True,
+    )
     dtype: Literal["bfloat16", "float16", "float32"] = option("float32", "type of the models' weights", repeat=True)
     store: Path | None = option(
         None,

@@ -16,7 +16,7 @@ from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.harness.specs import is_local
 from editgate.inputs.model_loading import AUTO
 from editgate.inputs.models import ModelSource
-from editgate.options import chosen_benchmarks, chosen_editors, chosen_edits, profiles, unsuited
+from editgate.options import chosen_benchmarks, chosen_editors, chosen_edits, devices, profiles, unsuited
 from editgate.options.chosen_benchmarks import ChosenBenchmarks
 from editgate.options.options import Options
 from editgate.options.profiles import Profile
@@ -47,6 +47,7 @@ class Settings:
         batch_size: how many edits are applied at once.
         limit: items per benchmark, or None for all.
         device: where models run.
+        max_memory: bytes that `auto` may take of each device, by its number or "cpu"; None: what is free.
         dtype: name of the models' type.
         store: for checkpoints, baselines and outcomes.
         inconclusive: "fail" or "pass".
@@ -83,6 +84,7 @@ class Settings:
     chosen_benchmarks: frozenset[str] | None = None
     shard: Shard | None = None
     stops_early: bool = False
+    max_memory: Mapping[int | str, int] | None = None
 
     def known_failure(self, editor: EditorSpec, model: ModelSource, name: str, edits: int) -> KnownFailure | None:
         """Return the known failure that covers this case; a built-in's are those of its shipped hyperparameters.
@@ -194,6 +196,7 @@ def read(options: Options, store: Path, *, model_names: Sequence[str] = ()) -> S
         chosen_benchmarks=benchmarks.names,
         shard=shard,
         stops_early=options.items == "auto",
+        max_memory=devices.max_memory(options.max_memory, options.device),
     )
     for source in chosen.values():
         if refusal := unsuited.explain([specs[spec.name] for spec in named], found.edits_of(source)):

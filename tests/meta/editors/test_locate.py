@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from editors import EditError, HyperparameterError, MissingCorpus, NonFiniteEdit, StateMismatch, create, names
+from editors import EditError, Editor, HyperparameterError, MissingCorpus, NonFiniteEdit, StateMismatch, create, names
 from editors.core.hyperparameters import tables
 from editors.core.registry import built_in
 from editors.core.weights import Weights, same_bits
+from editors.locate import base
 from editors.locate.base import LocateEditor
 from meta.editors.test_contract import _after, _bits, _editor, _equal
 from meta.support import tiny_models as tiny
@@ -134,3 +135,36 @@ def test_a_strange_state_is_refused(state: dict[str, Tensor], part: str) -> None
     with pytest.raises(StateMismatch, match=part):
         editor.restore(state)
     assert _equal(editor.state(), before)
+
+
+def _two_edits(*, release: bool) -> tuple[Editor, dict[str, Tensor]]:
+    editor = create(
+        "memit", tiny.model(), tiny.tokenizer(), contexts=tiny.CONTEXTS, corpus=tiny.CORPUS, **tiny.settings("memit")
+    )
+    editor.apply(tiny.EDITS[0])
+    if release:
+        editor.release()
+    editor.apply(tiny.EDITS[1])
+    return editor, editor.state()
+
+
+def test_what_is_let_go_of_is_computed_again_to_the_same_bits() -> None:
+    """After `release` no covariance and no factor is kept, and the next edit is the one that it would have been."""
+    kept, wanted = _two_edits(release=False)
+    assert isinstance(kept, LocateEditor)
+    assert len(kept._factors) == len(kept._covariances) == 2
+    kept.release()
+    assert not kept._factors
+    assert not kept._covariances
+    _, state = _two_edits(release=True)
+    assert all(same_bits(state[name], value) for name, value in wanted.items())
+
+
+def test_factors_that_take_too_much_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for one factor one is kept, and the edits are the same bits."""
+    _, wanted = _two_edits(release=False)
+    monkeypatch.setattr(base, "SMALL", 24 * 24 * 8)
+    editor, state = _two_edits(release=False)
+    assert isinstance(editor, LocateEditor)
+    assert len(editor._factors) == 1
+    assert all(same_bits(state[name], value) for name, value in wanted.items())

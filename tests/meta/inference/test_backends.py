@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -28,6 +29,8 @@ from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.tokenize import PairTokenizer
 from editgate.measure.weight_changes import fingerprint
 from meta.support import tiny_models, toy
+from meta.support.devices import several_devices, spread
+from meta.support.placed import offload
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "mistral")
 HEADER = "red blue green cat dog sun moon gold. " * 6
@@ -267,3 +270,24 @@ def test_a_model_that_keeps_more_than_keys_and_values_is_run_by_hflm() -> None:
     ((value, _),) = backend(model, tiny_models.tokenizer(), "test").score([((5, 6, 7, 8), (9, 10))])
     logits = model(torch.tensor([[5, 6, 7, 8, 9]])).logits[0].log_softmax(-1).detach()
     assert value == pytest.approx(float(logits[3, 9] + logits[4, 10]), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_placed_model_answers_as_the_plain_one(family: str, tmp_path: Path) -> None:
+    """With blocks on several devices, and with blocks in main memory and on disk, scores and texts are the same."""
+    tokenizer = toy.tokenizer(bos=True)
+    pairs, texts = PairTokenizer(tokenizer).pairs(_pairs()), _completions(_texts(6), bos=True)
+
+    def asked(model: PreTrainedModel) -> tuple[object, object]:
+        engine = SharedPrefixBackend(model, tokenizer, "toy", max_tokens=2048)  # the same batches on every device
+        return engine.score(pairs), engine.generate(texts)
+
+    def eager() -> PreTrainedModel:
+        model = toy.model(family)
+        model.set_attn_implementation("eager")  # the same kernels on every device
+        return model
+
+    wanted = asked(eager())
+    assert asked(offload(eager(), tmp_path)) == wanted
+    with several_devices():
+        assert asked(spread(eager())) == wanted

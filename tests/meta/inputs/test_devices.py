@@ -12,10 +12,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from editgate.cache.digest import digest_tensors
+from editgate.cache.environment import conditions
+from editgate.cache.store import Store
 from editgate.errors import ConfigError
-from editgate.inputs import models
+from editgate.inputs import edit_lists, models
+from editgate.inputs.editor_specs import EditorSpec
+from editgate.measure.integrity import trajectory_rules
 from editgate.measure.session import EvaluationSession
+from editgate.measure.trajectory import Trajectory
 from editgate.options import devices
+from editors import UnsupportedModel
+from editors.core import placement
 from meta.support.settings_factory import miniature, settings
 
 ROOT = Path(__file__).parents[3]
@@ -54,9 +62,9 @@ def test_a_session_loads_on_the_workers_device(tmp_path: Path, monkeypatch: pyte
     asked: list[str] = []
     real: Callable[..., models.LoadedModel] = models.load
 
-    def load(source: models.ModelSource, *, device: str, dtype: str) -> models.LoadedModel:
+    def load(source: models.ModelSource, *, device: str, dtype: str, max_memory: None) -> models.LoadedModel:
         asked.append(device)
-        return real(source, device="cpu", dtype=dtype)
+        return real(source, device="cpu", dtype=dtype, max_memory=max_memory)
 
     monkeypatch.setattr(models, "load", load)
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw2")
@@ -107,6 +115,56 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """Without CUDA `--device=cuda` is one sentence, with the way out."""
     with pytest.raises(ConfigError, match=r"^--device 'cuda' cannot be used: .*\. Try --device cpu\.$"):
         settings(tmp_path, edit_counts="1", device="cuda")
+
+
+@pytest.fixture(scope="module")
+def partly_on_disk() -> models.LoadedModel:
+    """A shipped model of which `--device=auto` keeps the blocks that do not fit on disk."""
+    pytest.importorskip("accelerate", reason="--device=auto needs it")
+    return models.load(models.find("llama-mini"), device="auto", dtype="float32", max_memory={"cpu": 5_000_000})
+
+
+def test_a_model_that_does_not_fit_is_edited(partly_on_disk: models.LoadedModel, tmp_path: Path) -> None:
+    """It has the digest of the plain one, keeps the rules of integrity, and an edit gives the same bits."""
+    plain = models.load(models.find("llama-mini"), device="cpu", dtype="float32")
+    file = Path(plain.source.location) / "model.safetensors"
+    before = file.read_bytes()
+    assert placement.is_offloaded(partly_on_disk.model)
+    assert partly_on_disk.digest == plain.digest
+    assert conditions(partly_on_disk) == conditions(plain)
+    edits = edit_lists.read(edit_lists.SHIPPED["counterfact"])[:3]
+    spec = EditorSpec("ftl", "ftl")
+    runs = [
+        Trajectory(spec, base, edits, (1,), Store(tmp_path / str(n)), 0)
+        for n, base in enumerate((plain, partly_on_disk))
+    ]
+    states = [run.editor_at(1).state() for run in runs]
+    assert digest_tensors(states[0]) == digest_tensors(states[1])
+    assert runs[0].norm_ratio(1) == runs[1].norm_ratio(1)
+    for rule in trajectory_rules.RULES.values():
+        rule(runs[1])
+    assert file.read_bytes() == before
+
+
+def test_a_foreign_method_is_refused_where_its_weights_would_be_lost(
+    partly_on_disk: models.LoadedModel, tmp_path: Path
+) -> None:
+    """One line, with its name and the way out: it writes into weights that come for a pass only."""
+    spec = EditorSpec("vandal", "editgate.controls:Vandal")
+    run = Trajectory(
+        spec, partly_on_disk, edit_lists.read(edit_lists.SHIPPED["counterfact"])[:1], (1,), Store(tmp_path)
+    )
+    with pytest.raises(
+        UnsupportedModel, match=r"^vandal cannot edit a model of which weights are in main memory or on"
+    ):
+        run.model_at(1)
+
+
+def test_a_model_whose_embedding_finds_no_room_is_refused() -> None:
+    """One line, that names both options."""
+    pytest.importorskip("accelerate", reason="--device=auto needs it")
+    with pytest.raises(ConfigError, match=r"^--device auto finds no room for the model's embedding, .* --max-memory"):
+        models.load(models.find("llama-mini"), device="auto", dtype="float32", max_memory={"cpu": 1000})
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are not two CUDA devices here")

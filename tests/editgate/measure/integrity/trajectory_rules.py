@@ -30,6 +30,7 @@ from editgate.measure.integrity.shared_tokenizer import the_tokenizer_stays_as_i
 from editgate.measure.integrity.spoken import Spoken, differing, is_opaque, spoken, spoken_unedited
 from editgate.measure.trajectory import Trajectory
 from editors import Edit, Editor
+from editors.core import placement
 from editors.core.weights import same_bits
 from editors.external.adapter import REQUESTED
 from editors.external.calls import generator_states, seeded
@@ -92,9 +93,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
     before = _spoken(run, run.base.model)
     editor, handed = run.fresh_editor_and_model()
     _go_on(editor, _two(run)[0])
-    if editor.model is not handed and weight_changes.changed_parameters(
-        dict(run.base.model.named_parameters()), handed
-    ):
+    if editor.model is not handed and weight_changes.changed_parameters(placement.values(run.base.model), handed):
         raise BaselineModified(
             f"{run.name}: the edited model is another object than the one handed over, and that one changed too. "
             "Edit the model in place, or leave it alone and return a copy."
@@ -106,7 +105,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
             f"{run.name}: {strays[0]} (and {len(strays) - 1} more) changed, but state() holds only "
             f"{', '.join(sorted(held)) or 'nothing'}. Undo and checkpoints would lose that change."
         )
-    if digest_tensors(dict(run.base.model.named_parameters())) != run.base.digest:
+    if digest_tensors(placement.values(run.base.model)) != run.base.digest:
         raise BaselineModified(
             f"{run.name}: editing a copy changed the unedited model {run.base.source.name}. "
             "The editor reaches tensors that are not its own; it must write to the model it was given."
@@ -170,7 +169,7 @@ def undo_gives_back_the_base(run: Trajectory) -> None:
     first, second = _two(run)
     editor, handed = run.fresh_editor_and_model()
     _go_on(editor, first).undo()
-    base = dict(run.base.model.named_parameters())
+    base = placement.values(run.base.model)
     left = weight_changes.changed_parameters(base, handed) or _differs(editor, run)
     if left:
         raise StateNotRestored(
