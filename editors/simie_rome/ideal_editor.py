@@ -1,7 +1,7 @@
 """SimIE: Simulating Ideal Editor (Guo et al., ICML 2025), around a method that solves each edit by itself.
 
 The inner method edits the *unedited* model, as if no edit had been before: W_0 becomes B_t for edit t. What it gives
-for the tokens of its own prompt and answer, whose inputs are the columns of K_t, is what all edits together should give:
+for the tokens of its own prompt and answer, whose inputs are the columns of K_t, is what all edits together give:
 
     W_t = argmin_W  Σ_{i ≤ t} ‖(W - B_i) K_i‖²  +  λ ‖W - W_0‖²
 
