@@ -25,7 +25,9 @@ INNER = ["rome", "memit", "alphaedit"]
 
 def _editor(method: str, model: PreTrainedModel, **changes: object) -> Editor:
     given = {"covariances": tiny.moments(model), "contexts": tiny.CONTEXTS}
-    return create(method, model, tiny.tokenizer(), **given, **tiny.settings(method.removeprefix("simie_"), **changes))
+    inner = method.removeprefix("simie_")
+    free = {"nullspace_threshold": 0.8} if inner == "alphaedit" else {}  # about half of the directions of `moments`
+    return create(method, model, tiny.tokenizer(), **given, **tiny.settings(inner, **free, **changes))
 
 
 def _matrices(model: PreTrainedModel, inner: str) -> list[Matrix]:
