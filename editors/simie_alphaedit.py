@@ -1,6 +1,6 @@
 """SimIE around AlphaEdit: the edits of AlphaEdit, each solved alone, in one recursion (Guo et al., ICML 2025).
 
-The equations are in `editors/simie_rome/ideal_editor.py`; the inner method is `editors/alphaedit.py`.
+The equations are in `editors/locate/ideal_editor.py`; the inner method is `editors/alphaedit.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 from editors.alphaedit import AlphaEdit, AlphaEditHyperparameters
 from editors.core.edit import Edit
 from editors.core.hyperparameters import LocateHyperparameters
-from editors.simie_rome.ideal_editor import IdealEditor, IdealEditorHyperparameters
+from editors.locate.ideal_editor import IdealEditor, IdealEditorHyperparameters
 
 
 class SimieAlphaeditHyperparameters(AlphaEditHyperparameters, IdealEditorHyperparameters):

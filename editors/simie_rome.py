@@ -1,6 +1,6 @@
 """SimIE around ROME: the edits of ROME, each solved alone, in one recursion (Guo et al., ICML 2025).
 
-The equations are in `editors/simie_rome/ideal_editor.py`; the inner method is `editors/rome.py`.
+The equations are in `editors/locate/ideal_editor.py`; the inner method is `editors/rome.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from editors.core.hyperparameters import LocateHyperparameters
 from editors.rome import Rome, RomeHyperparameters
-from editors.simie_rome.ideal_editor import IdealEditor, IdealEditorHyperparameters
+from editors.locate.ideal_editor import IdealEditor, IdealEditorHyperparameters
 
 
 class SimieRomeHyperparameters(RomeHyperparameters, IdealEditorHyperparameters):

@@ -16,7 +16,6 @@ inputs there. The inner method keeps no memory of its own from edit to edit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 
 import torch
 from pydantic import Field
@@ -62,14 +61,19 @@ class IdealEditor(LocateEditor):
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
         self._gram: dict[str, Tensor] = {}
+        self._unedited: dict[str, Tensor] = {}  # W_0 by parameter
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._unedited = self._current()
 
     def _edit(self, edits: Sequence[Edit]) -> None:
         now = self._current()
-        self._write(now)  # from here on an edit that fails leaves these
-        with self._weights.pristine() if self.hyperparameters.init_model else nullcontext():
-            keys = self._inputs(edits)
-            super()._edit(edits)  # type: ignore[safe-super]  # the inner method's
-            alone = self._current()
+        if self.hyperparameters.init_model:
+            self._write(self._unedited)
+        keys = self._inputs(edits)
+        super()._edit(edits)  # type: ignore[safe-super]  # the inner method's
+        alone = self._current()
         self._write(now)
         self._gram = {each.path: self._merge(each, alone[each.parameter], keys[each.path]) for each in self.matrices}
 
