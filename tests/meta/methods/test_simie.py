@@ -23,9 +23,15 @@ few = settings(max_examples=6, deadline=None)
 INNER = ["rome", "memit", "alphaedit"]
 
 
-def _editor(method: str, model: PreTrainedModel, **changes: object) -> Editor:
+VARIANTS = {"memit": "meta.methods.ideal_editors:SimieMemit", "alphaedit": "meta.methods.ideal_editors:SimieAlphaedit"}
+
+
+def _simie(inner: str, model: PreTrainedModel, **changes: object) -> Editor:
+    return _editor(VARIANTS.get(inner, f"simie_{inner}"), inner, model, **changes)
+
+
+def _editor(method: str, inner: str, model: PreTrainedModel, **changes: object) -> Editor:
     given = {"covariances": tiny.moments(model), "contexts": tiny.CONTEXTS}
-    inner = method.removeprefix("simie_")
     free = {"nullspace_threshold": 0.8} if inner == "alphaedit" else {}  # about half of the directions of `moments`
     return create(method, model, tiny.tokenizer(), **given, **tiny.settings(inner, **free, **changes))
 
@@ -60,7 +66,7 @@ def _regression(shape: tiny.Shape, inner: str, edits: Sequence[Edit], weight: fl
     grams = [weight * torch.eye(each.shape[1], dtype=torch.float64) for each in start]
     for edit in edits:
         keys, alone = _inputs(base, inner, edit), shape.build()
-        _editor(inner, alone).apply(edit)
+        _editor(inner, inner, alone).apply(edit)
         for number, edited in enumerate(_weights(alone, inner)):
             gram = keys[number] @ keys[number].T
             goals[number] += (edited - start[number]) @ gram
@@ -74,7 +80,7 @@ def _regression(shape: tiny.Shape, inner: str, edits: Sequence[Edit], weight: fl
 def test_the_recursion_is_one_regression_over_all_edits(*, inner: str, shape: tiny.Shape, weight: float) -> None:
     """After three edits W is what solving for all of them at once gives."""
     model = shape.build()
-    editor = _editor(f"simie_{inner}", model, lamHyper=weight)
+    editor = _simie(inner, model, lamHyper=weight)
     for edit in tiny.EDITS[:3]:
         editor.apply(edit)
     for found, wanted in zip(_weights(model, inner), _regression(shape, inner, tiny.EDITS[:3], weight), strict=True):
@@ -87,8 +93,8 @@ def test_with_nothing_else_to_keep_a_first_edit_is_the_inner_one_on_its_own_toke
     shape = tiny.Shape(dtype=torch.float64)
     ours, alone = shape.build(), shape.build()
     keys = _inputs(ours, inner, tiny.EDITS[0])[0]
-    _editor(f"simie_{inner}", ours, lamHyper=1e-9).apply(tiny.EDITS[0])
-    _editor(inner, alone).apply(tiny.EDITS[0])
+    _simie(inner, ours, lamHyper=1e-9).apply(tiny.EDITS[0])
+    _editor(inner, inner, alone).apply(tiny.EDITS[0])
     mine, theirs = _weights(ours, inner)[0], _weights(alone, inner)[0]
     assert torch.allclose(mine @ keys, theirs @ keys, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(mine, theirs, rtol=1e-3)
@@ -102,7 +108,7 @@ def test_the_order_of_edits_does_not_matter(inner: str) -> None:
         found = []
         for order in list(permutations(tiny.EDITS[:3]))[::3]:
             model = shape.build()
-            editor = _editor(f"simie_{inner}", model, lamHyper=1.0, init_model=alone)
+            editor = _simie(inner, model, lamHyper=1.0, init_model=alone)
             for edit in order:
                 editor.apply(edit)
             found.append(_weights(model, inner)[-1])
@@ -112,7 +118,7 @@ def test_the_order_of_edits_does_not_matter(inner: str) -> None:
 def test_an_edit_that_fails_leaves_the_weights_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The inner method works on the unedited weights; if it raises, the edited ones are back, bit by bit."""
     model = tiny.model()
-    editor = _editor("simie_rome", model, lamHyper=1.0)
+    editor = _simie("rome", model, lamHyper=1.0)
     editor.apply(tiny.EDITS[0])
     before = editor.state()
     monkeypatch.setattr("editors.rome.rank_one", lambda _u, residual, _key: (residual * float("nan"), 1.0))
