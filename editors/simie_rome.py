@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from editors.core.hyperparameters import LocateHyperparameters
-from editors.rome import Rome, RomeHyperparameters
 from editors.locate.ideal_editor import IdealEditor, IdealEditorHyperparameters
+from editors.rome import Rome, RomeHyperparameters
 
 
 class SimieRomeHyperparameters(RomeHyperparameters, IdealEditorHyperparameters):

@@ -9,8 +9,8 @@ It is solved edit by edit. With P_0 = λ I:
 
     P_t = P_{t-1} + K_t K_tᵀ,     W_t = W_{t-1} + (B_t - W_{t-1}) K_t K_tᵀ P_t⁻¹
 
-A batch is one t: what the inner method makes of it at once, and the tokens of all its edits. With `init_model=false` the
-inner method edits the model as it is, and K_t are its inputs there; EasyEdit ships true for all its models, with
+A batch is one t: what the inner method makes of it at once, and the tokens of all its edits. With `init_model=false`
+the inner method edits the model as it is, and K_t are its inputs there; EasyEdit ships true for all its models, with
 λ = 10,000. The inner method keeps no memory of its own from edit to edit.
 """
 
