@@ -11,7 +11,7 @@ from findings import prediction
 from findings.families import Family
 from findings.sweeps import Sweep, sweep
 
-LATER = ("simie_rome",)  # came after the findings were recorded
+LATER = ("simie",)  # came after the findings were recorded
 METHODS = {
     "base": tuple(name for name in editors.names() if name not in LATER),
     "chat": ("kn", "memit", "mend", "pmet", "rome"),

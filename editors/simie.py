@@ -12,15 +12,13 @@ from editors.locate.ideal_editor import IdealEditor, IdealEditorHyperparameters
 from editors.rome import Rome, RomeHyperparameters
 
 
-class SimieRomeHyperparameters(RomeHyperparameters, IdealEditorHyperparameters):
+class SimieHyperparameters(RomeHyperparameters, IdealEditorHyperparameters):
     """ROME's hyperparameters and SimIE's."""
 
 
-class SimieRome(IdealEditor, Rome):
+class Simie(IdealEditor, Rome):
     """SimIE around ROME."""
 
-    name: ClassVar[str] = "simie_rome"
-    takes_batches: ClassVar[bool] = False
-    spreads: ClassVar[bool] = False
-    Hyperparameters: ClassVar[type[LocateHyperparameters]] = SimieRomeHyperparameters
-    hyperparameters: SimieRomeHyperparameters
+    name: ClassVar[str] = "simie"
+    Hyperparameters: ClassVar[type[LocateHyperparameters]] = SimieHyperparameters
+    hyperparameters: SimieHyperparameters
