@@ -84,7 +84,7 @@ def _fields(file: Path, name: str) -> dict[str, ast.AnnAssign]:
         module = _imports(file).get(name, "")
         return _fields(_file(module), name) if module.startswith("editors.") else {}
     fields: dict[str, ast.AnnAssign] = {}
-    for base in found.bases:
+    for base in reversed(found.bases):  # as in pydantic, the first one counts
         fields |= _fields(file, ast.unparse(base))
     for line in found.body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id != "model_config":

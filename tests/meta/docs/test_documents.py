@@ -19,6 +19,7 @@ from editgate import errors
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.editor_specs import RESERVED, find
 from editgate.inputs.models import miniatures
+from editgate.measure.edit_quality import KINDS
 from editgate.miniature.recipes import FAMILY, WEIGHTS
 from editgate.miniature.world.facts import facts
 from editors import names
@@ -34,6 +35,7 @@ PAGES = {
 FAILURES = PAGES["docs/failures.md"]
 HISTORY = "CHANGELOG.md"  # it names what is gone
 WRITTEN = {block.file for block in markdown.file_blocks(PAGES["CONTRIBUTING.md"])}  # by the examples
+CURVES = ROOT / "tests/editgate/gate/__snapshots__/test_curves"
 TOP = ("docs/", "editors/", "tests/", "thresholds/", ".ci/", ".github/")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+\b")
 MODULE = re.compile(r"\b(?:editgate|editors)(?:\.[a-z_]\w*)+(?::\w+)?")
@@ -122,6 +124,41 @@ def test_where_a_method_fails_is_what_is_on_record(name: str) -> None:
         min((n for n, failed in measured if failed >= least), default=None) for least in (1, found.get("orders", 1))
     ]
     assert markdown.row(PAGES["README.md"], name)[-1] == ("–" if ends[0] is None else " / ".join(map(str, ends)))
+
+
+def _after_100_edits(label: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Qualities and retention of a recorded curve at N = 100."""
+    curve = json.loads((CURVES / f"test_curve[{label}-llama-mini].json").read_text(encoding="utf-8"))
+    last = {check: by_count["100"] for check, by_count in curve.items()}
+    return {kind: last.pop(kind) for kind in KINDS}, last
+
+
+@pytest.mark.parametrize("name", ["rome", "simie", "memit", "encore", "alphaedit"])
+def test_what_a_memory_buys_is_what_is_on_record(name: str) -> None:
+    """The page's numbers are those of the recorded curve, and its edit budgets those of the known failures."""
+    qualities, kept = _after_100_edits(name)
+    worst = min(kept, key=kept.__getitem__)
+    numbers = [*qualities.values(), sum(kept.values()) / len(kept)]
+    file = ROOT / "thresholds" / "llama-mini" / f"{name}.toml"
+    budgets = tomllib.loads(file.read_text(encoding="utf-8"))["known_failures"]["edit_budget"]
+    (row,) = re.findall(rf"^\| `{name}` \| (?:yes|no) \| (.*) \|$", PAGES["docs/methods.md"], re.MULTILINE)
+    assert row.split(" | ") == [
+        *(f"{number:.2f}" for number in numbers),
+        f"{kept[worst]:.2f} ({worst})",
+        ", ".join(map(str, budgets)),
+    ]
+
+
+def test_what_a_batch_changes_is_what_is_on_record() -> None:
+    """Each cell has efficacy, locality and mean retention of the recorded curve of that method and that B."""
+    page = PAGES["README.md"]
+    (head,) = re.findall(r"^\| edits at a time \| (.*) \|$", page, re.MULTILINE)
+    for size in (1, 10, 100):
+        (row,) = re.findall(rf"^\| {size} \| (.*) \|$", page, re.MULTILINE)
+        for name, cell in zip(head.split(" | "), row.split(" | "), strict=True):
+            qualities, kept = _after_100_edits(name.strip("`") + (f"-b{size}" if size > 1 else ""))
+            numbers = qualities["efficacy"], qualities["locality"], sum(kept.values()) / len(kept)
+            assert cell == ", ".join(f"{number:.2f}" for number in numbers), (name, size)
 
 
 def test_the_readme_describes_the_miniature_that_is_shipped() -> None:

@@ -23,7 +23,7 @@ METHODS = [name for name in editors.names() if editors.kind_of(name) == "weights
 MODELS = ("gpt2-mini", "mistral-mini", "pythia-mini-m")
 CASES = [(model, method) for model in MODELS for method in METHODS]
 SHORTER = {"mend": {"max_iters": 100}}  # enough for a network that edits most facts
-DERIVED = {"rrome", "pmet", "alphaedit", "emmet", "encore"}  # they reach into a model by ROME's and MEMIT's parts
+DERIVED = {"rrome", "pmet", "alphaedit", "emmet", "encore", "simie"}  # by ROME's and MEMIT's parts
 NEEDED = {"kn": 0}  # of the edits; it does not edit reliably anywhere, but what it changes must go away again
 
 
