@@ -87,17 +87,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, and write the file after each trajectory."""
     parser = Parser("findings.real_model", "Measure retention curves over several orders.", not_taken=NOT_TAKEN)
     parser.add_argument("model", help="a directory, a GGUF file, or a hub id")
-    parser.add_argument("--orders", type=int, default=ORDERS, help="orders of the edits. Default: %(default)s")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="of the edits; 0: no edits. Default: %(default)s")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the numbers go")
     add_to(parser)
     given = parser.parse_args(arguments)
     with parser.ending_in_a_sentence():
-        if not given.editor or given.orders < 1:
-            raise ConfigError(f"give at least one --editor, and --orders of at least 1 (it is {given.orders}).")
+        if given.orders < 0 or (given.orders and not given.editor):
+            raise ConfigError(f"--orders is {given.orders}; allowed: 0, or more with at least one --editor.")
         options = Options.of_command_line(given)
         settings = read(options.model_copy(update={"model": given.model}), Path(".editgate"))
         session = EvaluationSession(settings, lambda text: print(text, file=sys.stderr))
-        words = [Path(given.model).name, *options.repeated(), *[f"--editor={name}" for name in given.editor]]
+        words = [Path(given.model).name, *options.repeated(), *[f"--editor={name}" for name in given.editor or ()]]
         command = " ".join(["python -m findings.real_model", *words, f"--orders={given.orders}"])
         measure(session, command, given.orders, given.json)
 
@@ -122,6 +122,7 @@ def measure(session: EvaluationSession, command: str, orders: int, file: Path) -
         benchmarks=asked,
         curves=[],
     )
+    file.write_text(found.model_dump_json(indent=1), encoding="utf-8")
     above = [name for name, each in asked.items() if each.above_chance]
     for order in range(orders):
         for editor in editors:

@@ -59,7 +59,7 @@ def recorded() -> dict[str, Left]:
 
 def render(measured: Measured, mini: Mapping[str, Left]) -> str:
     """Return all tables in Markdown."""
-    parts = [f"`{measured.command}`", _asked(measured), _kept(measured), _qualities(measured)]
+    parts = [_asked(measured), _kept(measured), _qualities(measured)]
     return "\n\n".join([*parts, _failures(measured, mini), _correlations(measured, mini)]) + "\n"
 
 
