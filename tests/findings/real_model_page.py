@@ -34,11 +34,16 @@ Left = Mapping[int, float]  # what is left at each N: the mean over benchmarks a
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the file, and write the part of the page between its marks, and the figure."""
     parser = argparse.ArgumentParser(prog="python -m findings.real_model_page", description=__doc__)
-    parser.add_argument("json", type=Path, help="what findings.real_model wrote")
+    parser.add_argument("json", type=Path, nargs="+", help="what findings.real_model wrote, of one or several runs")
     parser.add_argument("--into", type=Path, required=True, metavar="PAGE", help=f"has {BEGIN} and {END}")
     parser.add_argument("--figure", type=Path, metavar="FILE.svg", help="retention by benchmark")
     given = parser.parse_args(arguments)
-    measured = Measured.model_validate_json(given.json.read_text(encoding="utf-8"))
+    runs = [Measured.model_validate_json(file.read_text(encoding="utf-8")) for file in given.json]
+    if any(
+        (run.model, run.counts, run.benchmarks) != (runs[0].model, runs[0].counts, runs[0].benchmarks) for run in runs
+    ):
+        parser.error("these runs are of different models, Ns or benchmarks, and make no table together.")
+    measured = runs[0].model_copy(update={"curves": [curve for run in runs for curve in run.curves]})
     before, begin, rest = given.into.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

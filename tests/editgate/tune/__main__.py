@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tried = tune(trials, space, given.count)
     Console(width=None if sys.stdout.isatty() else 100).print(table(tried))
     source = f"python -m editgate.tune, {given.count} single edits at the end of {Path(options.edits or EDITS).name}"
+    given_by_hand = ", ".join(trials.spec.settings)
+    source += f" ({given_by_hand} given, not searched)" if given_by_hand else ""
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(render(place, tried[-1], source), encoding="utf-8")
     sys.stdout.write(f"written to {output}\n")

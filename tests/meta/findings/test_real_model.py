@@ -70,6 +70,20 @@ def test_the_page_has_the_numbers_of_the_file_and_of_the_record(tmp_path: Path) 
     assert "<svg" in figure.read_text(encoding="utf-8")
 
 
+def test_runs_of_several_methods_make_one_page(tmp_path: Path) -> None:
+    """The curves of all files are shown; a run at other Ns is refused, because no table could hold it."""
+    page, files = tmp_path / "page.md", [tmp_path / "a.json", tmp_path / "b.json"]
+    page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    halves = MEASURED.curves[:2], MEASURED.curves[2:]
+    for file, curves in zip(files, halves, strict=True):
+        file.write_text(MEASURED.model_copy(update={"curves": curves}).model_dump_json(), encoding="utf-8")
+    main([*map(str, files), f"--into={page}"])
+    assert real_model_page.render(MEASURED, recorded()) in page.read_text(encoding="utf-8")
+    files[1].write_text(MEASURED.model_copy(update={"counts": (1, 10)}).model_dump_json(), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main([*map(str, files), f"--into={page}"])
+
+
 def test_a_page_without_marks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is written into a page that has no place for it."""
     page, file = tmp_path / "page.md", tmp_path / "curves.json"

@@ -116,7 +116,7 @@ def test_what_was_measured_is_not_measured_again(
     main([*arguments, f"--output={tmp_path / 'second.toml'}"])
     assert (tmp_path / "second.toml").read_text(encoding="utf-8") == first
     (record,) = tomllib.loads(first).values()
-    assert record.pop("source") in first
+    assert "(layer, v_lr given, not searched): efficacy" in record.pop("source")
     assert (record["layers"], record["v_lr"]) == ([1], 0.3)
     built_in("rome").Hyperparameters.model_validate(record)
     assert "perplexity kept" in shown
