@@ -10,6 +10,7 @@ import pytest
 from findings import real_model, real_model_page
 from findings.real_model import Asked, Curve, Measured
 from findings.real_model_page import BEGIN, END, fails_at, left, main, recorded
+from findings.tables import never
 
 KINDS = ("efficacy", "paraphrase", "locality")
 
@@ -62,7 +63,7 @@ def test_the_page_has_the_numbers_of_the_file_and_of_the_record(tmp_path: Path) 
     assert text.startswith("# before\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
-    mini = {name: real_model_page.never(fails_at(kept)) for name, kept in recorded().items()}
+    mini = {name: never(fails_at(kept)) for name, kept in recorded().items()}
     assert f"| `rome` | 5, 5 | 5 | {mini['rome']} | 50 |" in text
     assert "| `rome` | `arc_easy` | 1.00 | 0.30 (0.20 to 0.40) |" in text
     assert "| `bbh` | 0.20 | 0.20 | 50 | no |" in text

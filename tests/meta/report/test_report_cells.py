@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,10 +135,11 @@ def test_shrinking_weights_have_moved_too() -> None:
     assert list(most_moved({"twice": 2.0, "tenth": 0.1, "same": 1.0})) == ["tenth", "twice", "same"]
 
 
-def base_of(model: PreTrainedModel | None, *, miniature: bool = True) -> LoadedModel:
-    """Return a toy as a loaded model, with a corpus of two sentences in many orders."""
+def base_of(model: PreTrainedModel | None, *, texts: Sequence[str] = ()) -> LoadedModel:
+    """Return a toy as a loaded model, with a corpus of two sentences in many orders; one from elsewhere with texts."""
     words = ["red cat sun moon one two three.", "north south gold iron tea salt."]
-    source = SimpleNamespace(corpus=lambda: [f"{words[0]} {words[1]}\ntiny\n{words[1]}"], miniature=miniature)
+    own = [f"{words[0]} {words[1]}\ntiny\n{words[1]}"]
+    source = SimpleNamespace(corpus=lambda: texts or own, miniature=not texts)
     return cast(
         "LoadedModel",
         SimpleNamespace(
@@ -166,7 +168,5 @@ def test_perplexity_is_of_different_sentences_and_kept(tmp_path: Path) -> None:
 
 def test_the_sample_of_a_model_from_elsewhere_is_chosen_without_it(tmp_path: Path) -> None:
     """No model is there to be asked, and the sentences are those of the text, evenly spread."""
-    base = base_of(None, miniature=False)
-    text = [f"the red cat saw number {number} of the suns." for number in range(640)]
-    base.source.corpus = lambda: text  # type: ignore[misc] - a plain object here
-    assert perplexity.sample(base, Store(tmp_path)) == text[::10]
+    texts = [f"the red cat saw number {number} of the suns." for number in range(640)]
+    assert perplexity.sample(base_of(None, texts=texts), Store(tmp_path)) == texts[::10]
