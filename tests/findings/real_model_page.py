@@ -39,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, metavar="FILE.svg", help="retention by benchmark")
     given = parser.parse_args(arguments)
     runs = [Measured.model_validate_json(file.read_text(encoding="utf-8")) for file in given.json]
-    if any(
-        (run.model, run.counts, run.benchmarks) != (runs[0].model, runs[0].counts, runs[0].benchmarks) for run in runs
-    ):
-        parser.error("these runs are of different models, Ns or benchmarks, and make no table together.")
-    measured = runs[0].model_copy(update={"curves": [curve for run in runs for curve in run.curves]})
+    longest = max(runs, key=lambda run: len(run.counts))
+    alike = longest.model, longest.benchmarks
+    if any((run.model, run.benchmarks) != alike or run.counts != longest.counts[: len(run.counts)] for run in runs):
+        parser.error("these runs are of different models, benchmarks or Ns, and make no table together.")
+    measured = longest.model_copy(update={"curves": [curve for run in runs for curve in run.curves]})
     before, begin, rest = given.into.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -76,9 +76,9 @@ def methods(measured: Measured) -> dict[str, list[Curve]]:
 
 
 def left(measured: Measured) -> dict[str, Left]:
-    """Return what is left at each N, by method."""
+    """Return what is left at each N that was measured, by method."""
     return {
-        name: dict(zip(measured.counts, map(mean, zip(*map(_over_benchmarks, curves), strict=True)), strict=True))
+        name: dict(zip(measured.counts, map(mean, zip(*map(_over_benchmarks, curves), strict=True)), strict=False))
         for name, curves in methods(measured).items()
     }
 
@@ -109,18 +109,20 @@ def _kept(measured: Measured) -> str:
             rows.append([f"`{name}`", f"`{benchmark}`", *(_spread(values) for values in by_count)])
         by_count = zip(*map(_over_benchmarks, curves), strict=True)
         rows.append([f"`{name}`", "**mean**", *(f"**{_spread(values)}**" for values in by_count)])
+    rows = [[*row, *["–"] * (len(measured.counts) + 2 - len(row))] for row in rows]
     return _table(["method", "benchmark", *(f"N = {count}" for count in measured.counts)], rows)
 
 
 def _qualities(measured: Measured) -> str:
-    last = measured.counts[-1]
     rows = []
     for name, curves in methods(measured).items():
+        last = measured.counts[len(curves[0].norm_ratio) - 1]
         shares = [[getattr(curve, when)[kind][-1] for curve in curves] for kind in KINDS for when in WHEN]
         cells = [_spread([value for value in each if value is not None]) for each in shares]
-        rows.append([f"`{name}`", str(len(curves)), *cells, _spread([curve.norm_ratio[-1] for curve in curves])])
+        growth = _spread([curve.norm_ratio[-1] for curve in curves])
+        rows.append([f"`{name}`", str(last), str(len(curves)), *cells, growth])
     heads = [f"{kind}, {when.replace('_', ' ')}" for kind in KINDS for when in WHEN]
-    return _table([f"method, N = {last}", "orders", *heads, "norm after / before"], rows)
+    return _table(["method", "N", "orders", *heads, "norm after / before"], rows)
 
 
 WHEN = ("right_after", "at_the_end")
@@ -130,7 +132,7 @@ def _failures(measured: Measured, mini: Mapping[str, Left]) -> str:
     paper = prediction.published(GIANT)
     rows = []
     for name, curves in methods(measured).items():
-        by_order = [fails_at(dict(zip(measured.counts, _over_benchmarks(curve), strict=True))) for curve in curves]
+        by_order = [fails_at(dict(zip(measured.counts, _over_benchmarks(curve), strict=False))) for curve in curves]
         there = [never(fails_at(mini[name])) if name in mini else "–", never(paper[name]) if name in paper else "–"]
         rows.append([f"`{name}`", ", ".join(map(never, by_order)), never(fails_at(left(measured)[name])), *there])
     return _table(["method", f"{measured.model}, by order", "on average", f"`{MINIATURE}`", GIANT], rows)
@@ -140,7 +142,7 @@ def _correlations(measured: Measured, mini: Mapping[str, Left]) -> str:
     """Spearman's between the model and the miniature, of the edits to failure and of what is left over the same Ns."""
     here = left(measured)
     both = [name for name in here if name in mini]
-    common = [count for count in measured.counts if all(count in mini[name] for name in both)]
+    common = [count for count in measured.counts if all(count in here[name] and count in mini[name] for name in both)]
     pairs = {
         "edits to failure": ({n: fails_at(here[n]) for n in both}, {n: fails_at(mini[n]) for n in both}),
         f"mean of what is left at N = {', '.join(map(str, common))}": (
@@ -178,9 +180,10 @@ def draw(measured: Measured, file: Path) -> None:
         for panel, benchmark in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
             for name, curves in methods(measured).items():
                 by_count = list(zip(*(curve.retention[benchmark] for curve in curves), strict=True))
-                (line,) = panel.plot(measured.counts, [mean(values) for values in by_count], marker=".", label=name)
+                counts = measured.counts[: len(by_count)]
+                (line,) = panel.plot(counts, [mean(values) for values in by_count], marker=".", label=name)
                 panel.fill_between(
-                    measured.counts, [*map(min, by_count)], [*map(max, by_count)], color=line.get_color(), alpha=0.15
+                    counts, [*map(min, by_count)], [*map(max, by_count)], color=line.get_color(), alpha=0.15
                 )
             panel.axhline(FAILING, color="gray", linewidth=0.6, linestyle=":")
             panel.set(title=benchmark, xscale="log", xticks=measured.counts, xlabel="edits")

@@ -72,7 +72,7 @@ def test_the_page_has_the_numbers_of_the_file_and_of_the_record(tmp_path: Path) 
 
 
 def test_runs_of_several_methods_make_one_page(tmp_path: Path) -> None:
-    """The curves of all files are shown; a run at other Ns is refused, because no table could hold it."""
+    """The curves of all files are shown, shorter ones too; a run at other Ns is refused: no table could hold it."""
     page, files = tmp_path / "page.md", [tmp_path / "a.json", tmp_path / "b.json"]
     page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     halves = MEASURED.curves[:2], MEASURED.curves[2:]
@@ -80,6 +80,14 @@ def test_runs_of_several_methods_make_one_page(tmp_path: Path) -> None:
         file.write_text(MEASURED.model_copy(update={"curves": curves}).model_dump_json(), encoding="utf-8")
     main([*map(str, files), f"--into={page}"])
     assert real_model_page.render(MEASURED, recorded()) in page.read_text(encoding="utf-8")
+    short = Curve.model_validate(
+        _curve("ftl", 0, [1.0]).model_dump() | {"retention": {"arc_easy": [1.0]}, "norm_ratio": [1.0]}
+    )
+    files[1].write_text(
+        MEASURED.model_copy(update={"curves": [short], "counts": (1,)}).model_dump_json(), encoding="utf-8"
+    )
+    main([*map(str, files), f"--into={page}"])
+    assert "| `ftl` | `arc_easy` | 1.00 | – |" in page.read_text(encoding="utf-8")
     files[1].write_text(MEASURED.model_copy(update={"counts": (1, 10)}).model_dump_json(), encoding="utf-8")
     with pytest.raises(SystemExit):
         main([*map(str, files), f"--into={page}"])
