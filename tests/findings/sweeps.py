@@ -62,15 +62,15 @@ def sweep(session: EvaluationSession, editor: EditorSpec, model: ModelSource, *,
     session.check_all(session.trajectory(editor, model, order=0))
     counts = session.settings.counts
     asked = [name for name in BENCHMARKS if _above_chance(session, model, name)]
-    retention = {name: np.zeros((orders, len(counts))) for name in asked}
+    left = {name: np.zeros((orders, len(counts))) for name in asked}
     one_class = np.zeros((orders, len(counts)))
     for order in range(orders):
         run = session.trajectory(editor, model, order=order)
         for place, count in enumerate(counts):
             for name in asked:
-                retention[name][order, place] = _retention(session, run, count, name)
+                left[name][order, place] = retention(session, run, count, name)
             one_class[order, place] = _one_class(session, run, count)
-    return Sweep(editor.name, model.name, counts, retention, one_class)
+    return Sweep(editor.name, model.name, counts, left, one_class)
 
 
 def _above_chance(session: EvaluationSession, model: ModelSource, name: str) -> bool:
@@ -80,7 +80,8 @@ def _above_chance(session: EvaluationSession, model: ModelSource, name: str) -> 
     return statistics.above_chance([item.score for item in found.items], found.chance)
 
 
-def _retention(session: EvaluationSession, run: Run, count: int, name: str) -> float:
+def retention(session: EvaluationSession, run: Run, count: int, name: str) -> float:
+    """Return what is left of a benchmark after `count` edits; 0 for a model of NaN."""
     before = session.baseline(run.base.source, name)
     try:
         after = session.evaluation(run, count, name)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +40,7 @@ NOT_TAKEN = (
     "--limit",
 )
 SPECTRA = ("matrix", "units", "dead", "condition", "eff. rank", "99 % in", "condition*", "eff. rank*")
-SIZES = ("method", "efficacy", "|ΔW|/|W|", "|ΔWk|/|Wk|", "rare half", "|v*-v|/|v|", "clamped")
+SIZES = ("method", "efficacy", "exact", "|ΔW|/|W|", "|ΔWk|/|Wk|", "rare half", "|v*-v|/|v|", "clamped")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,7 +101,8 @@ def _medians(rows: Sequence[EditSize]) -> list[str]:
     values = [row.value for row in rows if row.value is not None]
     clamped = [row.clamped for row in rows if row.clamped is not None]
     return [
-        f"{sum(row.efficacy for row in rows) / len(rows):.2f}",
+        f"{mean(row.efficacy for row in rows):.2f}",
+        f"{mean(row.exact for row in rows):.2f}",
         f"{median(row.weight for row in rows):.3g}",
         f"{median(row.output for row in rows):.3g}",
         f"{median(row.rare for row in rows):.2f}",

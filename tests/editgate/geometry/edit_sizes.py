@@ -55,7 +55,8 @@ class EditSize:
         value: |v* - v| / |v| of methods that search one, of the matrix (ROME) or of the hidden state (MEMIT), else
             None.
         clamped: whether that value ended on the clamp, else None.
-        efficacy: 1 if the edited model writes the new answer, else 0.
+        efficacy: 1 if what the edited model writes begins with the new answer, else 0.
+        exact: 1 if it also stops there, else 0.
     """
 
     weight: float
@@ -64,6 +65,7 @@ class EditSize:
     value: float | None
     clamped: bool | None
     efficacy: float
+    exact: float
 
 
 def changes(editor: Editor) -> dict[str, Tensor]:
@@ -92,9 +94,8 @@ def single_edits(
             weight, output, rare = (sum(column) / len(sizes) for column in zip(*sizes, strict=True))
             clamped = told.get("clamped")
             value = told.get("value_change")
-            yield EditSize(
-                weight, output, rare, value, None if clamped is None else bool(clamped), quality.efficacy or 0.0
-            )
+            reached = None if clamped is None else bool(clamped)
+            yield EditSize(weight, output, rare, value, reached, quality.efficacy or 0.0, quality.exact)
 
 
 def _size(before: Inputs, after: Tensor) -> tuple[float, float, float]:

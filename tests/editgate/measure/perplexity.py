@@ -1,7 +1,8 @@
 """Perplexity of a checkpoint on a small fixed sample of the texts that covariances are computed from.
 
-The sample holds the sentences that the unedited model predicts best. The miniature was trained on completions
-alone: it cannot predict the questions and options in its corpus, and no edit can cost what it never knew.
+A miniature's sample holds the sentences that it predicts best. It was trained on completions alone: it cannot predict
+the questions and options in its corpus, and no edit can cost what it never knew. Any other model was trained on all it
+read; its sample is taken evenly from the text, because reading hundreds of sentences to choose some takes minutes.
 """
 
 from __future__ import annotations
@@ -28,21 +29,23 @@ SHORTEST, LONGEST = 20, 300  # characters of a sentence: below it says little, a
 END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
-def candidates(corpus: Sequence[str]) -> list[str]:
-    """Return at most `CANDIDATES` different sentences, evenly spread over the corpus; the same for the same corpus."""
+def candidates(corpus: Sequence[str], most: int) -> list[str]:
+    """Return at most `most` different sentences, evenly spread over the corpus; the same for the same corpus."""
     sentences = dict.fromkeys(sentence.strip() for text in corpus for sentence in END.split(text))
     fit = [sentence for sentence in sentences if SHORTEST <= len(sentence) <= LONGEST]
-    step = max(1, len(fit) // CANDIDATES)
-    return fit[::step][:CANDIDATES]
+    step = max(1, len(fit) // most)
+    return fit[::step][:most]
 
 
 def sample(base: LoadedModel, store: Store) -> list[str]:
-    """Return the sentences of the corpus that the unedited model predicts best, at most `SAMPLE_SIZE` of them.
+    """Return at most `SAMPLE_SIZE` sentences of the corpus: of a miniature's those that it predicts best.
 
     Raises:
         EvaluationError: the model cannot score them.
     """
-    texts = candidates(base.source.corpus())
+    if not base.source.miniature:
+        return candidates(base.source.corpus(), SAMPLE_SIZE)
+    texts = candidates(base.source.corpus(), CANDIDATES)
 
     def compute() -> list[str]:
         tokenized = [

@@ -28,6 +28,7 @@ from editgate.options.settings import read
 from editgate.tune.search import Tried, search
 from editgate.tune.space import Space
 from editgate.tune.trials import Score, Trials
+from editors.core.hyperparameters import known_names
 from editors.core.registry import built_in
 from editors.models.architecture import Architecture
 
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tried = tune(trials, space, given.count)
     Console(width=None if sys.stdout.isatty() else 100).print(table(tried))
     source = f"python -m editgate.tune, {given.count} single edits at the end of {Path(options.edits or EDITS).name}"
+    given_by_hand = ", ".join(trials.spec.settings)
+    source += f" ({given_by_hand} given, not searched)" if given_by_hand else ""
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(render(place, tried[-1], source), encoding="utf-8")
     sys.stdout.write(f"written to {output}\n")
@@ -93,13 +96,14 @@ def prepare(options: Options, count: int, output: Path) -> tuple[Trials, str]:
 
 
 def tune(trials: Trials, space: Space, count: int) -> list[Tried]:
-    """Return everything that was tried, the winner last.
+    """Return everything that was tried, the winner last; what `--editor-arg` gave is not searched.
 
     Raises:
         EditorError: the method cannot be used on this model.
     """
     depth = Architecture(trials.base.model).depth
     record = built_in(trials.spec.name).Hyperparameters.model_fields
+    space = space.fixing(known_names(tuple(record), trials.spec.name, trials.spec.settings))
     places = space.places(depth, one_layer="layer" in record)
     if "layers" in record:
         trials.supply({**space.usual(), "layers": sorted({block for place in places for block in place["layers"]})})
@@ -113,7 +117,7 @@ def table(tried: Sequence[Tried]) -> Table:
     shown = Table(title="single edits; total is the harmonic mean", title_justify="left", box=None, pad_edge=False)
     for heading in ("round", *searched, "edits", *measured, "total"):
         shown.add_column(heading, justify="right")
-    for row in sorted(tried, key=lambda row: (row.round, row.score.total)):
+    for row in sorted(tried, key=lambda row: (row.round, row.score.rank)):
         values = dict(_shares(row.score))
         numbers = [f"{values[name]:.2f}" if name in values else "" for name in measured]
         settings = [_text(row.settings[name]) for name in searched]

@@ -62,5 +62,5 @@ def _round(
 
 
 def _best(tried: Sequence[Tried], count: int) -> list[Tried]:
-    """Those with the highest total first; of equals what came first, which is nearer to what is usual."""
-    return sorted(tried, key=lambda row: -row.score.total)[:count]
+    """The best first; of equals what came first, which is nearer to what is usual."""
+    return sorted(tried, key=lambda row: row.score.rank, reverse=True)[:count]

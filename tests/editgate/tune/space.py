@@ -47,13 +47,20 @@ class Space(BaseModel):
             raise ConfigError(f"--editor {method!r} cannot be tuned. Allowed: {', '.join(sorted(tables))}.")
         return cls.model_validate(tables[method])
 
+    def fixing(self, given: Mapping[str, Any]) -> Self:
+        """Return the space with some hyperparameters given, blocks among them, that are searched no more."""
+        numbers = {name: values for name, values in self.numbers.items() if name not in given}
+        return self.model_copy(update={"fixed": {**self.fixed, **given}, "numbers": numbers})
+
     def places(self, depth: int, *, one_layer: bool) -> list[Settings]:
-        """Return the blocks to try on a model of this depth, as hyperparameters.
+        """Return the blocks to try on a model of this depth, as hyperparameters; the one place that was fixed.
 
         Args:
             depth: number of blocks.
             one_layer: whether the method's hyperparameter is `layer`, one number, instead of `layers`.
         """
+        if given := {name: self.fixed[name] for name in ("layer", "layers") if name in self.fixed}:
+            return [given]
         width = max(1, round(self.window * depth))
         begins = sorted({min(round(share * depth), depth - width) for share in self.blocks})
         if one_layer:

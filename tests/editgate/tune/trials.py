@@ -66,8 +66,17 @@ class Score:
     @property
     def total(self) -> float:
         """0 if any of them is 0."""
+        return harmonic_mean(self._known)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What settings are compared by: of those whose total is 0, as all may be on few edits, the mean decides."""
+        return self.total, mean(self._known)
+
+    @property
+    def _known(self) -> list[float]:
         known = [self.efficacy, self.paraphrase, self.locality, self.kept]
-        return harmonic_mean([value for value in known if value is not None])
+        return [value for value in known if value is not None]
 
 
 @dataclass

@@ -25,7 +25,7 @@ from editgate.verdict.failure_message import Context, failure_message
 from editgate.verdict.outcome import Age, Cell, Flip, Outcome
 from editgate.verdict.sequential import judge_in_blocks
 from editgate.verdict.thresholds import Floor
-from editgate.verdict.verdict import Verdict, judge
+from editgate.verdict.verdict import Verdict, check_baseline, judge
 from editors import Edit
 
 MAX_SHORT = 3  # edits that fell short, in a message
@@ -61,7 +61,10 @@ def evaluate_cell(session: EvaluationSession, case: Case, *, command: str = "", 
     if session.settings.asks_in_blocks(case.check):
         verdict, after = _judged_in_blocks(session, run, case, floor.value, lower_alpha)
     else:
-        before, after = session.baseline(case.model, case.check), session.evaluation(run, case.edits, case.check)
+        before = session.baseline(case.model, case.check)
+        if before.kind != "probe" and before.n and math.isfinite(before.score):
+            check_baseline(before)
+        after = session.evaluation(run, case.edits, case.check)
         verdict = judge(before, after, floor.value, lower_alpha=lower_alpha)
     context = Context(run.described(case.edits), floor, command, session.norm_ratio(run, case.edits), after.routed)
     inconclusive_fails = session.settings.inconclusive == "fail"

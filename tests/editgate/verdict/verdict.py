@@ -131,7 +131,7 @@ def judge(
     if baseline.kind == "probe":
         return judge_probe(baseline, edited, floor, alpha=alpha, lower_alpha=below)
     before, after = [b.score for b, _ in pairs], [a.score for _, a in pairs]
-    _check_baseline(baseline, before, alpha)
+    check_baseline(baseline, alpha)
     allowed = (1 - floor) * (baseline.score - baseline.chance)
     _check_can_fail(baseline, before, allowed, floor, below)
     bounds = _bounds(statistics.bound_drop, before, after, alpha, below)
@@ -245,8 +245,13 @@ def _outcome(bounds: statistics.Bounds, allowed: float) -> Outcome:
     return Outcome.REGRESSION if bounds.lower > allowed else Outcome.INCONCLUSIVE
 
 
-def _check_baseline(baseline: Evaluation, scores: list[float], alpha: float) -> None:
-    if not statistics.above_chance(scores, baseline.chance, alpha):
+def check_baseline(baseline: Evaluation, alpha: float = 0.05) -> None:
+    """Refuse a benchmark on which the unedited model guesses, before an edited one is asked for nothing.
+
+    Raises:
+        BaselineAtChance: the baseline is not above chance with confidence 1 - alpha.
+    """
+    if not statistics.above_chance([item.score for item in baseline.items], baseline.chance, alpha):
         raise BaselineAtChance(
             f"{baseline.benchmark}: the unedited model scores {baseline.score:.3f} on {baseline.n} items, "
             f"which is not above chance ({baseline.chance:.3f}). It has nothing to lose here, so no "

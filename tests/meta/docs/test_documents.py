@@ -49,7 +49,7 @@ def test_named_options_exist(page: str, request: pytest.FixtureRequest) -> None:
     parser = request.config._parser
     options = [option for group in [*parser._groups, parser._anonymous] for option in group.options]
     known = {"--family", *(flag for option in options for flag in option.names())}
-    for module in re.findall(r"python -m (editgate(?:\.\w+)*)", PAGES[page]):
+    for module in re.findall(r"python -m ((?:editgate|findings)(?:\.\w+)*)", PAGES[page]):
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.submodule_search_locations is not None:
             spec = importlib.util.find_spec(f"{module}.__main__")

@@ -100,7 +100,7 @@ def test_command_prints_and_writes_both_tables(tmp_path: Path, capsys: pytest.Ca
     assert spectrum["path"].split(".", 1)[1] in printed
     assert 1 < spectrum["effective_rank"] < spectrum["width"]
     assert len(found["sizes"]["rome"]) == 2
-    assert all(row["weight"] > 0 and row["efficacy"] == 1 for row in found["sizes"]["rome"])
+    assert all(row["weight"] > 0 and row["efficacy"] == row["exact"] == 1 for row in found["sizes"]["rome"])
 
 
 def test_each_edit_is_applied_to_the_unedited_model() -> None:

@@ -14,10 +14,12 @@ import editors
 from editgate.errors import ConfigError
 from editgate.inputs import editor_specs, missing_hyperparameters, models
 from editgate.inputs.models import ModelSource
+from editgate.inputs.other_forms import gguf
 from editgate.miniature.recipes import WEIGHTS
 from editgate.options.options import Options
 from editgate.options.settings import read
 from editors.core.declared import required_names
+from editors.core.hyperparameters import defaults, tables
 from editors.core.registry import built_in
 from meta.inputs.test_edit_lists import FLAT
 from meta.support.gate import run_gate
@@ -48,6 +50,18 @@ def test_required_names_are_those_of_the_record(method: str) -> None:
     """What is read from the source without importing torch agrees with the class itself."""
     fields = built_in(method).Hyperparameters.model_fields
     assert list(required_names(method)) == [name for name, field in fields.items() if field.is_required()]
+
+
+@pytest.mark.parametrize(("file", "depth"), [("SmolLM2-135M-Instruct.Q4_1.gguf", 30)])
+def test_what_is_shipped_for_a_real_model_is_found_by_its_files_name(file: str, depth: int) -> None:
+    """ROME, MEMIT, FT-L, GRACE and AlphaEdit have all that they need, with evidence, and write blocks that exist."""
+    key = gguf.base_name(Path(file)).lower()
+    for method in ("rome", "memit", "ftl", "grace", "alphaedit"):
+        table = tables(method)[key]
+        assert "editgate.tune" in table["source"], method
+        assert "efficacy" in table["source"], method
+        values = built_in(method).Hyperparameters.model_validate(defaults(method, key)).model_dump()
+        assert max(values.get("layers") or [values["layer"]]) < depth, method
 
 
 def test_what_lacks_hyperparameters_is_told_at_collection_once(pytester: pytest.Pytester, stranger: Path) -> None:

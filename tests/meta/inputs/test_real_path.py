@@ -62,13 +62,17 @@ def given(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[st
 
 
 def test_at_chance_is_not_judged(pytester: pytest.Pytester, given: list[str]) -> None:
-    """A random model is edited through the whole path; at chance it cannot be judged: an error, not a pass."""
+    """A random model is edited through the whole path; at chance it cannot be judged: an error, not a pass.
+
+    The edited model is not even asked: the store has items of the unedited model alone.
+    """
     settings = ("layers=[1]", "norm_constraint=0.02", "lr=0.01")
     result = _gate(
         pytester, "ftl and (test_gsm8k or accumulate)", *given, "--editor=ftl", *(f"--editor-arg={s}" for s in settings)
     )
     result.assert_outcomes(errors=1, passed=1, deselected=result.parseoutcomes().get("deselected", 0))
     assert "BaselineAtChance: gsm8k: the unedited model scores 0.000 on 6 items" in _told(result)
+    assert len([*(pytester.path / "store" / "items").glob("*.json")]) == 2  # gsm8k, and of the zero-edits rule
 
 
 def test_without_hyperparameters_nothing_is_guessed(pytester: pytest.Pytester, given: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,10 +135,11 @@ def test_shrinking_weights_have_moved_too() -> None:
     assert list(most_moved({"twice": 2.0, "tenth": 0.1, "same": 1.0})) == ["tenth", "twice", "same"]
 
 
-def base_of(model: PreTrainedModel) -> LoadedModel:
-    """Return a toy as a loaded model, with a corpus of two sentences in many orders."""
+def base_of(model: PreTrainedModel | None, *, texts: Sequence[str] = ()) -> LoadedModel:
+    """Return a toy as a loaded model, with a corpus of two sentences in many orders; one from elsewhere with texts."""
     words = ["red cat sun moon one two three.", "north south gold iron tea salt."]
-    source = SimpleNamespace(corpus=lambda: [f"{words[0]} {words[1]}\ntiny\n{words[1]}"])
+    own = [f"{words[0]} {words[1]}\ntiny\n{words[1]}"]
+    source = SimpleNamespace(corpus=lambda: texts or own, miniature=not texts)
     return cast(
         "LoadedModel",
         SimpleNamespace(
@@ -152,7 +154,7 @@ def test_perplexity_is_of_different_sentences_and_kept(tmp_path: Path) -> None:
     with torch.no_grad():
         broken.get_parameter("model.layers.0.mlp.down_proj.weight").fill_(torch.nan)
     base = base_of(good)
-    assert perplexity.candidates(base.source.corpus()) == [
+    assert perplexity.candidates(base.source.corpus(), 512) == [
         "red cat sun moon one two three.",
         "north south gold iron tea salt.",
     ]
@@ -162,3 +164,9 @@ def test_perplexity_is_of_different_sentences_and_kept(tmp_path: Path) -> None:
     assert found > 1
     assert perplexity.perplexity_at(fake, Store(tmp_path), 1) == pytest.approx(found)
     assert perplexity.perplexity_at(fake, Store(tmp_path), 9) is None
+
+
+def test_the_sample_of_a_model_from_elsewhere_is_chosen_without_it(tmp_path: Path) -> None:
+    """No model is there to be asked, and the sentences are those of the text, evenly spread."""
+    texts = [f"the red cat saw number {number} of the suns." for number in range(640)]
+    assert perplexity.sample(base_of(None, texts=texts), Store(tmp_path)) == texts[::10]

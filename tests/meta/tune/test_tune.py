@@ -66,6 +66,32 @@ def test_the_best_place_and_the_best_number_are_found() -> None:
     assert tried[-1].round == 3
 
 
+def test_what_is_given_is_not_searched() -> None:
+    """A number and a place that `--editor-arg` gave are in every setting, and nothing else is tried for them."""
+    space = Space.of("rome").fixing({"v_lr": 0.3, "layers": [9], "v_num_grad_steps": 7})
+    assert space.places(30, one_layer=False) == [{"layers": [9]}]
+    tried = search(Pretended(), space, space.places(30, one_layer=False), 20)
+    assert {(row.settings["v_lr"], *row.settings["layers"], row.settings["v_num_grad_steps"]) for row in tried} == {
+        (0.3, 9, 7)
+    }
+    assert {row.settings["clamp_norm_factor"] for row in tried} == {*Space.of("rome").numbers["clamp_norm_factor"]}
+
+
+def test_of_settings_that_all_fail_in_one_thing_the_better_goes_on() -> None:
+    """On few edits no paraphrase may take, so that every total is 0: then the mean decides, not the order."""
+
+    class NoParaphrase(Pretended):
+        def score(self, settings: Any, count: int, *, with_perplexity: bool, tick: Any) -> Score:  # noqa: ANN401
+            found = super().score(settings, count, with_perplexity=with_perplexity, tick=tick)
+            return Score.of([Measured(found.paraphrase or 0.0, 0.0, 1.0, found.kept)])
+
+    space = Space.of("rome")
+    tried = search(NoParaphrase(), space, space.places(30, one_layer=False), 20)
+    assert tried[-1].score.total == 0
+    assert tried[-1].settings["v_lr"] == 0.1
+    assert abs(tried[-1].settings["layers"][0] - 7) <= 1
+
+
 @given(SHARE, SHARE, SHARE)
 def test_a_setting_that_fails_in_one_thing_fails(efficacy: float, paraphrase: float, locality: float) -> None:
     """The total is no more than three times the least share, and 0 if one is 0: nothing makes up for it."""
@@ -77,8 +103,12 @@ def test_a_setting_that_fails_in_one_thing_fails(efficacy: float, paraphrase: fl
 def test_what_was_measured_is_not_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second search finds every trial in the store and writes the same file, which the method's record takes."""
-    arguments = ["pythia-mini-s", "--editor=rome", "--count=1", f"--store={tmp_path}"]
+    """A second search finds every trial in the store and writes the same file, which the method's record takes.
+
+    What `--editor-arg` gives is in that file, under the record's names.
+    """
+    given = ["--editor-arg=layer=1", "--editor-arg=v_lr=0.3"]
+    arguments = ["pythia-mini-s", "--editor=rome", "--count=1", f"--store={tmp_path}", *given]
     main([*arguments, f"--output={tmp_path / 'first.toml'}"])
     first = (tmp_path / "first.toml").read_text(encoding="utf-8")
     shown = capsys.readouterr().out
@@ -86,7 +116,8 @@ def test_what_was_measured_is_not_measured_again(
     main([*arguments, f"--output={tmp_path / 'second.toml'}"])
     assert (tmp_path / "second.toml").read_text(encoding="utf-8") == first
     (record,) = tomllib.loads(first).values()
-    assert record.pop("source") in first
+    assert "(layer, v_lr given, not searched): efficacy" in record.pop("source")
+    assert (record["layers"], record["v_lr"]) == ([1], 0.3)
     built_in("rome").Hyperparameters.model_validate(record)
     assert "perplexity kept" in shown
 
