@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,8 +15,9 @@ from editgate.errors import ConfigError
 from editgate.pytest_run.signals import ENDING
 from editgate.ray_run.request import AUTO, Request, Share
 
-CONNECTS = 3.0  # seconds until an address counts as dead
-ANSWERS = 6.0  # seconds until a port that takes connections must have answered as Ray does
+CONNECTS, ANSWERS = 4.0, 5.0  # seconds until an address, and whoever takes connections there, counts as dead
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # of HTTP/2, with empty settings
+SETTINGS = 4  # the kind of frame that the other side begins with
 OBJECTS = 200 * 10**6  # bytes of memory for what workers and this process send one another
 ALLOWED = "Allowed: the address of a running cluster, or --ray alone for one on this machine"
 HOME = os.environ.get("RAY_TMPDIR") or "/tmp"  # noqa: S108 - sockets need a short path
@@ -91,9 +90,7 @@ def _told(there: Mapping[str, float]) -> str:
 
 
 def _answering(address: str) -> str:
-    """Return HOST:PORT of a cluster that answers.
-
-    Ray itself tries a dead address for minutes.
+    """Return HOST:PORT of a cluster that answers as Ray's protocol begins; Ray itself tries a dead address for minutes.
 
     Raises:
         ConfigError: nobody answers there, or not as Ray.
@@ -102,16 +99,16 @@ def _answering(address: str) -> str:
     shown = f"--ray {address}" if found == address else f"--ray {address} ({found})"
     host, _, port = found.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTS) as there:
+            there.settimeout(ANSWERS)
+            there.sendall(GREETING)
+            answer = there.recv(9)
+    except TimeoutError as error:
+        raise ConfigError(f"{shown}: nobody answers there in time. {ALLOWED}.") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{shown}: nobody answers there ({error}). {ALLOWED}.") from error
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", found]
-    try:
-        done = subprocess.run(command, timeout=ANSWERS, check=False, capture_output=True)  # noqa: S603 - Ray's own
-    except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"{shown}: something answers there that is no Ray. {ALLOWED}.") from error
-    if done.returncode:
-        raise ConfigError(f"{shown}: Ray does not answer there as it should. {ALLOWED}.")
+    if answer[3:4] != bytes((SETTINGS,)):
+        raise ConfigError(f"{shown}: what answers there is no Ray. {ALLOWED}.")
     return found
 
 

@@ -84,6 +84,7 @@ class Pool:
         request: what each takes.
         options: of the run.
         settings: of the run, as this process read them.
+        works: the class of workers.
 
     Attributes:
         messages: how many calls of workers there were, but for those of their stores.
@@ -93,6 +94,7 @@ class Pool:
     request: Request
     options: Options
     settings: Settings
+    works: type = TaskWorker
     messages: int = 0
     stopped: str = ""
     _members: dict[str, _Member] = field(default_factory=dict)
@@ -111,7 +113,7 @@ class Pool:
         variables = {name: os.environ[name] for name in FORWARDED if name in os.environ}
         if self.request.joins and variables:  # a Ray that was started here has them
             wanted["runtime_env"] = {"env_vars": variables}
-        self._class = ray.remote(TaskWorker).options(**wanted, max_restarts=0, max_task_retries=0)
+        self._class = ray.remote(self.works).options(**wanted, max_restarts=0, max_task_retries=0)
         self._keeper: Any = None
         self._names = itertools.count(1)
         self._mine = surroundings()
@@ -153,6 +155,9 @@ class Pool:
         Raises:
             ConfigError: a worker has other versions, other code or other inputs than this process.
         """
+        for member in self._members.values():
+            if member.worker is not None:
+                schedule.joined(member.worker)
         while schedule.left and not self.stopped:
             self.fill(schedule.left)
             if not self._members and time.monotonic() - self._had_room > PATIENCE:

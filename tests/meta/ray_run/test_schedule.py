@@ -25,7 +25,7 @@ def plan(trajectories: int, counts: int = 3, benchmarks: int = 2) -> list[Task]:
         prepare = Task("prepare", **about)  # type: ignore[arg-type]  # all texts
         rule = Task("check", **about, what="rule", needs=(prepare.id, baselines[0].id))  # type: ignore[arg-type]
         tasks += [prepare, rule]
-        before = (prepare.id, rule.id)
+        before: tuple[str, ...] = (prepare.id, rule.id)
         for count in range(1, counts + 1):
             edit = Task("edit", **about, first=count - 1, edits=count, needs=before)  # type: ignore[arg-type]
             before = (edit.id,)

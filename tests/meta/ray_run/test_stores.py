@@ -127,7 +127,7 @@ def test_who_only_reads_a_checkpoint_does_not_wait_for_the_edits(tmp_path: Path,
 
 def test_a_killed_workers_folder_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose lock nobody holds is; one in use is not, and a worker that ends removes its own."""
-    monkeypatch.setattr(stores.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     dead = tmp_path / f"{stores.PREFIX}dead"
     dead.mkdir()
     dead.with_suffix(".lock").touch()
