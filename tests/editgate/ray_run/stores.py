@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from editgate.cache.contents import ENTRY
 from editgate.cache.store import Store
 from editgate.errors import StoreError
-from editgate.plan.stores import RecordingStore
+from editgate.plan.recording_store import RecordingStore
 from editgate.plan.tasks import Task
 
 PART = 16 * 2**20  # bytes that go at once

@@ -110,7 +110,9 @@ def asked(chosen: Settings) -> dict[str, str]:
     found = {"the edits": Store.key(edits=edits, counts=list(chosen.counts))}
     for spec in chosen.editors:
         if not spec.built_in and not spec.external:
-            found[f"the code of {spec.target}"] = code_digest(importlib.import_module(package_of(spec.target)))
+            package = importlib.import_module(package_of(spec.target))
+            places = [*getattr(package, "__path__", [])] or [str(package.__file__)]  # a package may lie in several
+            found[f"the code of {spec.target}"] = code_digest(*map(Path, places))
     return found
 
 

@@ -1,6 +1,6 @@
 """A cluster of several nodes on this machine, in a process of its own: what forks later must not have used Ray.
 
-Run as a program it prints the cluster's address, kills a node for each number that it reads, and ends with its input.
+Run as a program it prints the cluster's address, kills or replaces a node for each line that it reads, and then ends.
 """
 
 from __future__ import annotations
@@ -32,11 +32,18 @@ class Cluster:
 
     def kill(self, node: int) -> None:
         """Kill a node with all its processes, as a power cut would; the first is 0, and is not the head."""
+        self._do(f"kill {node}")
+
+    def replace(self, node: int) -> None:
+        """Put another in the place of a node that was killed."""
+        self._do(f"replace {node}")
+
+    def _do(self, command: str) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{node}\n")
+        self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == f"killed {node}\n"
+        assert self.process.stdout.readline() == f"{command}\n"
 
 
 @contextmanager
@@ -73,8 +80,12 @@ def main(cpus: list[int]) -> None:
         made.wait_for_nodes()
         print(made.address, flush=True)
         for line in sys.stdin:
-            made.remove_node(nodes[int(line)], allow_graceful=False)
-            print(f"killed {line.strip()}", flush=True)
+            command, number = line.split()
+            if command == "kill":
+                made.remove_node(nodes[int(number)], allow_graceful=False)
+            else:
+                nodes[int(number)] = made.add_node(num_cpus=cpus[int(number)], **common)
+            print(line, end="", flush=True)
         made.shutdown()
 
 

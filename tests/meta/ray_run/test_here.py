@@ -41,8 +41,9 @@ def test_a_task_that_kills_its_workers_is_an_error_of_its_cells(tmp_path: Path) 
     assert "POISONED: edit dies-llama-mini 2-3: the worker on node" in child.output()
 
 
-def test_after_ctrl_c_no_process_is_left_and_what_is_done_is_kept(tmp_path: Path) -> None:
-    """Exit code 2 and a report, as after every Ctrl-C; not one process of the run's Ray lives on."""
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_after_an_end_no_process_is_left_and_what_is_done_is_kept(tmp_path: Path, ending: signal.Signals) -> None:
+    """Exit code 2 and a report, as always; not one process of the run's Ray lives on."""
     mark = uuid.uuid4().hex
 
     def marked() -> None:
@@ -52,7 +53,7 @@ def test_after_ctrl_c_no_process_is_left_and_what_is_done_is_kept(tmp_path: Path
     until_written(child, 3)
     assert len(_marked(mark)) > 3, "Ray's processes do not have the mark, so the test shows nothing"
     kept = entries(child.folder / "store")
-    os.kill(child.pid, signal.SIGINT)
+    os.kill(child.pid, ending)
     assert child.wait() == pytest.ExitCode.INTERRUPTED, child.output()
     until = time.monotonic() + 20
     while _marked(mark) and time.monotonic() < until:
