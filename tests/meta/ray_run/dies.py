@@ -1,4 +1,4 @@
-"""A method that ends its process at the third edit, as one does that runs out of memory."""
+"""A method that ends its process at one edit, as one does that runs out of memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 from editgate.controls import Vandal
 from editors import Edit
 
+LAST = "Dora Welski"  # the subject of the third edit; the rules of integrity apply two
+
 
 class Dies(Vandal):
-    """Edits twice, then takes its process with it."""
+    """Edits, until an edit takes its process with it."""
 
     def harm(self, edit: Edit) -> None:
         """Drown the matrix, or end."""
-        self._harmed = getattr(self, "_harmed", 0) + 1
-        if self._harmed > 2:
+        if edit.subject == LAST:
             os._exit(1)
         super().harm(edit)

@@ -14,7 +14,9 @@ from meta.faults.runs import Child, Gate, begin
 
 FEW = ("--limit=5", "--edit-counts=1,2", "-k", "toxigen or accumulate or efficacy")
 METHODS = ("--editor=editgate.controls:Vandal", "--editor=editgate.controls:KeepsLast")
-GATE = Gate(("safety", "edit_quality", "integrity"), (*METHODS, *FEW))
+FILES = ("safety", "edit_quality", "integrity")
+GATE = Gate(FILES, (*METHODS, *FEW))
+ONE_METHOD = Gate(FILES, (*METHODS[:1], *FEW))
 SENTENCES = perplexity.CANDIDATES  # workers have not heard of the few that forked runs choose from
 OPTION = re.compile(r" (?:'?--ray[\w=:.,-]*'?)")
 
@@ -33,11 +35,15 @@ def without_a_shared_disk() -> None:
 
 
 def begin_on(
-    address: str, folder: Path, *, prepare: Callable[[], None] = with_all_sentences, store: Path | None = None
+    address: str,
+    folder: Path,
+    gate: Gate = GATE,
+    *,
+    prepare: Callable[[], None] = with_all_sentences,
+    store: Path | None = None,
 ) -> Child:
-    """Begin the run on a cluster."""
-    gate = replace(GATE, options=(*GATE.options, f"--ray={address}"))
-    return begin(folder, gate, prepare=prepare, store=store)
+    """Begin a run on a cluster."""
+    return begin(folder, replace(gate, options=(*gate.options, f"--ray={address}")), prepare=prepare, store=store)
 
 
 def report(folder: Path) -> dict[str, str]:

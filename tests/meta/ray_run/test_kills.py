@@ -11,7 +11,7 @@ import pytest
 
 from meta.faults.runs import Child, begin, entries, litter
 from meta.ray_run.a_cluster import Cluster, cluster
-from meta.ray_run.runs import GATE, begin_on, report, until_written, with_all_sentences, without_a_shared_disk
+from meta.ray_run.runs import ONE_METHOD, begin_on, report, until_written, with_all_sentences, without_a_shared_disk
 
 pytest.importorskip("ray", reason="ray is not installed: editgate[ray]")
 
@@ -23,7 +23,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The run without Ray, and its exit code; skips all but `--profile=nightly`."""
     if request.config.option.profile != "nightly":
         pytest.skip("twenty runs are asked under --profile=nightly")
-    child = begin(tmp_path_factory.mktemp("whole"), GATE, prepare=with_all_sentences)
+    child = begin(tmp_path_factory.mktemp("whole"), ONE_METHOD, prepare=with_all_sentences)
     return child, child.wait()
 
 
@@ -43,7 +43,7 @@ def test_a_node_killed_at_any_moment_changes_nothing(
     moment = random.Random(seed)
     expected = entries(whole[0].folder / "store")
     outcomes = sum(name.endswith(".json") for name in expected)
-    child = begin_on(two.address, tmp_path / "ray", prepare=without_a_shared_disk)
+    child = begin_on(two.address, tmp_path / "ray", ONE_METHOD, prepare=without_a_shared_disk)
     until_written(child, moment.randrange(outcomes))
     time.sleep(moment.random())
     node = moment.randrange(2)

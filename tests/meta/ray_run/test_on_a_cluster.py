@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from editgate.ray_run import worker
 from meta.faults.runs import Child, begin, entries, litter
 from meta.ray_run.a_cluster import Cluster, cluster
 from meta.ray_run.runs import GATE, begin_on, report, until_written, with_all_sentences, without_a_shared_disk
@@ -65,8 +66,8 @@ def test_other_versions_are_refused_by_name(tmp_path: Path, three: Cluster) -> N
     def older() -> None:
         from editgate.ray_run import pool  # noqa: PLC0415 - in the run alone
 
-        mine = pool.surroundings()
-        pool.surroundings = lambda: mine | {"transformers": "4.0.0"}
+        mine = worker.surroundings()
+        vars(pool)["surroundings"] = lambda: mine | {"transformers": "4.0.0"}
 
     child = begin_on(three.address, tmp_path / "ray", prepare=older)
     assert child.wait() == pytest.ExitCode.USAGE_ERROR, child.output()
