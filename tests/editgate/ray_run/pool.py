@@ -29,6 +29,7 @@ TICK = 0.5  # seconds at most between two looks at the clock
 LOOK_FOR_NODES = 5.0  # seconds between two looks for nodes that came or went
 PATIENCE = 120.0  # seconds to wait for a node when there is none
 FAREWELL = 5.0  # seconds for workers to remove what is theirs
+BEGINS = 120.0  # seconds for the process beside the store to begin
 BEGINNINGS = 3  # so many workers in a row may die before one has begun
 FORWARDED = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT")
 
@@ -238,7 +239,7 @@ class Pool:
             schedule.lost(member.worker, f"the worker on node {node} died: {said[:300]}")
         else:
             self._died_early += 1
-            if self._died_early >= BEGINNINGS:
+            if self._died_early >= BEGINNINGS and not self.size:
                 raise ConfigError(
                     f"--ray {self.request.address}: {BEGINNINGS} workers died before their first task, the last in its "
                     f"{what}: {said[:500]}"
@@ -266,13 +267,26 @@ class Pool:
             )
 
     def _keeping(self) -> Any:  # noqa: ANN401 - Ray's handle
-        """The keeper of the run's store, on this machine."""
+        """The keeper of the run's store, on this machine.
+
+        Raises:
+            ConfigError: Ray's processes here see another disk, as in a container.
+        """
         if self._keeper is None:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             made = ray.remote(RunsStore).options(
                 num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1
             )
             self._keeper = made.remote(self._order.store)
+            try:
+                sees = ray.get(self._keeper.sees.remote(self._order.token_file, self._token), timeout=BEGINS)
+            except (RayError, GetTimeoutError):
+                sees = False
+            if not sees:
+                raise ConfigError(
+                    f"--ray {self.request.address}: the Ray on this machine does not see --store {self._order.store}. "
+                    "Allowed: a folder that it sees."
+                )
         return self._keeper
 
     def _close(self) -> None:

@@ -145,7 +145,8 @@ def _watched(config: pytest.Config, pool: Pool, schedule: Schedule) -> None:
     began, wrote = time.monotonic(), set[str]()
 
     def ended(task: str, outcome: Outcome) -> None:
-        board.ended(task, outcome.seconds)
+        if outcome.word in {"done", "refused"}:  # else it is tried again
+            board.ended(task, outcome.seconds)
         wrote.update([task] if outcome.wrote else [])
 
     pool.run(schedule, board.show, ended)

@@ -61,6 +61,10 @@ class RunsStore:
         self._incoming = Path(tempfile.mkdtemp(prefix="incoming-", dir=root))
         self._locks: dict[str, str] = {}
 
+    def sees(self, place: Path, token: str) -> bool:
+        """Return whether this process sees the file that the run wrote into its store."""
+        return place.exists() and place.read_text(encoding="utf-8") == token
+
     def read(self, name: str, start: int) -> bytes | None:
         """As `Keeper`."""
         kind, key, suffix = parts_of(name)
