@@ -92,6 +92,7 @@ def pytest_configure(config: pytest.Config) -> None:
             if chosen.report and not config.option.collectonly:
                 clear(chosen.report)
             signals.end_with_a_report(config)
+            _work_on_ray_first(config)
             pace = config.stash[PACE] = Pace(_trajectories(config))
             on_workers = getattr(config.option, "dist", "no") != "no"  # then this process measures nothing
             line = ProgressLine(config, run=pace.describe) if on_workers else None
@@ -114,6 +115,8 @@ def _work_instead(config: pytest.Config) -> None:
         raise ConfigError(
             "--items=auto cannot be planned: which items are asked depends on the verdicts. Allowed: no --items."
         )
+    if config.stash[OPTIONS].ray is not None:
+        raise ConfigError("--ray works the whole plan and judges. Allowed: without --shard, and not to print the plan.")
     signals.end_with_a_report(config)
     if chosen.shard is None:
         return
@@ -121,6 +124,16 @@ def _work_instead(config: pytest.Config) -> None:
     opened, reported = partial(_measuring, config, _progress_line(config)), config.stash[OPTIONS].report is not None
     plugin = shard_run.ShardRun(chosen, chosen.shard, opened, reported=reported)
     config.pluginmanager.register(plugin, "editgate-shard")
+
+
+def _work_on_ray_first(config: pytest.Config) -> None:
+    chosen = config.stash[OPTIONS]
+    if chosen.ray is not None:
+        from editgate.ray_run import run  # noqa: PLC0415 - nothing of it is imported without the option
+
+        run.register(config, chosen, config.stash[SETTINGS])
+    elif chosen.ray_worker is not None:
+        raise ConfigError("--ray-worker without --ray has no meaning. Allowed: both, or neither.")
 
 
 def pytest_collection_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import pkgutil
 from collections.abc import Iterator
@@ -28,9 +29,10 @@ def everything_imported() -> None:
     And those of the shipped models' classes, which transformers imports when it first needs them. A class whose module
     is gone keeps the attention that it has, whatever `set_attn_implementation` asks for.
     """
+    without_ray = () if importlib.util.find_spec("ray") else ("editgate.ray_run.pool",)
     for package in (editgate, editors):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.startswith(("editgate.gate", "editgate.__main__")):
+            if not module.name.startswith(("editgate.gate", "editgate.__main__", *without_ray)):
                 importlib.import_module(module.name)
     for family in ("gpt2", "gpt_neox", "llama", "mistral"):
         importlib.import_module(f"transformers.models.{family}.modeling_{family}")

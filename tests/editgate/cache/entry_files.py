@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -73,6 +74,11 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     # Contiguous copies: safetensors wants no shared memory, and a later edit must not reach an entry.
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     _put(path, lambda temporary: save_file(plain, temporary, {"checksum": _checksum(path, digest_tensors(plain))}))
+
+
+def copy_from(path: Path, source: Path) -> None:
+    """Write what another file holds; raises an OSError."""
+    _put(path, lambda temporary: shutil.copyfile(source, temporary))
 
 
 def _checksum(path: Path, content: str) -> str:

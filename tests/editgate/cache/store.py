@@ -175,6 +175,16 @@ class Store:
         with self.lock(kind, key), self._writing(path):
             entry_files.write_tensors(path, tensors)
 
+    def save_copy(self, kind: str, key: str, suffix: str, source: Path) -> None:
+        """Write an entry that another store has, from its file; whoever reads it compares its checksum.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        path = self.path(kind, key, suffix)
+        with self.lock(kind, key), self._writing(path):
+            entry_files.copy_from(path, source)
+
     def fetch_json(self, kind: str, key: str, compute: Callable[[], Json], form: Form | None = None) -> Json:
         """Return the entry's payload; compute and write it if it is missing, while other processes wait.
 

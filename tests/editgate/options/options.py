@@ -178,6 +178,18 @@ class Options(BaseModel):
         "compute this part of what the run needs into the store, and judge nothing; the same command without it judges",
         metavar="K/N",
     )
+    ray: str | None = option(
+        None,
+        "compute what the run needs on Ray, then judge here. Write --ray alone to start one on this machine; auto or "
+        "HOST:PORT joins a cluster that this machine is part of",
+        metavar="auto|HOST:PORT",
+        bare="here",
+    )
+    ray_worker: str | None = option(
+        None,
+        "what each worker of --ray takes. Default: cpus=1, gpus=1 where --device is no CPU, and memory for the model",
+        metavar="cpus=N,gpus=N,memory=SIZE",
+    )
     compare: Path | None = option(None, "an earlier run's report.json: say what changed since then", metavar="OLD.json")
     inconclusive: Literal["fail", "pass"] | None = option(
         None, "what an inconclusive verdict does to its test. Default: the profile's, mostly fail", repeat=True

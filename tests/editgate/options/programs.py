@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, name: str, does: str, *, not_taken: Sequence[str]) -> None:
         super().__init__(prog=f"python -m {name}", description=does, epilog="All other options are the gate's.")
-        self._not_taken = frozenset({*not_taken, "--shard"})  # no program works a part of a run
+        self._not_taken = frozenset({*not_taken, "--shard", "--ray", "--ray-worker"})  # no program works a plan
 
     def addoption(self, *names: str, **attributes: Any) -> None:  # noqa: ANN401 - argparse's own
         """Add one of the gate's options."""

@@ -11,7 +11,7 @@ from editgate.cache.store import Store
 from editgate.errors import EditgateError
 from editgate.measure.session import EvaluationSession
 from editgate.plan.costs import SECONDS, Estimate, shipped
-from editgate.plan.stores import RecordingStore
+from editgate.plan.recording_store import RecordingStore
 from editgate.plan.tasks import KINDS, Task, left_out
 from editgate.plan.work import work
 from editgate.pytest_run.repeated_errors import reason_to_stop

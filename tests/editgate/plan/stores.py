@@ -1,44 +1,19 @@
-"""Stores that say what a task has to do with them: what it read and wrote, or whether all that it needs is there."""
+"""Says whether all that a task needs is in a store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-from editgate.cache.store import Store
 from editgate.errors import IntegrityError
 from editgate.measure.session import EvaluationSession
 from editgate.options.settings import Settings
+from editgate.plan.recording_store import RecordingStore
 from editgate.plan.tasks import Task
 from editgate.plan.work import work
 
 TAKEN_TO_READ = frozenset({"preparing", "covariances"})  # locks that are held while entries are looked for
-
-
-class RecordingStore(Store):
-    """A store that notes which entries are asked for and which are written, as `kind/key.suffix`."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.asked: dict[str, None] = {}
-        self.written: dict[str, None] = {}
-
-    def forget(self) -> None:
-        """Begin anew, with the next task."""
-        self.asked, self.written = {}, {}
-
-    def path(self, kind: str, key: str, suffix: str) -> Path:
-        """Return the path of an entry, and note it."""
-        self.asked[f"{kind}/{key}.{suffix}"] = None
-        return super().path(kind, key, suffix)
-
-    @contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
-        with super()._writing(path):
-            yield
-        self.written[path.relative_to(self.root).as_posix()] = None
 
 
 class NotThereError(Exception):

@@ -1,0 +1,1 @@
+"""Works the list of tasks on a Ray cluster; nothing here is imported without `--ray`."""
