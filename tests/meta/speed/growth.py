@@ -137,14 +137,18 @@ def _print(points: Sequence[Point]) -> None:
 def main() -> None:
     """Print a line for each amount, and one with the exponents."""
     kinds: dict[str, Callable[[], Iterator[Sequence[Point]]]] = {
-        "edits": lambda: (list(of_edits(method)) for method in METHODS),
+        "edits": lambda: (list(of_edits(method, counts)) for method in given.editor or METHODS),
         "items": lambda: (list(of_items(name)) for name in BENCHMARKS),
         "sizes": lambda: _by_kind(list(of_sizes())),
     }
     parser = argparse.ArgumentParser(description="How cost grows.")
     parser.add_argument("kinds", choices=kinds, nargs="*")
+    parser.add_argument("--editor", action="append", choices=METHODS)
+    parser.add_argument("--edit-counts", default=",".join(map(str, EDITS)), help="Default: %(default)s")
+    given = parser.parse_args()
+    counts = [int(count) for count in given.edit_counts.split(",")]
     torch.set_num_threads(1)
-    for kind in parser.parse_args().kinds or kinds:
+    for kind in given.kinds or kinds:
         print(f"\n{kind:14} {'amount':>11} {'CPU s':>10} {'tokens':>12} {'MB stored':>10}")
         for points in kinds[kind]():
             _print(points)

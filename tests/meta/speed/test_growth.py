@@ -30,10 +30,10 @@ def test_edits_cost_alike_however_many_came_before(method: str) -> None:
     assert found["stored"] <= LINEAR
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_items_cost_alike_however_many_are_asked(benchmark: str) -> None:
+@pytest.mark.parametrize("row", BENCHMARKS)
+def test_items_cost_alike_however_many_are_asked(row: str) -> None:
     """Tokens that go forward: fewer an item where more of them share a prefix."""
-    assert exponents(list(of_items(benchmark, (50, 100, 200))))["tokens"] <= PADDED
+    assert exponents(list(of_items(row, (50, 100, 200))))["tokens"] <= PADDED
 
 
 def test_an_exponent_is_the_slope_of_the_logarithms() -> None:
