@@ -10,10 +10,11 @@ written. An editor settles few modules: those that it names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 Hook = Any  # accelerate.hooks.AlignDevicesHook; accelerate is optional, and its hooks are known by what they have
 
@@ -33,6 +34,8 @@ def maps(model: nn.Module) -> list[object]:
 
 def settle(module: nn.Module) -> None:
     """Keep the parameters of one module on the device that computes it; nothing to do where they are there already."""
+    from torch import nn  # noqa: PLC0415 - a command line is refused without it, and reads this module
+
     for hook in hooks(module):
         if hook.offload:
             for name, parameter in list(module.named_parameters(recurse=False)):
@@ -47,7 +50,7 @@ def settled(model: nn.Module, name: str) -> nn.Parameter:
     return model.get_parameter(name)
 
 
-class _Values(Mapping[str, Tensor]):
+class _Values(Mapping[str, "Tensor"]):
     """Parameters by name; the value of one that is not there between passes is read when it is asked for."""
 
     def __init__(self, model: nn.Module, named: Mapping[str, Tensor]) -> None:
@@ -88,6 +91,8 @@ def is_offloaded(model: nn.Module) -> bool:
 
 def devices(model: nn.Module) -> set[torch.device]:
     """Return the devices that compute: those of the parameters, or to which these come for a pass."""
+    import torch  # noqa: PLC0415 - as above
+
     found: set[torch.device] = set()
     for module in model.modules():
         away = [torch.device(hook.execution_device) for hook in hooks(module) if hook.offload]

@@ -129,5 +129,6 @@ class IdealEditor(LocateEditor):
                 )
 
     def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        device = self._model.device
-        self._gram = {name.removeprefix(GRAM): gram.detach().clone().to(device) for name, gram in memory.items()}
+        kept = {matrix.path: memory.get(GRAM + matrix.path) for matrix in self.matrices}
+        devices = {matrix.path: matrix.weight.device for matrix in self.matrices}
+        self._gram = {path: gram.detach().clone().to(devices[path]) for path, gram in kept.items() if gram is not None}
