@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,7 +32,7 @@ def told(lines: list[str]) -> dict[str, float]:
 def test_a_second_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is inside another kind of work is taken from it, also after an error."""
     spent, clock = Spent(), iter((0.0, 1.0, 4.0, 9.0))
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("editgate.measure.time_spent.time", SimpleNamespace(monotonic=lambda: next(clock)))
     with keeping(spent), spending("asking"), suppress(ZeroDivisionError), spending("editing"):
         raise ZeroDivisionError
     with spending("nobody keeps this"):

@@ -17,12 +17,15 @@ MOST = 9
 
 
 def _frames_of_ours() -> list[str]:
-    """Names of the functions of this suite on the stack, from the innermost out to the fixture `cell`."""
+    """Names of the functions of this suite on the stack, from the innermost out to the fixture `cell`.
+
+    One that is defined inside another is read with it, and is not counted.
+    """
     found: list[str] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_filename.startswith(HOME):
+        if code.co_filename.startswith(HOME) and "<locals>" not in code.co_qualname:
             found.append(code.co_name)
             if code.co_name == "cell":
                 return found
