@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -132,6 +132,12 @@ class LocateEditor(Editor):
         self._factors.clear()
         self._covariances = dict(self.resources.covariances)
         self._prepared = False  # what is missing by the next edit is computed, unless it is loaded before
+
+    def by_matrix(self, memory: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """Copies of a memory's tensors, by the path of their matrix, on the device that computes with it."""
+        named = {matrix.path: memory.get(prefix + matrix.path) for matrix in self.matrices}
+        devices = {matrix.path: matrix.weight.device for matrix in self.matrices}
+        return {path: kept.detach().clone().to(devices[path]) for path, kept in named.items() if kept is not None}
 
     def target(self, edit: Edit) -> list[int]:
         """Ids of the new answer, as it continues the prompt."""

@@ -129,6 +129,4 @@ class IdealEditor(LocateEditor):
                 )
 
     def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        kept = {matrix.path: memory.get(GRAM + matrix.path) for matrix in self.matrices}
-        devices = {matrix.path: matrix.weight.device for matrix in self.matrices}
-        self._gram = {path: gram.detach().clone().to(devices[path]) for path, gram in kept.items() if gram is not None}
+        self._gram = self.by_matrix(memory, GRAM)

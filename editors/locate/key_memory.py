@@ -73,6 +73,4 @@ class RememberingEditor(SpreadEditor):
                 )
 
     def _load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        kept = {matrix.path: memory.get(KEYS + matrix.path) for matrix in self.matrices}
-        devices = {matrix.path: matrix.weight.device for matrix in self.matrices}
-        self._past = {path: keys.detach().clone().to(devices[path]) for path, keys in kept.items() if keys is not None}
+        self._past = self.by_matrix(memory, KEYS)
