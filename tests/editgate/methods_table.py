@@ -236,7 +236,7 @@ def readable(size: int) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """A page with a place for the table.
+    """A page with a place for a table, or for several.
 
     Attributes:
         file: where it lies.
@@ -248,8 +248,8 @@ class Page:
     after: str
 
     @classmethod
-    def read(cls, file: Path) -> Page:
-        """Read the page.
+    def read(cls, file: Path, begin: str = BEGIN, end: str = END) -> Page:
+        """Read the page; `begin` and `end` are the marks.
 
         Raises:
             ConfigError: it cannot be read, or does not have both marks once, in order.
@@ -258,10 +258,10 @@ class Page:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--into {file}: {error}. Allowed: a page in UTF-8.") from error
-        before, begin, rest = text.partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not (begin and end) or BEGIN in rest or END in before + after:
-            raise ConfigError(f"--into {file}: it needs the lines {BEGIN} and {END}, once each, in this order.")
+        before, found, rest = text.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not (found and ended) or begin in rest or end in before + after:
+            raise ConfigError(f"--into {file}: it needs the lines {begin} and {end}, once each, in this order.")
         return cls(file, before + begin, end + after)
 
     def write(self, table: str) -> None:

@@ -17,7 +17,9 @@ from statistics import mean
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from editgate.errors import ConfigError
 from editgate.measure.edit_quality import KINDS
+from editgate.methods_table import Page
 from findings import prediction
 from findings.prediction import GIANTS
 from findings.real_model import Curve, Measured
@@ -44,11 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if any((run.model, run.benchmarks) != alike or run.counts != longest.counts[: len(run.counts)] for run in runs):
         parser.error("these runs are of different models, benchmarks or Ns, and make no table together.")
     measured = longest.model_copy(update={"curves": [curve for run in runs for curve in run.curves]})
-    before, begin, rest = given.into.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        parser.error(f"--into {given.into}: it needs the lines {BEGIN} and {END}, in this order.")
-    given.into.write_text(f"{before}{BEGIN}\n\n{render(measured, recorded())}\n{END}{after}", encoding="utf-8")
+    try:
+        page = Page.read(given.into, BEGIN, END)
+    except ConfigError as error:
+        parser.error(str(error))
+    page.write(render(measured, recorded()))
     if given.figure:
         draw(measured, given.figure)
 
