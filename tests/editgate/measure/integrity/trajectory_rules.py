@@ -7,8 +7,7 @@ every kind of editor: where there are no tensors to compare, it compares what th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,8 +27,9 @@ from editgate.errors import (
 from editgate.measure import weight_changes
 from editgate.measure.integrity.shared_tokenizer import the_tokenizer_stays_as_it_is
 from editgate.measure.integrity.spoken import Spoken, differing, is_opaque, spoken, spoken_unedited
+from editgate.measure.integrity.steps import Step, contrary, edits_of, go_on, said_of, two_steps
 from editgate.measure.trajectory import Trajectory
-from editors import Edit, Editor
+from editors import Editor
 from editors.core import placement
 from editors.core.weights import same_bits
 from editors.external.adapter import REQUESTED
@@ -45,28 +45,28 @@ def edits_change_the_model(run: Trajectory) -> None:
     Raises:
         EditHadNoEffect: nothing differs from the base, or the memory is not consulted.
     """
-    first, second = _two(run)
-    editor = _go_on(run.fresh_editor(), first)
+    first, second = two_steps(run)
+    editor = go_on(run.fresh_editor(), first)
     if not is_opaque(editor) and not _differs(editor, run):
-        first = _contrary(first, second)
-        editor = _go_on(run.fresh_editor(), first)
+        first = contrary(first, second)
+        editor = go_on(run.fresh_editor(), first)
     moved = [] if run.spec.built_in else _moved(run, editor)
     if is_opaque(editor):
         if not any(prompt.endswith(edit.text) for prompt in moved for edit in first):
             raise EditHadNoEffect(
-                f"{run.name}: after the edit {_said(first)} the wrapper answers the edited prompt bit by bit as the "
+                f"{run.name}: after the edit {said_of(first)} the wrapper answers the edited prompt bit by bit as the "
                 "unedited model does. Its memory is empty, is not consulted, or its radius or threshold is too small."
             )
         return
     if not _differs(editor, run) and not moved:
         raise EditHadNoEffect(
-            f"{run.name}: after the edit {_said(first)} none of {_size(run)} tensors differs from the base. "
+            f"{run.name}: after the edit {said_of(first)} none of {_size(run)} tensors differs from the base. "
             "apply() may have restored the weights, or edited a copy that `editor.model` does not show; a function "
             "must return the model that it edited, not the base."
         )
     if isinstance(editor.model, MemoryModel) and None in editor.model.routes(_tokens(run, first)):
         raise EditHadNoEffect(
-            f"{run.name}: after the edit {_said(first)} the memory does not answer the edited prompt itself: "
+            f"{run.name}: after the edit {said_of(first)} the memory does not answer the edited prompt itself: "
             "zero hits. Its radius or threshold is too small for this model."
         )
 
@@ -77,7 +77,7 @@ def edits_stay_finite(run: Trajectory) -> None:
     Raises:
         NonFiniteModel: names the tensors.
     """
-    editor = _go_on(run.fresh_editor(), *_two(run))
+    editor = go_on(run.fresh_editor(), *two_steps(run))
     weight_changes.assert_finite(editor.model)
     broken = [prompt for prompt, said in _spoken(run, editor.model).items() if not bool(said.isfinite().all())]
     if broken:
@@ -92,7 +92,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
     """
     before = _spoken(run, run.base.model)
     editor, handed = run.fresh_editor_and_model()
-    _go_on(editor, _two(run)[0])
+    go_on(editor, two_steps(run)[0])
     if editor.model is not handed and weight_changes.changed_parameters(placement.values(run.base.model), handed):
         raise BaselineModified(
             f"{run.name}: the edited model is another object than the one handed over, and that one changed too. "
@@ -130,29 +130,29 @@ def trajectories_do_not_leak(run: Trajectory) -> None:
             two answers to one prompt.
         StateLeaked: it does not: module globals, class attributes, or a generator of its own without a seed.
     """
-    first, edit = _two(run)
-    here = _go_on(run.fresh_editor(), edit)
+    first, edit = two_steps(run)
+    here = go_on(run.fresh_editor(), edit)
     before, said = _digest(here, run), _spoken(run, here.model)
     _check_steady(run, said, here.model)
-    _go_on(run.fresh_editor(), _contrary(edit, first))
+    go_on(run.fresh_editor(), contrary(edit, first))
     moved = [] if run.spec.built_in else differing(said, _spoken(run, here.model))
     if moved:
         raise StateLeaked(
-            f"{run.name}: after the edit {_said(edit)} the model says something else at {moved[0]!r} once another "
+            f"{run.name}: after the edit {said_of(edit)} the model says something else at {moved[0]!r} once another "
             "editor, on another copy of the base, has edited. It answers from something that both share (a module "
             "global, a class attribute); keep it on the instance."
         )
     del here
     generators = generator_states()
-    if _digest(_go_on(run.fresh_editor(), edit), run) == before:
+    if _digest(go_on(run.fresh_editor(), edit), run) == before:
         return
     if generator_states() != generators and _seeded_digest(run, edit) == _seeded_digest(run, edit):
         raise NotDeterministic(
-            f"{run.name}: two runs of the edit {_said(edit)} with the same seed give different weights. "
+            f"{run.name}: two runs of the edit {said_of(edit)} with the same seed give different weights. "
             "Set the seed from `seed`: take an argument of that name and give it to every generator that is drawn from."
         )
     raise StateLeaked(
-        f"{run.name}: the edit {_said(edit)} gives different weights after another trajectory ran. "
+        f"{run.name}: the edit {said_of(edit)} gives different weights after another trajectory ran. "
         "The method keeps something outside its instance (a module global, a class attribute), or draws "
         "random numbers without the seed."
     )
@@ -166,9 +166,9 @@ def undo_gives_back_the_base(run: Trajectory) -> None:
     Raises:
         StateNotRestored: names the tensors that still differ, or the prompts.
     """
-    first, second = _two(run)
+    first, second = two_steps(run)
     editor, handed = run.fresh_editor_and_model()
-    _go_on(editor, first).undo()
+    go_on(editor, first).undo()
     base = placement.values(run.base.model)
     left = weight_changes.changed_parameters(base, handed) or _differs(editor, run)
     if left:
@@ -183,10 +183,10 @@ def undo_gives_back_the_base(run: Trajectory) -> None:
             "its tensors is left of the edit, such as a hook or a replaced forward: set kind = 'wrapper' on the class "
             "or function, and it gets a copy that is thrown away instead."
         )
-    again = _digest(_go_on(editor, second), run)
-    if again != _digest(_go_on(run.fresh_editor(), second), run):
+    again = _digest(go_on(editor, second), run)
+    if again != _digest(go_on(run.fresh_editor(), second), run):
         raise StateNotRestored(
-            f"{run.name}: after undo() the edit {_said(second)} gives another model than a new editor does. "
+            f"{run.name}: after undo() the edit {said_of(second)} gives another model than a new editor does. "
             "Something of the edit before is left outside the object: a module global or a class attribute."
         )
 
@@ -199,13 +199,13 @@ def state_survives_saving(run: Trajectory) -> None:
     Raises:
         StateNotRestored: it does not.
     """
-    first, second = _two(run)
-    editor = _go_on(run.fresh_editor(), first)
+    first, second = two_steps(run)
+    editor = go_on(run.fresh_editor(), first)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         save_file({name: value.contiguous().clone() for name, value in editor.state().items()}, file)
         before = _digest(editor, run)
-        without = "" if run.spec.built_in else _digest(_go_on(editor, second), run)  # before another editor is made
+        without = "" if run.spec.built_in else _digest(go_on(editor, second), run)  # before another editor is made
         fresh = run.fresh_editor()
         fresh.restore(load_file(file))
     if _digest(fresh, run) != before:
@@ -213,9 +213,9 @@ def state_survives_saving(run: Trajectory) -> None:
             f"{run.name}: state() saved and restored in a fresh editor does not give the same model; "
             "something that matters is not in the state."
         )
-    if without and _digest(_go_on(fresh, second), run) != without:
+    if without and _digest(go_on(fresh, second), run) != without:
         raise StateNotRestored(
-            f"{run.name}: after the first edit was saved and restored, the second ({_said(second)}) gives other "
+            f"{run.name}: after the first edit was saved and restored, the second ({said_of(second)}) gives other "
             "weights than without that. The object remembers something besides the model's tensors: set "
             "kind = 'wrapper' on the class, and its edits will be applied again instead."
         )
@@ -227,17 +227,17 @@ def edits_accumulate(run: Trajectory) -> None:
     Raises:
         EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
     """
-    first, second = _two(run)
+    first, second = two_steps(run)
     untouched = _digest(run.fresh_editor(), run)
     (first, alone), (second, last) = _effective(run, first, second, untouched)
-    both = _digest(_go_on(run.fresh_editor(), first, second), run)
+    both = _digest(go_on(run.fresh_editor(), first, second), run)
     if both == last and last != alone:
         raise EditsDoNotAccumulate(
             f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
-            f"({_said(first)}) is gone. Only the last edit is kept."
+            f"({said_of(first)}) is gone. Only the last edit is kept."
         )
     if both == alone and last != alone:
-        raise EditsDoNotAccumulate(f"{run.name}: the second edit ({_said(second)}) left no trace after the first.")
+        raise EditsDoNotAccumulate(f"{run.name}: the second edit ({said_of(second)}) left no trace after the first.")
 
 
 def a_batch_holds_all_its_edits(run: Trajectory) -> None:
@@ -246,15 +246,15 @@ def a_batch_holds_all_its_edits(run: Trajectory) -> None:
     Raises:
         EditsDoNotAccumulate: one of them left no trace.
     """
-    first, second = _asked(run)[:2]
+    first, second = edits_of(run)[:2]
     untouched = _digest(run.fresh_editor(), run)
     (one, of_one), (other, of_other) = _effective(run, (first,), (second,), untouched)
-    both = _digest(_go_on(run.fresh_editor(), (*one, *other)), run)
+    both = _digest(go_on(run.fresh_editor(), (*one, *other)), run)
     if of_one != of_other and both in {of_one, of_other}:
         lost, kept = (one, other) if both == of_other else (other, one)
         raise EditsDoNotAccumulate(
-            f"{run.name}: after a batch of two edits the model equals the base with one of them alone ({_said(kept)}); "
-            f"the other ({_said(lost)}) is gone. A batch must apply all its edits."
+            f"{run.name}: after a batch of two edits the model equals the base with one of them alone "
+            f"({said_of(kept)}); the other ({said_of(lost)}) is gone. A batch must apply all its edits."
         )
 
 
@@ -274,52 +274,18 @@ RULES: dict[str, Callable[[Trajectory], None]] = {
 }
 
 
-MADE_UP = ("Minor", "Major", "Senior")  # after a subject, for somebody whom no model knows
-
-Step = Sequence[Edit]  # what is applied at once: one edit, or in a run of batches two
-
-
-def _two(run: Trajectory) -> tuple[Step, Step]:
-    """The first edits and the next that ask something else; made up where a file has no others."""
-    found: dict[str, Edit] = {}
-    for edit in run.edits:
-        found.setdefault(edit.text, edit)
-        if len(found) == 2 * run.spec.rule_size:
-            break
-    four = [*found.values(), *(_made_up(run.edits[0], name) for name in MADE_UP)][: 2 * run.spec.rule_size]
-    return four[: run.spec.rule_size], four[run.spec.rule_size :]
-
-
-def _made_up(edit: Edit, name: str) -> Edit:
-    """The same question about somebody else."""
-    bare = replace(edit, rephrases=(), neighbors=())
-    if edit.subject is None:
-        return replace(bare, prompt=f"{name}: {edit.prompt}")
-    return replace(bare, subject=f"{edit.subject} {name}")
-
-
-def _contrary(step: Step, other: Step) -> Step:
-    """The same questions with other answers."""
-    return [_with_another_answer(edit, other[at]) for at, edit in enumerate(step)]
-
-
-def _with_another_answer(edit: Edit, other: Edit) -> Edit:
-    answers = (other.target_new, other.target_true, edit.target_true, edit.about)
-    return replace(edit, target_new=next(answer for answer in answers if answer and answer != edit.target_new))
-
-
 def _effective(run: Trajectory, first: Step, second: Step, untouched: str) -> list[tuple[Step, str]]:
     """The two steps, each with the digest of the model that it alone gives.
 
     Where that is the unedited model's, perhaps it knows the answers already: then the contrary is asked for.
     """
-    alone, last = (_digest(_go_on(run.fresh_editor(), step), run) for step in (first, second))
+    alone, last = (_digest(go_on(run.fresh_editor(), step), run) for step in (first, second))
     if alone == untouched:
-        first = _contrary(first, second)
-        alone = _digest(_go_on(run.fresh_editor(), first), run)
+        first = contrary(first, second)
+        alone = _digest(go_on(run.fresh_editor(), first), run)
     if last == untouched:
-        second = _contrary(second, first)
-        last = _digest(_go_on(run.fresh_editor(), second), run)
+        second = contrary(second, first)
+        last = _digest(go_on(run.fresh_editor(), second), run)
     return [(first, alone), (second, last)]
 
 
@@ -343,18 +309,9 @@ def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
     )
 
 
-def _go_on(editor: Editor, *steps: Step) -> Editor:
-    for step in steps:
-        if len(step) == 1:
-            editor.apply(step[0])
-        else:
-            editor.apply_many(step)
-    return editor
-
-
 def _seeded_digest(run: Trajectory, step: Step) -> str:
     with seeded(run.seed):
-        return _digest(_go_on(run.fresh_editor(), step), run)
+        return _digest(go_on(run.fresh_editor(), step), run)
 
 
 def _digest(editor: Editor, run: Trajectory) -> str:
@@ -364,16 +321,12 @@ def _digest(editor: Editor, run: Trajectory) -> str:
 
 
 def _spoken(run: Trajectory, model: object) -> Spoken:
-    return spoken(model, run.base, _asked(run))
+    return spoken(model, run.base, edits_of(run))
 
 
 def _moved(run: Trajectory, editor: Editor) -> list[str]:
     """The prompts at which the editor's model says something else than the base."""
-    return differing(spoken_unedited(run.base, editor, _asked(run)), _spoken(run, editor.model))
-
-
-def _asked(run: Trajectory) -> list[Edit]:
-    return [edit for step in _two(run) for edit in step]
+    return differing(spoken_unedited(run.base, editor, edits_of(run)), _spoken(run, editor.model))
 
 
 def _memory(editor: Editor) -> dict[str, Tensor]:
@@ -399,8 +352,3 @@ def _tokens(run: Trajectory, step: Step) -> list[tuple[int, ...]]:
 
 def _size(run: Trajectory) -> int:
     return len(_tensors(run.base.model))
-
-
-def _said(step: Step) -> str:
-    more = f" and {len(step) - 1} more in its batch" if len(step) > 1 else ""
-    return f"{step[0].text!r} -> {step[0].target_new!r}{more}"
