@@ -31,6 +31,16 @@ def tell(what: str, done: int, total: int) -> None:
         listener(what, done, total)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Inside, nobody is told: the steps of one step would hide how far that is."""
+    token = _LISTENER.set(None)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
 def is_heard() -> bool:
     """Whether anybody listens."""
     return _LISTENER.get() is not None

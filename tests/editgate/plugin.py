@@ -313,7 +313,7 @@ def evaluation_session(request: pytest.FixtureRequest) -> Iterator[EvaluationSes
 
 def _progress_line(config: pytest.Config) -> ProgressLine:
     pace, worker = config.stash.get(PACE, None), os.environ.get("PYTEST_XDIST_WORKER", "")
-    return ProgressLine(config, worker, pace.describe if pace and not worker else str)
+    return ProgressLine(config, worker, pace.describe if pace and not worker else None)
 
 
 @contextmanager

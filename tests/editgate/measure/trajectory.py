@@ -30,6 +30,7 @@ from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editors import Edit, Editor
 from editors.core import placement
+from editors.core.progress import tell, unheard
 
 HALF_WAY = -1  # the position within an edit
 Announce = Callable[[str], None]
@@ -196,6 +197,8 @@ class Trajectory:
                 self._progress.update(position=0, immediate=[])
             if self._position < count:
                 self.setup.add_covariances(self.editor)  # which it let go of at the last checkpoint
+                _announce(self.announce, self.name, f"edits up to {count}")
+                tell("edit", self._position, count)
             while self._position < count:
                 self._apply_next(count)
         self.editor.release()
@@ -233,11 +236,8 @@ class Trajectory:
         start, size = self._position, self.spec.batch_size
         batch = self.edits[start : min(start + size, target)]
         done = start + len(batch)
-        if size > 1 or start % 10 == 0:
-            single = f"edit {done} of {target}"
-            _announce(self.announce, self.name, single if size == 1 else f"edits {start + 1} to {done} of {target}")
         self._progress["position"] = HALF_WAY  # an edit that raises may have changed some of the weights
-        with spending("editing"), single_threaded(self.base):
+        with spending("editing"), single_threaded(self.base), unheard():
             if len(batch) == 1:
                 self.editor.apply(batch[0])
             else:
@@ -251,6 +251,7 @@ class Trajectory:
             state = weight_differences.pack(self.editor.state(), self._base_weights)
             self.store.save_tensors("checkpoint", self.key(done), state)
             self.store.save_json("progress", self.key(done), {"immediate": self._progress["immediate"]})
+        tell("edit", done, target)
 
     @property
     def _base_weights(self) -> Mapping[str, Tensor]:

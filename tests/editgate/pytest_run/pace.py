@@ -45,15 +45,19 @@ class Pace:
             del self._pending[test]
             self._took.setdefault(_kind(test), []).append(seconds)
 
-    def describe(self) -> str:
-        """Return such as `trajectory 3/11, about 6 min left`; nothing while there is no test of the gate."""
+    def describe(self, at_least: float = 0.0) -> str:
+        """Return such as `trajectory 3/11, about 6 min left`; nothing while there is no test of the gate.
+
+        Args:
+            at_least: seconds that what is going on will last: edits that nobody has applied yet are counted by no test.
+        """
         if not self._begun:
             return ""
         where = f"trajectory {len(self._begun)}/{len(self._all)}"
         if len(self._all) == 1:
             where = f"test {self._expected - len(self._pending)}/{self._expected}"
         left = self.seconds_left()
-        return where if left is None else f"{where}, about {duration(left)} left"
+        return where if left is None else f"{where}, about {duration(max(left, at_least))} left"
 
     def seconds_left(self) -> float | None:
         """Return what the tests that have not ended will take; None while too few have."""

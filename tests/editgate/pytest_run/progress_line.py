@@ -22,7 +22,7 @@ class ProgressLine:
     Args:
         config: of the session; its capture manager is switched off while a line is written.
         worker: the xdist worker's name, empty without xdist.
-        run: returns how far the whole run is, in words.
+        run: returns how far the whole run is, in words, given the seconds that the present step will last.
         now: a clock, in seconds.
     """
 
@@ -30,7 +30,7 @@ class ProgressLine:
         self,
         config: pytest.Config,
         worker: str = "",
-        run: Callable[[], str] = str,
+        run: Callable[[float], str] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capture = config.pluginmanager.getplugin("capturemanager")
@@ -62,19 +62,22 @@ class ProgressLine:
         if what != self._step or done < self._done:
             self._step, self._began, self._done = what, self._now(), done
         lasted, ahead = self._now() - self._began, total - done
-        left = ""
+        seconds = 0.0
         if ahead and done > self._done and lasted > SURE_SECONDS:
-            left = f", {duration(lasted / (done - self._done) * ahead)} left"
-        self._show(f", {what} {done} of {total}{left}", often=done < total)
+            seconds = lasted / (done - self._done) * ahead
+        left = f", {duration(seconds)} left" if seconds else ""
+        self._show(f", {what} {done} of {total}{left}", seconds, often=done < total)
 
-    def _show(self, step: str = "", *, often: bool = False) -> None:
+    def _show(self, step: str = "", seconds: float = 0.0, *, often: bool = False) -> None:
         if self._silent:
             return
         now = self._now()
         if now - self._last < ((DRAW_SECONDS if often else 0.0) if self._draws else LOG_SECONDS):
             return
         self._last = now
-        line = inert.terminal(" · ".join(filter(None, (self._run(), f"{self._what}{step}"))))
+        line = inert.terminal(
+            " · ".join(filter(None, (self._run(seconds) if self._run else "", f"{self._what}{step}")))
+        )
         with self._capture.global_and_fixture_disabled():
             if self._draws:
                 sys.stderr.write(f"\r\x1b[K{self._prefix}{line}")

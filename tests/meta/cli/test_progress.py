@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -20,6 +21,7 @@ from editgate.pytest_run.progress_line import ProgressLine, duration
 from editors.core.progress import listening
 from editors.core.training import train
 from meta.support.gate import run_gate
+from meta.support.tiny_runs import trajectory
 
 
 class Stream(io.StringIO):
@@ -66,7 +68,7 @@ def loud() -> pytest.Config:
 
 def test_a_log_gets_a_line_of_its_own_every_half_minute(stream: Stream, clock: Clock, loud: pytest.Config) -> None:
     """Nothing in the first 30 s; then whole lines with time, run, work, step and rest, never more often."""
-    line = ProgressLine(loud, run=lambda: "trajectory 3/11, about 6 min left", now=clock)
+    line = ProgressLine(loud, run=lambda _: "trajectory 3/11, about 6 min left", now=clock)
     line("memit-llama-mini: bbh after 20 edits")
     for done in range(101):
         clock.seconds = float(done)
@@ -101,6 +103,35 @@ def test_the_rest_of_a_step_is_that_of_its_own_pace(stream: Stream, clock: Clock
     clock.seconds = 20.0
     line.step("training mend: step", 60, 100)
     assert stream.getvalue().endswith("preparing the editor, training mend: step 60 of 100, 80 s left")
+
+
+def test_a_run_lasts_at_least_as_long_as_its_step(stream: Stream, clock: Clock, loud: pytest.Config) -> None:
+    """Tests that took a second each leave 2 s; the edits that the next one waits for take longer, and that is said."""
+    pace = Pace(["rome-llama-mini"])
+    ids = [f"t.py::test_a[rome-llama-mini-n{n}]" for n in range(4)]
+    pace.expect(ids)
+    for test in ids[:2]:
+        pace.began(test)
+        pace.ended(test, 1.0)
+    stream.terminal = True
+    line = ProgressLine(loud, run=pace.describe, now=clock)
+    line("rome-llama-mini: edits up to 50")
+    line.step("edit", 10, 50)
+    assert "test 2/4, about 2 s left" in stream.getvalue()
+    clock.seconds = 30.0
+    line.step("edit", 20, 50)
+    assert stream.getvalue().endswith(
+        "test 2/4, about 2 min left · rome-llama-mini: edits up to 50, edit 20 of 50, 2 min left"
+    )
+
+
+def test_each_edit_of_a_trajectory_is_told(tmp_path: Path) -> None:
+    """Those that are applied, and not the questions that are asked about each."""
+    run, told = trajectory(tmp_path, "ftl", layers=[1], norm_constraint=0.1), []
+    run.immediate(1)
+    with listening(lambda *step: told.append(step)):
+        run.immediate(3)
+    assert told == [("edit", done, 3) for done in (1, 2, 3)]
 
 
 def test_a_training_tells_its_steps_instead_of_a_bar(capfd: pytest.CaptureFixture[str]) -> None:
