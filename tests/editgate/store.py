@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import ByteSize
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +26,7 @@ from editgate import inert
 from editgate.cache import users
 from editgate.cache.contents import KINDS, Held, contents
 from editgate.cache.pruning import Pruned, prune
+from editgate.options.sizes import in_bytes
 
 DEFAULT = Path(".editgate")
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -190,8 +191,8 @@ def _seconds(text: str) -> float:
 
 def _bytes(text: str) -> int:
     try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
-    except (ValidationError, OverflowError) as error:
+        return in_bytes(text)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no size. Allowed: a number with B, MB, GB, TB, MiB or GiB, such as 500MB or 20GB."
         ) from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
-
 from editgate.errors import ConfigError
+from editgate.options.sizes import in_bytes
 
 
 def refuse_more_workers(device: str, workers: int) -> None:
@@ -64,8 +63,8 @@ def max_memory(given: str | None, device: str) -> dict[int | str, int] | None:
                 f"--max-memory {given!r}: {name!r} cannot be used. Allowed, each once: {', '.join(there)}."
             )
         try:
-            found[name if name == "cpu" else int(name)] = int(TypeAdapter(ByteSize).validate_python(size))
-        except (ValidationError, OverflowError):
+            found[name if name == "cpu" else int(name)] = in_bytes(size)
+        except ValueError:
             raise ConfigError(
                 f"--max-memory {given!r}: {size!r} is no size. Allowed: DEVICE:SIZE,…, such as 0:20GiB,cpu:60GiB."
             ) from None

@@ -14,13 +14,12 @@ from editgate.errors import ConfigError
 from editgate.inputs.files.validation import brief
 from editgate.inputs.models import ModelSource
 from editgate.options.options import Options
+from editgate.options.sizes import in_bytes
 from editgate.plan.costs import megabytes
 
 HERE = "here"  # what `--ray` alone stands for
 AUTO = "auto"
 ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", re.ASCII)
-AMOUNT = re.compile(r"(\d+(?:\.\d+)?)(GB|MB)?", re.ASCII)
-UNITS = {"GB": 10**9, "MB": 10**6}
 DEVICES = ("cpu", "cuda", "auto")
 PROCESS = 10**9  # bytes of a worker without a model: python, torch, transformers and lm-eval take 0.7 GB
 A_MODEL = 1.6  # what a run takes at most, in weights: docs/big-models.md
@@ -107,16 +106,30 @@ def _share(options: Options, models: Iterable[ModelSource]) -> Share:
     amounts = {"cpus": 1.0, "gpus": 1.0 if on_gpu else 0.0, "memory": memory}
     for text in filter(None, (options.ray_worker or "").split(",")):
         name, _, value = text.partition("=")
-        found = AMOUNT.fullmatch(value)
-        if name not in amounts or found is None or bool(found[2]) != (name == "memory" and float(found[1]) > 0):
+        try:
+            amounts[name] = _amount(name, value)
+        except ValueError:
             raise ConfigError(
                 f"--ray-worker {brief(text)} is nothing that a worker takes. Allowed: cpus=NUMBER, gpus=NUMBER, "
-                "memory=SIZE such as 8GB or 500MB, joined by commas; memory=0 asks for none."
-            )
-        amounts[name] = float(found[1]) * UNITS.get(found[2], 1)
+                "memory=SIZE such as 8GB or 500MiB, joined by commas; memory=0 asks for none."
+            ) from None
     if amounts["cpus"] <= 0 or (on_gpu and amounts["gpus"] <= 0):
         raise ConfigError(f"--ray-worker {options.ray_worker}: a worker takes some of each core and device it needs.")
     return Share(amounts["cpus"], amounts["gpus"], int(amounts["memory"]))
+
+
+def _amount(name: str, text: str) -> float:
+    """Return a number of cores or devices, or bytes, which have a unit: who writes memory=8 has forgotten it.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if name == "memory" and not text.replace(".", "").isdecimal():
+        return float(in_bytes(text))
+    number = float(text)
+    if name not in {"cpus", "gpus", "memory"} or not 0 <= number < math.inf or (name == "memory" and number):
+        raise ValueError(text)
+    return number
 
 
 def _weights(model: ModelSource, dtype: str) -> float:

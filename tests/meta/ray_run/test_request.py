@@ -43,6 +43,9 @@ def read(store: Path, **options: str) -> Request:
         ({"ray": "auto", "ray_worker": "cores=2"}, "--ray-worker 'cores=2'"),
         ({"ray": "auto", "ray_worker": "memory=8"}, "memory=SIZE"),
         ({"ray": "auto", "ray_worker": "cpus=2GB"}, "--ray-worker 'cpus=2GB'"),
+        ({"ray": "auto", "ray_worker": "cpus=inf"}, "--ray-worker 'cpus=inf'"),
+        ({"ray": "auto", "ray_worker": "memory=8bananas"}, "8GB or 500MiB"),
+        ({"ray": "auto", "ray_worker": "cores=2GB"}, "--ray-worker 'cores=2GB'"),
         ({"ray": "auto", "ray_worker": "cpus=0"}, "a worker takes some"),
         ({"ray": "auto", "device": "cuda", "ray_worker": "gpus=0"}, "a worker takes some"),
     ],
@@ -74,6 +77,7 @@ def test_a_worker_takes_memory_for_the_model_unless_told_otherwise(tmp_path: Pat
     assert told == Share(2, 0.5, 1_500_000_000)
     assert str(told) == "cpus=2,gpus=0.5,memory=1.5GB"
     assert read(tmp_path, ray="auto", ray_worker="memory=0").share == Share(1, 0, 0)
+    assert read(tmp_path, ray="auto", ray_worker="memory=40GiB").share == Share(1, 0, 40 * 2**30)
 
 
 @pytest.mark.parametrize(
