@@ -151,8 +151,11 @@ def checks_of(editor: str | type | Callable[..., Any], **options: object) -> lis
     target = editor if isinstance(editor, str) else f"{editor.__module__}:{editor.__qualname__}"
     if "editor" in options:
         raise ConfigError("the editor is the first argument; leave out 'editor'.")
-    if "ray" in options or "ray_worker" in options:
-        raise ConfigError("ray: checks from Python run in this process. Allowed: pytest --ray.")
+    if elsewhere := sorted({"ray", "ray_worker", "shard"} & options.keys()):
+        raise ConfigError(
+            f"{elsewhere[0]}: checks from Python are made and judged in this process. "
+            f"Allowed: pytest --{elsewhere[0].replace('_', '-')}."
+        )
     chosen = settings.read(Options.of({**options, "editor": (target,)}), Path.cwd() / ".editgate")
     session = EvaluationSession(chosen, lambda _: None)
     (spec,) = (spec for spec in chosen.editors if spec.name in chosen.chosen_editors)

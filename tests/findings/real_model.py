@@ -22,8 +22,7 @@ from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options, add_to
 from editgate.options.programs import Parser
 from editgate.options.settings import read
-from editgate.verdict import statistics
-from findings.sweeps import ORDERS, retention
+from findings.sweeps import ORDERS, above_chance, retention
 
 NOT_TAKEN = (
     "--model --edited --edit-order --batch-size --budget --min-budget --report --compare --items --inconclusive"
@@ -136,7 +135,7 @@ def measure(session: EvaluationSession, command: str, orders: int, file: Path) -
 
 def _asked(session: EvaluationSession, source: ModelSource, name: str) -> Asked:
     found = session.baseline(source, name)
-    above = statistics.above_chance([item.score for item in found.items], found.chance)
+    above = above_chance(session, source, name)
     return Asked(score=found.score, chance=found.chance, items=found.n, above_chance=above)
 
 

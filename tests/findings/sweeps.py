@@ -61,7 +61,8 @@ def sweep(session: EvaluationSession, editor: EditorSpec, model: ModelSource, *,
     """
     session.check_all(session.trajectory(editor, model, order=0))
     counts = session.settings.counts
-    asked = [name for name in BENCHMARKS if _above_chance(session, model, name)]
+    held = [name for name in BENCHMARKS if model.documents.holds(benchmark(name))]
+    asked = [name for name in held if above_chance(session, model, name)]
     left = {name: np.zeros((orders, len(counts))) for name in asked}
     one_class = np.zeros((orders, len(counts)))
     for order in range(orders):
@@ -73,9 +74,8 @@ def sweep(session: EvaluationSession, editor: EditorSpec, model: ModelSource, *,
     return Sweep(editor.name, model.name, counts, left, one_class)
 
 
-def _above_chance(session: EvaluationSession, model: ModelSource, name: str) -> bool:
-    if not model.documents.holds(benchmark(name)):
-        return False
+def above_chance(session: EvaluationSession, model: ModelSource, name: str) -> bool:
+    """Whether the unedited model certainly knows more of a benchmark than guessing gives."""
     found = session.baseline(model, name)
     return statistics.above_chance([item.score for item in found.items], found.chance)
 

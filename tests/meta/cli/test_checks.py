@@ -58,7 +58,12 @@ def test_known_failures_are_expected(store: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"edit_count": "2"}, "there is no option 'edit_count'"), ({"model": "lama"}, "--model 'lama' is not known")],
+    [
+        ({"edit_count": "2"}, "there is no option 'edit_count'"),
+        ({"model": "lama"}, "--model 'lama' is not known"),
+        ({"shard": "1/2"}, "Allowed: pytest --shard"),
+        ({"ray_worker": "cpus=2"}, "Allowed: pytest --ray-worker"),
+    ],
 )
 def test_a_wrong_option_is_told_at_once(given: dict[str, str], message: str) -> None:
     """Nothing is loaded for a misspelt option or model."""
