@@ -38,7 +38,7 @@ def load(method: str, path: str) -> Any:  # noqa: ANN401 - a record of EasyEdit
             record = reader.from_hparams(str(Path(path).resolve()))
     except ForeignFailure as failure:
         raise HyperparameterError(f"hparams={path!r} is no file for EasyEdit's {method}: {failure}") from None
-    if getattr(record, "lora_type", None) == "adalora":
+    if getattr(record, "lora_type", None) == "adalora" and '"adalora"' in package.source(method):  # DPO ignores it
         _check_adalora(path)
     return record
 

@@ -89,6 +89,7 @@ def test_adalora_is_refused_where_peft_wants_steps(
     peft = ModuleType("peft")
     vars(peft).update(AdaLoraConfig=config, __version__="0.18.0", __spec__=ModuleSpec("peft", None))
     monkeypatch.setitem(sys.modules, "peft", peft)
+    editor_specs.find("easyedit:ROME", settings(installed, "ROME", "lora_type: adalora"))  # it has no use for the field
     given = settings(installed, "LoRA", "lora_type: adalora")
     said = r"lora_type: adalora, which peft 0.18.0 .* \(AdaLoRA .*\)\. Write lora_type: lora"
     with pytest.raises(ConfigError, match=said) if wants_steps else nullcontext():
