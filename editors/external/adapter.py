@@ -37,7 +37,8 @@ class ExternalEditor(Editor):
     A class is constructed as `Cls(model, tokenizer, **settings)`; its `model` attribute, where it has one, is
     what is evaluated. A function is called as `edit(model, tokenizer, edits, **settings)`, each time on the
     model so far, and returns the edited model, the same object or another. While the external code runs,
-    parameters require gradients: at first all do, later those that it left so, and new ones.
+    parameters require gradients: at first all do, later those that it left so, and new ones. Modules are in the
+    mode (training or evaluation) that it left them in; in between all are in evaluation mode.
 
     By default, state of its object outside the model's tensors is lost by `restore`. With an attribute
     `kind = "wrapper"` on the class or function it gets a copy of the model, and `restore` constructs it again and
@@ -91,6 +92,7 @@ class ExternalEditor(Editor):
         self._applied = 0
         self._wrapper: WrapperModel | None = None
         self._frozen: set[str] = set()  # parameters that the external code froze itself
+        self._in_training: list[nn.Module] = []  # modules that it left in training mode, such as dropout of an adapter
         self._model = copy.deepcopy(self._original) if self._replays else self._original
         if self._is_class:
             with external_call(f"{self.spec}: constructing it"):
@@ -99,11 +101,14 @@ class ExternalEditor(Editor):
 
     def _freeze(self) -> None:
         if isinstance(self._exposed, nn.Module):
+            self._in_training = [module for module in self._exposed.modules() if module.training]
             self._exposed.train(mode=False)
             self._exposed.requires_grad_(requires_grad=False)
 
     def _thaw(self) -> None:
-        """Give the external code the flags back that it left; one that froze all of them gets all of them."""
+        """Give the external code the modes and flags back that it left; one that froze all parameters gets them all."""
+        for module in self._in_training:
+            module.training = True
         if isinstance(self._exposed, nn.Module):
             named = dict(self._exposed.named_parameters())
             all_frozen = self._frozen >= named.keys()

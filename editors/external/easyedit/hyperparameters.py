@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +35,12 @@ def load(method: str, path: str) -> Any:  # noqa: ANN401 - a record of EasyEdit
     reader = package.hyperparameter_class(method)
     try:
         with external_call(f"{reader.__name__}.from_hparams"), printed_reasons():
-            return reader.from_hparams(str(Path(path).resolve()))
+            record = reader.from_hparams(str(Path(path).resolve()))
     except ForeignFailure as failure:
         raise HyperparameterError(f"hparams={path!r} is no file for EasyEdit's {method}: {failure}") from None
+    if getattr(record, "lora_type", None) == "adalora" and '"adalora"' in package.source(method):  # DPO ignores it
+        _check_adalora(path)
+    return record
 
 
 def files(record: object) -> dict[str, Path]:
@@ -71,6 +76,7 @@ def check_model(given: Mapping[str, object], record: object, spec: str, model: P
         UnsupportedModel: It lacks some; the message names them, with their fields.
     """
     lacking = [f"{field}: {path}" for field, path in _named(record) if not _has(model, path)]
+    lacking += _lacking_adapters(record, model)
     if lacking:
         more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
         depth = getattr(model.config, "num_hidden_layers", None)
@@ -98,6 +104,35 @@ def _named(record: object) -> Iterator[tuple[str, str]]:
         yield "v_loss_layer", fields["layer_module_tmp"].format(fields["v_loss_layer"])
     yield from ((name, fields[name]) for name in MODULES if isinstance(fields.get(name), str))
     yield from (("inner_params", re.sub(r"\[(\d+)\]", r".\1", str(name))) for name in fields.get("inner_params") or ())
+
+
+def _check_adalora(path: str) -> None:
+    """EasyEdit names no number of steps to peft's AdaLoRA, which later releases of peft insist on.
+
+    Raises:
+        HyperparameterError: The installed peft does.
+    """
+    peft = importlib.import_module("peft")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            peft.AdaLoraConfig()
+    except ValueError as error:
+        raise HyperparameterError(
+            f"hparams={path!r} says lora_type: adalora, which peft {peft.__version__} refuses as EasyEdit calls it "
+            f"({str(error).rstrip('.')}). Write lora_type: lora"
+        ) from None
+
+
+def _lacking_adapters(record: object, model: PreTrainedModel) -> list[str]:
+    """What peft would look for in vain. It goes by the ends of modules' names, and passes over missing blocks."""
+    targets = getattr(record, "target_modules", None)
+    if not isinstance(targets, list):
+        return []
+    names = [f".{name}" for name, _ in model.named_modules()]
+    lacking = [f"target_modules: {end}" for end in targets if not any(name.endswith(f".{end}") for name in names)]
+    depth = getattr(model.config, "num_hidden_layers", None)
+    layers = getattr(record, "layers", None) or []
+    return lacking + [f"layers: {layer}" for layer in layers if isinstance(depth, int) and layer >= depth]
 
 
 def _has(model: nn.Module, path: str) -> bool:

@@ -30,7 +30,8 @@ def observed(methods: Sequence[str]) -> dict[str, Any]:
 
     `padded_right` are all methods that it pads right. Of each method: the arguments of its function, the class of its
     hyperparameters, whether that has a field for the subject's token, whether its code asks `mom2_adjustment` before
-    it reads second moments, and whether its class keeps its memory only if `sequential_edit` is set.
+    it reads second moments, whether its class keeps its memory only if `sequential_edit` is set, whether it names that
+    class to `super`, whether it drops out without saying when, and whether it uses AdaLoRA without a number of steps.
     """
     return {"padded_right": sorted(package.padded_right()), "methods": {name: _of(name) for name in methods}}
 
@@ -44,6 +45,8 @@ def _of(name: str) -> dict[str, Any]:
         "asks_mom2_adjustment": ".mom2_adjustment" in source,
         "asks_sequential_edit": '"sequential_edit", False' in source,
         "names_its_class_to_super": "super(" + name in source,
+        "leaves_dropout_on": "lora_dropout" in source and ".train(" not in source and ".eval(" not in source,
+        "adalora_without_steps": '"adalora"' in source and "total_step" not in source,
     }
 
 

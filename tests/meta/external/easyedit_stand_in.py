@@ -2,8 +2,9 @@
 
 It has what decides whether an adapter is right: `BaseEditor` pads by method; functions and executors return a model (or
 a wrapper around it) and the old weights; modules keep caches, and say `super(Class, self)`, which breaks if only some
-are reloaded; WISE makes a new memory unless it is told otherwise; LoRA trains whatever requires a gradient;
-AlphaEdit reads second moments, and keeps its projection in the current folder; assertions print their reasons.
+are reloaded; WISE makes a new memory unless it is told otherwise; LoRA trains whatever requires a gradient, drops out
+where a module is in training mode, and gives AdaLoRA no number of steps; AlphaEdit reads second moments, and keeps its
+projection in the current folder; assertions print their reasons.
 """
 
 from __future__ import annotations
@@ -287,7 +288,12 @@ FILES = {
                 model.peft_config = {}
                 for parameter in model.parameters():
                     parameter.requires_grad = False
-                model.lora_A = torch.nn.Parameter(torch.zeros(1))
+                model.lora_A, model.lora_dropout = torch.nn.Parameter(torch.zeros(1)), torch.nn.Dropout(0.1)
+                model.dropped = []
+                if getattr(hparams, "lora_type", "lora") == "adalora":
+                    from peft import AdaLoraConfig
+                    AdaLoraConfig(r=8)
+            model.dropped.append(model.lora_dropout.training)
             with torch.no_grad():
                 for parameter in model.parameters():
                     if parameter.requires_grad:

@@ -118,6 +118,13 @@ def test_lora_trains_its_adapter_at_every_edit_and_nothing_else(installed: Path)
     assert equal(changed, dict(tiny.model().state_dict()))
 
 
+def test_lora_drops_out_at_every_edit(installed: Path) -> None:
+    """EasyEdit never says in which mode it trains: what the first edit left in training mode is so at the second."""
+    behind = answering(editor_of(installed, "LoRA"), 2)
+    assert behind.exposed.base_model.dropped == [True, True]
+    assert not any(module.training for module in behind.exposed.modules())
+
+
 @pytest.mark.parametrize("rule", sorted(RULES))
 @pytest.mark.parametrize("method", ["GRACE", "LoRA", "SERAC", "WISE"])
 def test_wrappers_keep_the_rules(installed: Path, method: str, rule: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -60,6 +64,37 @@ def test_layers_that_the_model_lacks_are_refused_at_collection(installed: Path) 
     with pytest.raises(ForeignFailure, match=r"UnsupportedModel: .* v_loss_layer: model.layers.31") as found:
         editor_of(installed, "ROME", "layer_module_tmp: model.layers.{}", "v_loss_layer: 31")
     assert isinstance(found.value.__cause__, UnsupportedModel)
+
+
+def test_modules_that_an_adapter_looks_for_in_vain_are_refused_at_collection(installed: Path) -> None:
+    """The `target_modules` of another architecture, and blocks that peft would pass over without a word."""
+    given = settings(installed, "LoRA", "layers: [1, 7]", "target_modules: [q_proj, c_attn]")
+    spec = editor_specs.find("easyedit:LoRA", given)
+    source = loaded(installed / "model").source
+    editor_of(installed, "GRACE").model.save_pretrained(source.location)
+    (said,) = refusals([(spec, source)])
+    assert "target_modules: c_attn, layers: 7. It has 3 blocks, from 0." in said
+
+
+@pytest.mark.parametrize("wants_steps", [True, False])
+def test_adalora_is_refused_where_peft_wants_steps(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, *, wants_steps: bool
+) -> None:
+    """EasyEdit names no number of steps: a peft that wants one is told at collection, and one that does not is used."""
+
+    def config(**_given: object) -> None:
+        if wants_steps:
+            raise ValueError("AdaLoRA does not work when `total_step` is None, supply a value > 0.")
+
+    peft = ModuleType("peft")
+    vars(peft).update(AdaLoraConfig=config, __version__="0.18.0", __spec__=ModuleSpec("peft", None))
+    monkeypatch.setitem(sys.modules, "peft", peft)
+    editor_specs.find("easyedit:ROME", settings(installed, "ROME", "lora_type: adalora"))  # it has no use for the field
+    given = settings(installed, "LoRA", "lora_type: adalora")
+    said = r"lora_type: adalora, which peft 0.18.0 .* \(AdaLoRA .*\)\. Write lora_type: lora"
+    with pytest.raises(ConfigError, match=said) if wants_steps else nullcontext():
+        editor_specs.find("easyedit:LoRA", given)
+        after(editor_of(installed, "LoRA", "lora_type: adalora"), 1)
 
 
 def test_a_source_that_does_not_tell_the_padding_is_refused(installed: Path) -> None:
