@@ -35,14 +35,18 @@ class CholeskyFactor:
         Raises:
             StateMismatch: C is far from positive semidefinite.
         """
-        shifted = covariance.to(torch.float64, copy=True)  # once: of a large model it is gigabytes
-        diagonal, own = shifted.diagonal(), shifted.diagonal().clone()
+        own = covariance.diagonal().double()
         scale = float(own.mean())
+        lower = torch.empty(
+            covariance.shape, dtype=torch.float64, device=covariance.device
+        ).T  # by columns: as LAPACK's
+        info = torch.empty((), dtype=torch.int32, device=covariance.device)
         for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
-            diagonal.copy_(own + ridge)
-            lower, failed = torch.linalg.cholesky_ex(shifted)
+            diagonal = own + ridge
+            lower.copy_(covariance).diagonal().copy_(diagonal)
+            torch.linalg.cholesky_ex(lower, out=(lower, info))  # in place: of a large model a copy is gigabytes
             left_over = lower.diagonal() ** 2 / diagonal  # of each input, given those before it
-            if not failed and float(left_over.min()) > SINGULAR:
+            if not info and float(left_over.min()) > SINGULAR:
                 return cls(lower, ridge)
         raise StateMismatch("a covariance is not positive semidefinite: so it is not an uncentered covariance E[k kᵀ]")
 
@@ -74,7 +78,7 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     """
     keys = keys.double()
     if keys.shape[1] * 2 > keys.shape[0]:
-        covariance = weight * (factor.lower @ factor.lower.T) + keys @ keys.T
+        covariance = (factor.lower @ factor.lower.T).mul_(weight).add_(keys @ keys.T)
         return torch.cholesky_solve(keys, torch.linalg.cholesky(covariance))
     whitened = factor.solve(keys)
     small = keys.T @ whitened
