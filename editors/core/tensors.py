@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Tensors(Mapping[str, Tensor]):
-    """What several mappings hold; of those that hold one name the last counts. Nothing is copied, and nothing kept."""
+    """What several mappings hold; of those that hold one name the last counts. No tensor is copied, and none kept."""
 
     def __init__(self, *sources: Mapping[str, Tensor]) -> None:
         self._sources: dict[str, Mapping[str, Tensor]] = {}
@@ -17,6 +17,7 @@ class Tensors(Mapping[str, Tensor]):
 
     def add(self, source: Mapping[str, Tensor], names: Iterable[str] | None = None) -> None:
         """Ask `source` from now on for these names, or for all that it holds now."""
+        source = dict(source) if isinstance(source, dict) else source  # whose owner may change it later
         self._sources |= dict.fromkeys(source if names is None else names, source)
 
     def __getitem__(self, name: str) -> Tensor:

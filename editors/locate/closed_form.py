@@ -37,14 +37,12 @@ class CholeskyFactor:
         """
         own = covariance.diagonal().double()
         scale = float(own.mean())
-        lower = torch.empty(
-            covariance.shape, dtype=torch.float64, device=covariance.device
-        ).T  # by columns: as LAPACK's
+        lower = _by_columns(covariance)
         info = torch.empty((), dtype=torch.int32, device=covariance.device)
         for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
             diagonal = own + ridge
             lower.copy_(covariance).diagonal().copy_(diagonal)
-            torch.linalg.cholesky_ex(lower, out=(lower, info))  # in place: of a large model a copy is gigabytes
+            torch.linalg.cholesky_ex(lower, out=(lower, info))  # in place
             left_over = lower.diagonal() ** 2 / diagonal  # of each input, given those before it
             if not info and float(left_over.min()) > SINGULAR:
                 return cls(lower, ridge)
@@ -53,6 +51,11 @@ class CholeskyFactor:
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, shape [f, n], float64."""
         return torch.cholesky_solve(keys.double(), self.lower)
+
+
+def _by_columns(covariance: Tensor) -> Tensor:
+    """A copy in float64 in LAPACK's order, which it may overwrite: of a large model one copy more is gigabytes."""
+    return torch.empty(covariance.shape, dtype=torch.float64, device=covariance.device).T.copy_(covariance)
 
 
 def rank_one(u: Tensor, residual: Tensor, key: Tensor) -> tuple[Tensor, float]:
@@ -107,7 +110,9 @@ def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     Returns:
         P = U₀U₀ᵀ [f, f] and all eigenvalues, ascending, [f]; float64.
     """
-    values, vectors = torch.linalg.eigh(covariance.double())
+    vectors = _by_columns(covariance)
+    values = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
+    torch.linalg.eigh(vectors, out=(values, vectors))  # in place
     free = vectors[:, values < threshold]
     return free @ free.T, values
 

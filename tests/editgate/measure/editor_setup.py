@@ -127,7 +127,7 @@ class EditorSetup:
                     names, contexts = self._make()
                 self.store.save_json("contexts", self.key, contexts)
                 self.store.save_json("prepared", self.key, names)
-                shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now
+                shutil.rmtree(self._scratch, ignore_errors=True)  # its checkpoints: the result is stored now
         return self._stored(names).beside(self.base.model), contexts
 
     def _stored(self, names: Sequence[str]) -> StoredTensors:
@@ -167,7 +167,7 @@ class EditorSetup:
 
     @property
     def _scratch(self) -> Path:
-        """Where a training keeps its checkpoints until its result is in the store."""
+        """Where what is being prepared keeps what it has made, until all of it is in the store."""
         return self.store.root / "training" / self.key[:16]
 
     @cached_property
