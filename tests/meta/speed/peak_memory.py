@@ -57,7 +57,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Make the model, and go through a run's steps."""
     parser = argparse.ArgumentParser(description="Peak memory of a run, step by step.")
-    parser.add_argument("method", choices=SETTINGS, nargs="*")
+    parser.add_argument("method", choices=[*SETTINGS, "all"], nargs="*", default="all")
     parser.add_argument("--blocks", type=int, default=14)
     parser.add_argument("--passes", action="store_true", help="five covariances in one pass, and in several; no method")
     parser.add_argument("--rules", action="store_true", help="check two rules of integrity too, which takes longest")
@@ -68,7 +68,7 @@ def main() -> None:
         if given.passes:
             compare_passes(folder)
         else:
-            measure(Path(place), folder, given.method or list(SETTINGS), rules=given.rules)
+            measure(Path(place), folder, [*SETTINGS] if "all" in given.method else given.method, rules=given.rules)
 
 
 def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -> None:
