@@ -1,12 +1,12 @@
 """Prints the memory that a run takes on a large model, beside the weights: step by step, in a process of its own.
 
     PYTHONPATH=tests:. python -m meta.speed.peak_memory ftl rome
-    PYTHONPATH=tests:. python -m meta.speed.peak_memory --passes
+    PYTHONPATH=tests:. python -m meta.speed.peak_memory passes
 
 The model is a random Llama of about 1 GB in float32 (14 blocks, width 1024, 32000 tokens), with the miniature's
 tokenizer, documents and edits. Each line is the largest resident set of one step (VmHWM, reset before it), over that
 before the model was loaded, in shares of the weights. Pages of the file that are mapped count as resident.
-`--passes` compares computing five covariances in one pass over a text with doing so in as many as a run would.
+`passes` compares computing five covariances in one pass over a text with doing so in as many as a run would.
 """
 
 from __future__ import annotations
@@ -57,15 +57,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Make the model, and go through a run's steps."""
     parser = argparse.ArgumentParser(description="Peak memory of a run, step by step.")
-    parser.add_argument("method", choices=[*SETTINGS, "all"], nargs="*", default="all")
+    parser.add_argument("method", choices=[*SETTINGS, "all", "passes"], nargs="*", default="all")
     parser.add_argument("--blocks", type=int, default=14)
-    parser.add_argument("--passes", action="store_true", help="five covariances in one pass, and in several; no method")
     parser.add_argument("--rules", action="store_true", help="check two rules of integrity too, which takes longest")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "random-llama"
         _make(folder, given.blocks)
-        if given.passes:
+        if "passes" in given.method:
             compare_passes(folder)
         else:
             measure(Path(place), folder, [*SETTINGS] if "all" in given.method else given.method, rules=given.rules)
