@@ -13,16 +13,20 @@ The paper has L₂ = 1, the authors' settings 10. They recompute K_p after the l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from editors.core.checksum import digest_tensors
 from editors.core.errors import HyperparameterError, StateMismatch
 from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
+from editors.core.tensors import Tensors
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
+from editors.core.unfinished import kept_in
 from editors.locate.closed_form import null_space, projected_keys
 from editors.locate.key_memory import RememberingEditor
 from editors.models.projection import Matrix
@@ -60,23 +64,31 @@ class AlphaEdit(RememberingEditor):
         resources: EditorResources | None = None,
     ) -> None:
         super().__init__(model, tokenizer, hyperparameters=hyperparameters, resources=resources)
-        self._projections: dict[str, Tensor] = {}  # by module path, [f, f] float32
+        self._projections = Tensors()  # by `projection:<module path>`, [f, f]
 
     def _needs_covariance(self) -> bool:
-        return any(matrix.path not in self._projections for matrix in self.matrices)
+        return any(PROJECTION + matrix.path not in self._projections for matrix in self.matrices)
 
     def _prepare(self) -> None:
         super()._prepare()
         for matrix in self.matrices:
-            if matrix.path not in self._projections:
-                self._projections[matrix.path] = self._project(matrix)
-            self._check_projection(matrix, self._projections[matrix.path])
+            if PROJECTION + matrix.path not in self._projections:
+                self._projections.add(self._made(matrix))
+            self._projection(matrix)
 
-    def _project(self, matrix: Matrix) -> Tensor:
+    def _made(self, matrix: Matrix) -> Mapping[str, Tensor]:
+        """P of one matrix: in memory, or in the scratch folder, where one that a killed process made is taken up."""
+        name, covariance = PROJECTION + matrix.path, self.covariance(matrix)
+        if self.resources.scratch is None:
+            return {name: self._project(matrix, covariance)}
+        depends_on = {"C": covariance, "threshold": torch.tensor(self.hyperparameters.nullspace_threshold)}
+        stem = f"projection-{digest_tensors(depends_on)[:16]}"
+        return kept_in(self.resources.scratch, stem, name, partial(self._project, matrix, covariance))
+
+    def _project(self, matrix: Matrix, covariance: Tensor) -> Tensor:
         """P of one matrix; in float32, as it is stored, so that a resumed editor uses the same one."""
         threshold = self.hyperparameters.nullspace_threshold
-        covariance = self._covariances[matrix.path].to(matrix.weight.device)
-        projection, spectrum = null_space(covariance, threshold)
+        projection, spectrum = null_space(covariance.to(matrix.weight.device), threshold)
         if not float(spectrum[0]) < threshold <= float(spectrum[-1]):
             raise HyperparameterError(
                 f"alphaedit: nullspace_threshold is {threshold:g}, which leaves "
@@ -86,7 +98,13 @@ class AlphaEdit(RememberingEditor):
             )
         return projection.float()
 
-    def _check_projection(self, matrix: Matrix, projection: Tensor) -> None:
+    def _projection(self, matrix: Matrix) -> Tensor:
+        """P [f, f] of one matrix in float32, from where it is kept.
+
+        Raises:
+            StateMismatch: It is no projection of this matrix's inputs.
+        """
+        projection = self._projections[PROJECTION + matrix.path].float()
         width = matrix.stored(matrix.weight).shape[1]
         if projection.shape != (width, width) or not bool(torch.isfinite(projection).all()):
             raise StateMismatch(
@@ -95,21 +113,20 @@ class AlphaEdit(RememberingEditor):
         rank = round(float(projection.diagonal().sum()))
         if not 0 < rank < width:
             raise StateMismatch(f"projection of {matrix.path} has rank {rank}; it must be between 1 and {width - 1}")
+        return projection
 
-    def _prepared_tensors(self) -> dict[str, Tensor]:
-        return {PROJECTION + path: value for path, value in self._projections.items()}
+    def _prepared_tensors(self) -> Mapping[str, Tensor]:
+        return self._projections
 
     def _load_prepared(self, made: Mapping[str, Tensor]) -> None:
         """Projections by `projection:<module path>`; anything else is a covariance."""
-        for name, value in made.items():
-            if name.startswith(PROJECTION):
-                self._projections[name.removeprefix(PROJECTION)] = value.float()
-            else:
-                self._covariances[name] = value
+        projections = {name for name in made if name.startswith(PROJECTION)}
+        self._projections.add(made, projections)
+        self._covariances.add(made, made.keys() - projections)
 
     def _solve(self, matrix: Matrix, layer: int, keys: Tensor) -> Tensor:
         past = self.remember(matrix, keys)
         self.record(f"ks_after.layer{layer}", keys.T)
-        projection = self._projections[matrix.path].to(keys.device)
+        projection = self._projection(matrix).to(keys.device)
         self._diagnostics[f"rank.{layer}"] = float(projection.diagonal().sum())
         return projected_keys(keys, past, projection, self.hyperparameters.L2)

@@ -52,7 +52,8 @@ class Encore(RememberingEditor):
 
     def _preserved(self, matrix: Matrix) -> Tensor:
         """W C + μ I."""
-        preserved = self.hyperparameters.mom2_update_weight * super()._preserved(matrix).double()
+        preserved = super()._preserved(matrix).to(torch.float64, copy=True)
+        preserved.mul_(self.hyperparameters.mom2_update_weight)
         preserved.diagonal().add_(self.hyperparameters.update_norm_lambda)
         return preserved
 

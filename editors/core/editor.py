@@ -14,6 +14,7 @@ from editors.core.edit import Edit
 from editors.core.errors import EditError, NonFiniteEdit, StateMismatch, UnsupportedModel
 from editors.core.hyperparameters import BaseHyperparameters
 from editors.core.resources import EditorResources
+from editors.core.tensors import Tensors
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.core.weights import PREFIX, Weights
 from editors.models.contexts import Contexts, checked
@@ -61,7 +62,7 @@ class Editor(ABC):
         self._model: PreTrainedModel = model.requires_grad_(requires_grad=False)
         self._model.train(mode=False)
         self._contexts = None if resources.contexts is None else checked(resources.contexts)
-        self._covariances = dict(resources.covariances)
+        self._covariances = Tensors(resources.covariances)
         self._weights = Weights(model)
         self._diagnostics: dict[str, float] = {}
         self._prepared = False
@@ -98,11 +99,19 @@ class Editor(ABC):
 
     def prepared(self) -> dict[str, Tensor]:
         """Tensors that `prepare` computed, ready for safetensors; calls `prepare` if necessary."""
+        return dict(self.each_prepared())
+
+    def each_prepared(self) -> Mapping[str, Tensor]:
+        """As `prepared`, but a tensor may be read only when it is asked for: all at once may be gigabytes."""
         self.prepare()
         return self._prepared_tensors()
 
     def load_prepared(self, tensors: Mapping[str, Tensor], contexts: Sequence[Sequence[str]] | None = None) -> None:
-        """Load what an earlier `prepared()` returned (and its `contexts`) instead of computing it."""
+        """Load what an earlier `prepared()` returned (and its `contexts`) instead of computing it.
+
+        Tensors of a mapping that reads them from somewhere are not asked for before they are needed, covariances and
+        projections at each edit anew.
+        """
         self._load_prepared(tensors)
         if contexts is not None:
             self._contexts = checked(contexts)
@@ -185,13 +194,13 @@ class Editor(ABC):
     def _prepare(self) -> None:  # noqa: B027 - a method that needs nothing has nothing to do
         """Compute what depends on the unedited model; called on base weights."""
 
-    def _prepared_tensors(self) -> dict[str, Tensor]:
+    def _prepared_tensors(self) -> Mapping[str, Tensor]:
         """Tensors that `_prepare` computed, by name."""
-        return dict(self._covariances)
+        return self._covariances
 
     def _load_prepared(self, tensors: Mapping[str, Tensor]) -> None:
         """Load what `_prepared_tensors` returned; `_prepare` then does not compute it."""
-        self._covariances.update(tensors)
+        self._covariances.add(tensors)
 
     def _memory(self) -> dict[str, Tensor]:
         """Tensors that the method keeps from edit to edit, other than weights."""

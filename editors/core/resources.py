@@ -20,9 +20,11 @@ class EditorResources:
     Attributes:
         corpus: Texts to compute covariances from, if the method needs one that is not in `covariances`.
         contexts: Groups of context templates, starting with the bare `{}`; generated if None.
-        covariances: Uncentered covariances by module path, e.g. `model.layers.1.mlp.down_proj`.
+        covariances: Uncentered covariances by module path, e.g. `model.layers.1.mlp.down_proj`. A mapping that reads
+            them from somewhere is asked for one at a time, whenever it is needed.
         training: Edits for methods that train a network first; disjoint from the edits to apply.
-        scratch: Folder for training checkpoints, from which an interrupted training resumes.
+        scratch: Folder for what a long preparation has made so far, from which an interrupted one resumes: checkpoints
+            of trainings, projections of covariances.
         seed: Of all random choices.
         record: Called with the name and value of each intermediate, for tests.
     """

@@ -1,11 +1,15 @@
-"""Tensors of a long computation that is not done yet, so that it goes on after a kill: one file, whole or not there."""
+"""Tensors of a long computation that is not done yet, in files that are whole or not there.
+
+So it goes on after a kill, and what it has made need not be in memory.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -48,6 +52,42 @@ def load(file: Path, fits: Callable[[Mapping[str, Tensor]], bool], what: str) ->
     except (SafetensorError, ValueError) as error:
         warnings.warn(f"{file} is damaged ({error}); the {what} begins anew", DamagedCheckpoint, stacklevel=3)
         return None
+
+
+def kept_in(folder: Path, stem: str, name: str, make: Callable[[], Tensor]) -> Mapping[str, Tensor]:
+    """Return a mapping of one name whose tensor is in a file, and read whenever it is asked for.
+
+    Args:
+        folder: where the file is.
+        stem: the file's name, which says all that the tensor depends on: it is made only if there is none.
+        name: of the tensor.
+        make: makes it.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    kept = _InFile(folder / f"{stem}.safetensors", name)
+    if load(kept.file, kept.fits, name) is None:
+        save(kept.file, {name: make()})
+    return kept
+
+
+@dataclass(frozen=True)
+class _InFile(Mapping[str, Tensor]):
+    file: Path
+    name: str
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        return tensors.keys() == {self.name}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return _read(self.file, self.fits, self.name)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield self.name
+
+    def __len__(self) -> int:
+        return 1
 
 
 def _read(file: Path, fits: Callable[[Mapping[str, Tensor]], bool], what: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from editors.core.editor import Editor, Kind
 from editors.core.errors import MissingCorpus
 from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
+from editors.core.tensors import Tensors
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.closed_form import CholeskyFactor
 from editors.locate.value_search import SearchResult, search_value
@@ -67,7 +68,8 @@ class LocateEditor(Editor):
         if hyperparameters.v_loss_layer is not None:
             self.architecture.check_layers("v_loss_layer", (hyperparameters.v_loss_layer,))
         self._factors: dict[str, CholeskyFactor] = {}
-        self._room = max(SMALL, sum(each.nbytes for each in model.parameters()) // SHARE)  # for factors, in bytes
+        factors = sum(8 * matrix.stored(matrix.weight).shape[1] ** 2 for matrix in self.matrices)
+        self._keeps_factors = factors <= max(SMALL, self.architecture.size // SHARE)
 
     @property
     def matrices(self) -> list[Matrix]:
@@ -86,10 +88,10 @@ class LocateEditor(Editor):
             lengths = self.hyperparameters.context_template_length_params
             self._contexts = generate(self._model, self.tokenizer, lengths, self.seed)
         if missing := self.missing:
-            self._covariances.update(self._compute(missing))
+            self._covariances.add(self._compute(missing))
         if self._needs_covariance():
             for matrix in self.matrices:
-                check(matrix, self._covariances[matrix.path])
+                self.covariance(matrix)
         self._factors.clear()
 
     @property
@@ -115,22 +117,30 @@ class LocateEditor(Editor):
         return compute_covariances(self.architecture, self.tokenizer, self.resources.corpus, matrices)
 
     def factor(self, matrix: Matrix) -> CholeskyFactor:
-        """Cholesky factor of the covariance of a matrix's inputs; computed again where keeping it takes too much."""
+        """Cholesky factor of the covariance of a matrix's inputs; computed again where keeping all takes too much."""
         if matrix.path in self._factors:
             return self._factors[matrix.path]
         made = CholeskyFactor.of(self._preserved(matrix).to(matrix.weight.device))
-        if sum(each.lower.nbytes for each in (*self._factors.values(), made)) <= self._room:
+        if self._keeps_factors:
             self._factors[matrix.path] = made
         return made
 
     def _preserved(self, matrix: Matrix) -> Tensor:
         """What is factored, [f, f]: the covariance of the matrix's inputs."""
-        return self._covariances[matrix.path]
+        return self.covariance(matrix)
+
+    def covariance(self, matrix: Matrix) -> Tensor:
+        """C [f, f] of a matrix's inputs, from where it is kept.
+
+        Raises:
+            StateMismatch: It does not fit the matrix.
+        """
+        return check(matrix, self._covariances[matrix.path])
 
     def release(self) -> None:
         """See `Editor.release`: factors go, and covariances but for those that came with the resources."""
         self._factors.clear()
-        self._covariances = dict(self.resources.covariances)
+        self._covariances = Tensors(self.resources.covariances)
         self._prepared = False  # what is missing by the next edit is computed, unless it is loaded before
 
     def by_matrix(self, memory: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -35,20 +35,27 @@ class CholeskyFactor:
         Raises:
             StateMismatch: C is far from positive semidefinite.
         """
-        shifted = covariance.to(torch.float64, copy=True)  # once: of a large model it is gigabytes
-        diagonal, own = shifted.diagonal(), shifted.diagonal().clone()
+        own = covariance.diagonal().double()
         scale = float(own.mean())
+        lower = _by_columns(covariance)
+        info = torch.empty((), dtype=torch.int32, device=covariance.device)
         for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
-            diagonal.copy_(own + ridge)
-            lower, failed = torch.linalg.cholesky_ex(shifted)
+            diagonal = own + ridge
+            lower.copy_(covariance).diagonal().copy_(diagonal)
+            torch.linalg.cholesky_ex(lower, out=(lower, info))  # in place
             left_over = lower.diagonal() ** 2 / diagonal  # of each input, given those before it
-            if not failed and float(left_over.min()) > SINGULAR:
+            if not info and float(left_over.min()) > SINGULAR:
                 return cls(lower, ridge)
         raise StateMismatch("a covariance is not positive semidefinite: so it is not an uncentered covariance E[k kᵀ]")
 
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, shape [f, n], float64."""
         return torch.cholesky_solve(keys.double(), self.lower)
+
+
+def _by_columns(covariance: Tensor) -> Tensor:
+    """A copy in float64 in LAPACK's order, which it may overwrite: of a large model one copy more is gigabytes."""
+    return torch.empty(covariance.shape, dtype=torch.float64, device=covariance.device).T.copy_(covariance)
 
 
 def rank_one(u: Tensor, residual: Tensor, key: Tensor) -> tuple[Tensor, float]:
@@ -74,7 +81,7 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     """
     keys = keys.double()
     if keys.shape[1] * 2 > keys.shape[0]:
-        covariance = weight * (factor.lower @ factor.lower.T) + keys @ keys.T
+        covariance = (factor.lower @ factor.lower.T).mul_(weight).add_(keys @ keys.T)
         return torch.cholesky_solve(keys, torch.linalg.cholesky(covariance))
     whitened = factor.solve(keys)
     small = keys.T @ whitened
@@ -103,7 +110,9 @@ def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     Returns:
         P = U₀U₀ᵀ [f, f] and all eigenvalues, ascending, [f]; float64.
     """
-    values, vectors = torch.linalg.eigh(covariance.double())
+    vectors = _by_columns(covariance)
+    values = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
+    torch.linalg.eigh(vectors, out=(values, vectors))  # in place
     free = vectors[:, values < threshold]
     return free @ free.T, values
 

@@ -60,6 +60,11 @@ class Architecture:
             ) from None
 
     @property
+    def size(self) -> int:
+        """Bytes of the model's weights, wherever they are kept."""
+        return sum(parameter.nbytes for parameter in self._model.parameters())
+
+    @property
     def depth(self) -> int:
         """Number of blocks."""
         return len(self.blocks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from editors.models.trace import pad
 TOKENS_A_BATCH = 4096
 SAVE_SECONDS = 30.0
 DONE = "batches done"
+SHARE = 10  # sums of one pass take at most one part in so many of the weights' memory
+SMALL = 1 << 26  # or so many bytes; or they are those of one matrix
 
 
 def compute_covariances(
@@ -32,18 +35,23 @@ def compute_covariances(
     texts: Sequence[str],
     matrices: Sequence[Matrix],
     scratch: Path | None = None,
+    *,
+    keep: Callable[[str, Tensor], None] | None = None,
 ) -> dict[str, Tensor]:
     """C [f, f] in float32 of each matrix, by its path.
 
-    Summed in float64 over every token of every text, BOS included; texts are cut to the model's context
-    length. One pass over the texts serves all matrices, and ends where the last of them is reached.
+    Summed in float64 over every token of every text, BOS included; texts are cut to the model's context length. A pass
+    over the texts serves as many matrices as there is room for, and ends where the last of them is reached. How many
+    passes there are changes no bit.
 
     Args:
         architecture: The model.
         tokenizer: Its tokenizer.
         texts: The corpus.
         matrices: Whose inputs are meant.
-        scratch: Folder in which sums are kept while they grow: what was killed goes on from there, to the same bits.
+        scratch: Folder in which sums are kept while they grow: a pass that was killed goes on there, to the same bits.
+        keep: Called with each path and its covariance when a pass has ended; nothing is returned then. It says where
+            those of many matrices are, if not in memory all at once.
 
     Raises:
         MissingCorpus: The texts contain no token.
@@ -52,25 +60,84 @@ def compute_covariances(
     rows = _rows(architecture, tokenizer, texts)
     if not rows:
         raise MissingCorpus("the corpus has no text; covariances need at least as many tokens as inner neurons")
+    made: dict[str, Tensor] = {}
+    keep = keep or made.__setitem__
+    count = sum(len(row.ids) for row in rows)
+    groups = passes(architecture, matrices)
+    for number, group in enumerate(groups, start=1):
+        file = None if scratch is None else scratch / f"covariances-{_name(group)}.safetensors"
+        what = "text" if len(groups) == 1 else f"pass {number} of {len(groups)}: text"
+        sums = _sums(architecture, rows, group, file, what)
+        for path in list(sums):
+            keep(path, sums.pop(path).div_(count).float())  # no more than one more at a time
+        if file is not None:
+            file.unlink(missing_ok=True)
+    return made
+
+
+def passes(architecture: Architecture, matrices: Sequence[Matrix]) -> list[list[Matrix]]:
+    """Which matrices each pass over the texts serves, lowest first: their sums take no more room than there is.
+
+    The lowest pass gets what the others leave, because it is the shortest.
+    """
+    room = _room(architecture, matrices)
+    groups: list[list[Matrix]] = []
+    for matrix in sorted(matrices, key=lambda each: _block(architecture, each), reverse=True):
+        if not groups or sum(map(_size, [*groups[0], matrix])) > room:
+            groups.insert(0, [])
+        groups[0].insert(0, matrix)
+    return groups
+
+
+def _room(architecture: Architecture, matrices: Sequence[Matrix]) -> int:
+    """Bytes for the sums of one pass; on a GPU also half of what nobody uses there."""
+    devices = {matrix.weight.device for matrix in matrices}
+    free = [torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0 for device in devices]
+    return max(SMALL, architecture.size // SHARE, min(free, default=0) // 2)
+
+
+def _size(matrix: Matrix) -> int:
+    """Bytes of the sum of one matrix, [f, f] in float64."""
+    return 8 * _width(matrix) ** 2
+
+
+def _width(matrix: Matrix) -> int:
+    return matrix.stored(matrix.weight).shape[1]
+
+
+def _block(architecture: Architecture, matrix: Matrix) -> int:
+    """Index of the block that a matrix is in; the last one's, if it is in none."""
+    blocks = enumerate(architecture.blocks)
+    inside = (number for number, block in blocks if any(matrix.module is each for each in block.modules()))
+    return next(inside, architecture.depth - 1)
+
+
+def _sums(
+    architecture: Architecture, rows: Sequence[Row], matrices: Sequence[Matrix], file: Path | None, what: str
+) -> dict[str, Tensor]:
+    """K Kᵀ [f, f] in float64 of some matrices by their paths, over all rows: one pass, kept in `file` as it goes."""
     batches = _batches(rows)
-    file = None if scratch is None else scratch / "covariances.safetensors"
     begin, sums = (0, {}) if file is None else _resume(file, matrices)
     saved = time.monotonic()
     done = sum(len(batch) for batch in batches[:begin])
     for number, batch in enumerate(batches[begin:], start=begin + 1):
         _add(sums, architecture, batch, matrices)
         done += len(batch)
-        tell("text", done, len(rows))
+        tell(what, done, len(rows))
         if file is not None and number < len(batches) and time.monotonic() - saved > SAVE_SECONDS:
             unfinished.save(file, {**sums, DONE: torch.tensor(number)})
             saved = time.monotonic()
-    count = sum(len(row.ids) for row in rows)
-    return {path: sums.pop(path).div_(count).float() for path in list(sums)}  # no more than one more at a time
+    return sums
+
+
+def _name(matrices: Sequence[Matrix]) -> str:
+    """Names the file of a pass: what is resumed may have fewer passes left than there were."""
+    return hashlib.sha256("\n".join(matrix.path for matrix in matrices).encode()).hexdigest()[:16]
 
 
 def _resume(file: Path, matrices: Sequence[Matrix]) -> tuple[int, dict[str, Tensor]]:
     """Return how many batches are summed already, and the sums."""
-    widths = {matrix.path: matrix.stored(matrix.weight).shape[1] for matrix in matrices}
+    widths = {matrix.path: _width(matrix) for matrix in matrices}
 
     def fits(tensors: Mapping[str, Tensor]) -> bool:
         shapes = {path: tuple(total.shape) for path, total in tensors.items() if path != DONE}
@@ -89,36 +156,38 @@ class Cost:
 
     Attributes:
         matrices: How many there are.
+        passes: How often the texts are read.
         tokens: Of all texts, cut to the model's context.
-        size: Bytes that the sums take while they grow, in float64.
+        size: Bytes that the sums of a pass take while they grow, in float64; of the largest one.
         seconds: By the speed of two small products measured just now.
     """
 
     matrices: int
+    passes: int
     tokens: int
     size: int
     seconds: float
 
     def __str__(self) -> str:
-        """In words, such as `5 covariances over 1200000 tokens: 4.8 GB, about 35 minutes`."""
+        """In words, such as `5 covariances over 1200000 tokens in 5 passes: 0.97 GB of memory, about 35 minutes`."""
         lasts = f"{self.seconds:.0f} seconds" if self.seconds < 120 else f"{self.seconds / 60:.0f} minutes"
-        return (
-            f"{self.matrices} covariances over {self.tokens} tokens: {self.size / 1e9:.2g} GB of memory, about {lasts}"
-        )
+        read = f"{self.tokens} tokens" + (f" in {self.passes} passes" if self.passes > 1 else "")
+        return f"{self.matrices} covariances over {read}: {self.size / 1e9:.2g} GB of memory, about {lasts}"
 
 
 def cost(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], matrices: Sequence[Matrix]
 ) -> Cost:
-    """Estimate `compute_covariances`: a pass up to the last matrix, and 2 f² operations a token and matrix."""
+    """Estimate `compute_covariances`: passes up to their last matrix, and 2 f² operations a token and matrix."""
     tokens = sum(len(row.ids) for row in _rows(architecture, tokenizer, texts))
-    needed = {id(matrix.module) for matrix in matrices}
-    last = max(i for i, block in enumerate(architecture.blocks) if needed & {id(module) for module in block.modules()})
-    weights = sum(parameter.numel() for block in architecture.blocks[: last + 1] for parameter in block.parameters())
-    squares = sum(matrix.stored(matrix.weight).shape[1] ** 2 for matrix in matrices)
+    groups = passes(architecture, matrices)
+    blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in architecture.blocks]
+    weights = sum(sum(blocks[: _block(architecture, group[-1]) + 1]) for group in groups)
+    squares = sum(_width(matrix) ** 2 for matrix in matrices)
     first = next(architecture.trunk.parameters())
     pace = _seconds_an_operation(first.dtype, first.device), _seconds_an_operation(torch.float64, first.device)
-    return Cost(len(matrices), tokens, 8 * squares, 2 * tokens * (weights * pace[0] + squares * pace[1]))
+    largest = max(sum(map(_size, group)) for group in groups)
+    return Cost(len(matrices), len(groups), tokens, largest, 2 * tokens * (weights * pace[0] + squares * pace[1]))
 
 
 def _seconds_an_operation(dtype: torch.dtype, device: torch.device, width: int = 512) -> float:

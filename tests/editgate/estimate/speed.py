@@ -135,11 +135,9 @@ def _ready(run: Trajectory) -> Editor | None:
         return None  # nobody knows what it does besides: its rules of integrity come before all else
     editor = run.setup.create(run.setup.copied_base())
     if isinstance(editor, LocateEditor):
-        stand_ins = {
-            matrix.path: SMALL_COVARIANCE * torch.eye(matrix.stored(matrix.weight).shape[1])
-            for matrix in editor.missing
-        }
-        editor.load_prepared(stand_ins, _contexts(editor.hyperparameters))
+        widths = {matrix.path: matrix.stored(matrix.weight).shape[1] for matrix in editor.missing}
+        alike = {width: SMALL_COVARIANCE * torch.eye(width) for width in set(widths.values())}
+        editor.load_prepared({path: alike[width] for path, width in widths.items()}, _contexts(editor.hyperparameters))
         return editor
     learns = type(editor)._prepare is not Editor._prepare  # noqa: SLF001 - whether a method overrides it
     if learns and not run.setup.is_prepared:
@@ -161,7 +159,7 @@ def of_covariances(base: LoadedModel, matrices: Sequence[Matrix]) -> tuple[float
     part = cost(architecture, base.tokenizer, few, matrices)
     with single_threaded(base):
         began = time.perf_counter()
-        compute_covariances(architecture, base.tokenizer, few, matrices)
+        compute_covariances(architecture, base.tokenizer, few, matrices, keep=lambda *_: None)
         lasted = time.perf_counter() - began
     return lasted * whole.tokens / max(1, part.tokens), whole
 

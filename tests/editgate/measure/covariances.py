@@ -6,8 +6,8 @@ stored ones, so that another method or another learning rate does not read the c
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import editors
 from editgate.cache.digest import code_digest, digest_text
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store
+from editgate.cache.stored_tensors import StoredTensors
 from editgate.inputs.models import LoadedModel
 from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
@@ -26,7 +27,6 @@ from editors.models.covariance import compute_covariances, cost
 from editors.models.projection import Matrix
 
 MODELS = Path(editors.__file__).parent / "models"  # what decides the numbers
-ENTRY = "covariance"
 
 
 def supply(editor: LocateEditor, base: LoadedModel, store: Store, announce: Callable[[str], None]) -> None:
@@ -47,8 +47,11 @@ def covariances_of(
     base: LoadedModel,
     store: Store,
     announce: Callable[[str], None],
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """Return the covariance C [f, f] of each matrix's inputs by its path, computing those that are not stored.
+
+    All of them together may be as large as a fifth of the model. So each is read whenever it is asked for, if the
+    model is in main memory too.
 
     Args:
         architecture: Of the base, or of a pristine copy.
@@ -58,21 +61,19 @@ def covariances_of(
         announce: Called with what computing them will take, before it begins.
     """
     texts, given = base.source.corpus(), _given(base)
-    keys = _keys(given, matrices)
+    stored = StoredTensors(store, "covariances", _keys(given, matrices))
     with store.lock("covariances", Store.key(**given)), single_threaded(base):
-        stored = {path: store.load_tensors("covariances", key) for path, key in keys.items()}
-        found = {path: entry[ENTRY] for path, entry in stored.items() if entry and ENTRY in entry}
-        if missing := [matrix for matrix in matrices if matrix.path not in found]:
+        if paths := stored.missing():
+            missing = [matrix for matrix in matrices if matrix.path in paths]
             announce(f"computing {cost(architecture, base.tokenizer, texts, missing)}")
-            paths = {matrix.path: keys[matrix.path] for matrix in missing}
-            scratch = store.root / "training" / Store.key(unfinished="covariances", **paths)[:16]
+            scratch = (
+                store.root / "training" / Store.key(unfinished="covariances", code=code_digest(MODELS), **given)[:16]
+            )
             with spending("computing covariances"), store.scratch():
-                made = compute_covariances(architecture, base.tokenizer, texts, missing, scratch)
-            for path, moment in made.items():
-                store.save_tensors("covariances", keys[path], {ENTRY: moment})
-            shutil.rmtree(scratch, ignore_errors=True)
-            found |= made
-    return found
+                compute_covariances(architecture, base.tokenizer, texts, missing, scratch, keep=stored.save)
+            with suppress(OSError):  # there is none, or sums of other matrices are in it that somebody's pass will need
+                scratch.rmdir()
+    return stored.beside(base.model)
 
 
 def missing(matrices: Sequence[Matrix], base: LoadedModel, store: Store) -> list[Matrix]:

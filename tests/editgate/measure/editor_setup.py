@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from editgate.cache.digest import digest_text
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
+from editgate.cache.stored_tensors import StoredTensors
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances, model_copies
@@ -73,7 +74,7 @@ class EditorSetup:
     @property
     def is_prepared(self) -> bool:
         """Whether the store has what the method prepares; covariances are apart."""
-        return self.store.path("prepared", self.key, "safetensors").exists()
+        return self.store.path("prepared", self.key, "json").exists()
 
     @cached_property
     def key(self) -> str:
@@ -116,26 +117,35 @@ class EditorSetup:
             )
 
     @cached_property
-    def _prepared(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+    def _prepared(self) -> tuple[Mapping[str, Tensor], list[list[str]]]:
         """Tensors that depend on the unedited model only, by name, and the contexts; without covariances."""
         with self.store.lock("preparing", self.key):
-            made = self.store.load_tensors("prepared", self.key)
+            names = self.store.load_json("prepared", self.key, form_of(list[str]))
             contexts = self.store.load_json("contexts", self.key, form_of(list[list[str]]))
-            if made is None or contexts is None:
+            if names is None or contexts is None or self._stored(names).missing():
                 with spending("preparing methods"), self.store.scratch():
-                    made, contexts = self._make()
-                self.store.save_tensors("prepared", self.key, made)
+                    names, contexts = self._make()
                 self.store.save_json("contexts", self.key, contexts)
-                shutil.rmtree(self._scratch, ignore_errors=True)  # checkpoints of a training that is stored now
-        return made, contexts
+                self.store.save_json("prepared", self.key, names)
+                shutil.rmtree(self._scratch, ignore_errors=True)  # its checkpoints: the result is stored now
+        return self._stored(names).beside(self.base.model), contexts
 
-    def _make(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+    def _stored(self, names: Sequence[str]) -> StoredTensors:
+        keys = {name: Store.key(prepared=self.key, tensor=name) for name in names}
+        return StoredTensors(self.store, "prepared", keys)
+
+    def _make(self) -> tuple[list[str], list[list[str]]]:
+        """Store what an editor prepares, one tensor at a time; return their names, and the contexts."""
         editor = self.create(self.copied_base())
         supplied = self.add_covariances(editor)
         with single_threaded(self.base):
             self.announce(f"preparing the editor ({editor.cost() or 'contexts, or training its network'})")
-            made = {name: tensor for name, tensor in editor.prepared().items() if name not in supplied}
-            return made, [list(group) for group in editor.contexts]
+            made = editor.each_prepared()
+            names = [name for name in made if name not in supplied]
+            stored = self._stored(names)
+            for name in names:
+                stored.save(name, made[name])
+            return names, [list(group) for group in editor.contexts]
 
     def add_covariances(self, editor: Editor) -> set[str]:
         """Give the editor the covariances that it is missing, if any; return the paths of their matrices."""
@@ -153,11 +163,11 @@ class EditorSetup:
             return {}
         architecture = Architecture(self.base.model)
         matrices = [architecture.named("covariance_paths", f"{path}.weight")[0] for path in paths]
-        return covariances.covariances_of(architecture, matrices, self.base, self.store, self.announce)
+        return dict(covariances.covariances_of(architecture, matrices, self.base, self.store, self.announce))
 
     @property
     def _scratch(self) -> Path:
-        """Where a training keeps its checkpoints until its result is in the store."""
+        """Where what is being prepared keeps what it has made, until all of it is in the store."""
         return self.store.root / "training" / self.key[:16]
 
     @cached_property

@@ -17,6 +17,7 @@ from editgate.errors import StoreError
 from editgate.measure import covariances
 from editgate.measure.session import EvaluationSession
 from editgate.verdict.cell import evaluate_cell
+from editors.models.projection import Matrix
 from meta.faults.conftest import Whole
 from meta.faults.runs import LARGE, SMALL, Gate, begin, litter, report
 from meta.support.settings_factory import miniature, settings
@@ -28,10 +29,11 @@ def test_a_full_disk_costs_one_computation(tmp_path: Path, monkeypatch: pytest.M
     """The first test that cannot keep the covariances says so; all others repeat its sentence in no time."""
     computed: list[int] = []
 
-    def compute(*given: object) -> object:
-        matrices: list[object] = given[3]  # type: ignore[assignment]
+    def compute(*given: object, keep: Callable[[str, torch.Tensor], None]) -> None:
+        matrices: list[Matrix] = given[3]  # type: ignore[assignment]
         computed.append(len(matrices))
-        return {matrix.path: torch.eye(2) for matrix in matrices}  # type: ignore[attr-defined]
+        for matrix in matrices:
+            keep(matrix.path, torch.eye(2))
 
     def full(path: Path, write: Callable[[Path], object]) -> None:
         if path.parent.name == "covariances":

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from torch import Tensor
 
 from editgate.cache.store import Store
+from editgate.cache.stored_tensors import StoredTensors
+from editgate.errors import StoreError
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
 from editgate.measure import covariances
 from editgate.measure.trajectory import Trajectory
+from editors import alphaedit
+from editors.core.progress import listening
+from editors.models import covariance
 from editors.models.covariance import compute_covariances
 from editors.models.projection import Matrix
 
@@ -35,11 +41,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the matrices whose moments were computed, in order."""
     paths: list[str] = []
 
-    def counting(
-        architecture: object, tokenizer: object, texts: object, matrices: Sequence[Matrix], scratch: Path
-    ) -> object:
+    def counting(*given: object, **named: object) -> object:
+        matrices: Sequence[Matrix] = given[3]  # type: ignore[assignment]
         paths.extend(matrix.path for matrix in matrices)
-        return compute_covariances(architecture, tokenizer, texts, matrices, scratch)  # type: ignore[arg-type]
+        return compute_covariances(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(covariances, "compute_covariances", counting)
     return paths
@@ -83,8 +88,7 @@ def test_what_is_handed_over_is_what_the_editor_would_compute(base: LoadedModel,
 def test_a_moment_is_stored_once(base: LoadedModel, tmp_path: Path) -> None:
     """On a large model each is hundreds of megabytes: what else is prepared for a method holds no copy of it."""
     _start(base, tmp_path, "rome", 1).fresh_editor()
-    (prepared,) = (tmp_path / "prepared").glob("*.safetensors")
-    assert load_file(prepared) == {}
+    assert not list((tmp_path / "prepared").glob("*.safetensors"))
 
 
 def test_another_corpus_is_another_entry(base: LoadedModel, computed: list[str], tmp_path: Path) -> None:
@@ -109,3 +113,63 @@ def test_a_method_without_second_moments_asks_for_none(base: LoadedModel, comput
     """ROME without them reads no corpus."""
     _start(base, tmp_path, "rome", 1, mom2_adjustment=False).fresh_editor()
     assert not computed
+
+
+def test_covariances_are_read_one_at_a_time_and_not_kept(
+    base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While MEMIT edits two layers no more than one covariance is in memory, and both were asked for."""
+    run = _start(base, tmp_path, "memit", 1, 2)
+    read, given = StoredTensors.__getitem__, list[tuple[str, weakref.ref[Tensor]]]()
+
+    def watching(stored: StoredTensors, name: str) -> Tensor:
+        assert all(known() is None for _, known in given)
+        given.append((name, weakref.ref(found := read(stored, name))))
+        return found
+
+    monkeypatch.setattr(StoredTensors, "__getitem__", watching)
+    run.model_at(1)
+    assert {name for name, _ in given} == {DOWN.format(1), DOWN.format(2)}
+    assert all(known() is None for _, known in given)
+
+
+def test_what_a_pass_gave_is_stored_before_the_next_one(
+    base: LoadedModel, computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed in its second pass computes the second matrix again, and not the first."""
+    monkeypatch.setattr(covariance, "SMALL", 1)
+    monkeypatch.setattr(covariance, "SHARE", 1 << 40)
+    monkeypatch.setattr(covariance, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(covariance, "TOKENS_A_BATCH", 200)
+
+    def heard(what: str, done: int, total: int) -> None:
+        if what.startswith("pass 2 of 2") and done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), listening(heard):
+        _start(base, tmp_path, "memit", 1, 2).fresh_editor()
+    _start(base, tmp_path, "memit", 1, 2).fresh_editor()
+    assert computed == [DOWN.format(1), DOWN.format(2), DOWN.format(2)]
+    assert not list((tmp_path / "training").iterdir())
+
+
+def test_an_entry_that_is_lost_while_it_is_used_is_said_so(base: LoadedModel, tmp_path: Path) -> None:
+    """The sentence names the file; no edit is made without its covariance."""
+    editor = _start(base, tmp_path, "rome", 1).fresh_editor()
+    (entry,) = (tmp_path / "covariances").glob("*.safetensors")
+    entry.unlink()
+    with pytest.raises(StoreError, match=f"{entry.name} was whole .* Run it again"):
+        editor.prepare()
+
+
+def test_projections_are_stored_one_by_one(base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AlphaEdit's are made once, each an entry of its own, and read when a layer is solved; the edits are the same."""
+    run = _start(base, tmp_path, "alphaedit", 1, 2)
+    state = run.editor_at(1).state()
+    assert len(list((tmp_path / "prepared").glob("*.safetensors"))) == 2
+    monkeypatch.setattr(alphaedit, "null_space", None)  # not to be asked for again
+    alone = run.setup.create(copy.deepcopy(base.model))
+    in_memory = run.fresh_editor().prepared()
+    alone.load_prepared(in_memory, run.editor.contexts)
+    alone.apply(run.edits[0])
+    assert all(torch.equal(alone.state()[name], value) for name, value in state.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from editors import Editor, HyperparameterError, StateMismatch, create
+from editors import Editor, HyperparameterError, StateMismatch, alphaedit, create
 from editors.core.weights import same_bits
 from editors.locate.closed_form import null_space, projected_keys
 from editors.models.architecture import Architecture
@@ -169,3 +171,31 @@ def test_a_strange_memory_is_refused(spoil: object) -> None:
     with pytest.raises(StateMismatch, match=r"keys:model\.layers"):
         editor.restore(memory)
     assert all(same_bits(value, before[name]) for name, value in editor.state().items())
+
+
+def test_projections_that_a_killed_process_made_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the scratch folder each is a file, with the bits that it has in memory; another threshold makes its own."""
+    model, made = tiny.model(), list[float]()
+
+    def counting(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+        made.append(threshold)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return null_space(covariance, threshold)
+
+    given = {"covariances": tiny.moments(model), "contexts": tiny.CONTEXTS, "scratch": tmp_path}
+
+    def prepared(threshold: float) -> dict[str, Tensor]:
+        values = tiny.settings("alphaedit", nullspace_threshold=threshold)
+        return create("alphaedit", model, tiny.tokenizer(), **given, **values).prepared()
+
+    monkeypatch.setattr(alphaedit, "null_space", counting)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(0.8)
+    found = prepared(0.8)
+    assert made == [0.8] * 3
+    prepared(0.9)
+    assert made == [0.8] * 3 + [0.9] * 2
+    wanted = _editor(tiny.model()).prepared()
+    assert found.keys() == wanted.keys()
+    assert all(same_bits(found[name], value) for name, value in wanted.items())

@@ -1,10 +1,12 @@
 """Prints the memory that a run takes on a large model, beside the weights: step by step, in a process of its own.
 
     PYTHONPATH=tests:. python -m meta.speed.peak_memory ftl rome
+    PYTHONPATH=tests:. python -m meta.speed.peak_memory passes
 
 The model is a random Llama of about 1 GB in float32 (14 blocks, width 1024, 32000 tokens), with the miniature's
 tokenizer, documents and edits. Each line is the largest resident set of one step (VmHWM, reset before it), over that
 before the model was loaded, in shares of the weights. Pages of the file that are mapped count as resident.
+`passes` compares computing five covariances in one pass over a text with doing so in as many as a run would.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import gc
 import resource
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,29 +34,40 @@ from editgate.measure.evaluate import evaluate
 from editgate.measure.integrity import trajectory_rules
 from editgate.measure.prepare import prepare
 from editgate.measure.trajectory import Trajectory
+from editors.models import covariance
+from editors.models.architecture import Architecture
 
 MB = 2**20
 ITEMS = 2
 SEARCH = {"v_num_grad_steps": 2, "v_weight_decay": 0.5, "clamp_norm_factor": 4.0,
           "context_template_length_params": [[2, 1]]}  # fmt: skip
+SPREAD = {"layers": [5, 6, 7, 8, 9], **SEARCH}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ftl": {"layers": [7], "num_steps": 2, "norm_constraint": 0.001},
     "rome": {"layers": [7], **SEARCH},
-    "memit": {"layers": [5, 6, 7, 8, 9], "mom2_update_weight": 20000.0, **SEARCH},
+    "memit": {"mom2_update_weight": 20000.0, **SPREAD},
+    "pmet": {"mom2_update_weight": 20000.0, **SPREAD},
+    "emmet": {"mom2_update_weight": 20000.0, **SPREAD},
+    "encore": {"mom2_update_weight": 20000.0, "update_norm_lambda": 10.0, **SPREAD},
+    "alphaedit": {"nullspace_threshold": 0.02, "L2": 10.0, **SPREAD},
+    "simie": {"lamHyper": 10000.0, "layers": [7], **SEARCH},
 }
 
 
 def main() -> None:
     """Make the model, and go through a run's steps."""
     parser = argparse.ArgumentParser(description="Peak memory of a run, step by step.")
-    parser.add_argument("method", choices=SETTINGS, nargs="*")
+    parser.add_argument("method", choices=[*SETTINGS, "all", "passes"], nargs="*", default="all")
     parser.add_argument("--blocks", type=int, default=14)
     parser.add_argument("--rules", action="store_true", help="check two rules of integrity too, which takes longest")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "random-llama"
         _make(folder, given.blocks)
-        measure(Path(place), folder, given.method or list(SETTINGS), rules=given.rules)
+        if "passes" in given.method:
+            compare_passes(folder)
+        else:
+            measure(Path(place), folder, [*SETTINGS] if "all" in given.method else given.method, rules=given.rules)
 
 
 def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -> None:
@@ -87,6 +101,25 @@ def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -
         del run
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"weights {size / MB:.0f} MB, before them {begun / MB:.0f} MB, largest resident set {peak / MB:.0f} MB")
+
+
+def compare_passes(folder: Path) -> None:
+    """Print memory and processor time of five covariances, by room for their sums, over one full batch of text."""
+    begun = _resident()
+    base = models.load(models.find(str(folder)), device="cpu", dtype="float32")
+    size, architecture = sum(each.nbytes for each in base.model.parameters()), Architecture(base.model)
+    matrices = [architecture.down(layer) for layer in SETTINGS["memit"]["layers"]]
+    texts = ["The river runs to the sea, and the ferry left in the rain. " * 16] * 16
+    took = {}
+    for share in (1, covariance.SHARE):
+        covariance.SHARE = share
+        told = covariance.cost(architecture, base.tokenizer, texts, matrices)
+        with _step(f"{told.matrices} covariances, {told.tokens} tokens, passes: {told.passes}", begun, size):
+            started = time.process_time()
+            covariance.compute_covariances(architecture, base.tokenizer, texts, matrices, keep=lambda *_: None)
+            took[told.passes] = time.process_time() - started
+    (one, several), (few, many) = took.values(), took
+    print(f"{many} passes take {several / one:.1f} times as long as {few}: {several:.0f} s and {one:.0f} s")
 
 
 @contextmanager
