@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_three_edits_are_those_of_a_bare_loop(method: str, tmp_path: Path) -> No
 
 
 def _in_a_bare_loop(
-    method: str, file: str, base: models.LoadedModel, moments: dict[str, Tensor], folder: Path
+    method: str, file: str, base: models.LoadedModel, moments: Mapping[str, Tensor], folder: Path
 ) -> dict[str, Tensor]:
     apply, record = package.fresh(method), hyperparameters.load(method, file)
     model, own = copy.deepcopy(base.model).requires_grad_(requires_grad=True), copy.deepcopy(base.tokenizer)
