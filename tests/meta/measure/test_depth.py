@@ -13,7 +13,7 @@ from editgate.inference.engine import Engine
 from meta.support.gate import run_gate
 
 HOME = str(Path(editgate.__file__).parent)
-MOST = 9
+MOST = 10  # of which one where batches run side by side, which under xdist they do not
 
 
 def _frames_of_ours() -> list[str]:
@@ -37,7 +37,7 @@ def _frames_of_ours() -> list[str]:
 def test_few_frames_from_fixture_to_logits(
     asked_about: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scoring and generating alike, a model's forward pass is at most nine calls of ours below the test's fixture."""
+    """Scoring and generating alike, a model's forward pass is at most ten calls of ours below the test's fixture."""
     stacks: list[list[str]] = []
     forward = Engine._forward
 
