@@ -22,7 +22,7 @@ class Space(BaseModel):
     """A method's space.
 
     Attributes:
-        blocks: of the first block that is written, as shares of the model's depth.
+        blocks: of the first block that is written, as shares of the model's depth; none where a method writes all.
         window: how many neighboring blocks are written, as a share of the depth; 0 is one.
         fixed: hyperparameters that are not searched.
         numbers: those that are, each with its values, the usual one first.
@@ -30,8 +30,8 @@ class Space(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    blocks: tuple[Share, ...] = Field(min_length=1)
-    window: Share
+    blocks: tuple[Share, ...]
+    window: Share = 0.0
     fixed: Mapping[str, Any]
     numbers: Mapping[str, tuple[float, ...]]
 
@@ -55,12 +55,16 @@ class Space(BaseModel):
     def places(self, depth: int, *, one_layer: bool) -> list[Settings]:
         """Return the blocks to try on a model of this depth, as hyperparameters; the one place that was fixed.
 
+        A method without blocks has one place, which says nothing.
+
         Args:
             depth: number of blocks.
             one_layer: whether the method's hyperparameter is `layer`, one number, instead of `layers`.
         """
         if given := {name: self.fixed[name] for name in ("layer", "layers") if name in self.fixed}:
             return [given]
+        if not self.blocks:
+            return [{}]
         width = max(1, round(self.window * depth))
         begins = sorted({min(round(share * depth), depth - width) for share in self.blocks})
         if one_layer:

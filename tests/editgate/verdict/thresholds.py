@@ -44,6 +44,7 @@ from editgate.inputs.probes import PROBES
 from editgate.measure.edit_quality import KINDS
 from editgate.verdict.threshold_files import ThresholdFile, read_file
 from editgate.verdict.threshold_schema import AREAS, DEFAULT, Names, Quality, Rule, Section, ShareRule, When, listed
+from editors.core.registry import EXTRAS
 
 _PACKAGE = Path(__file__).parents[1]
 # Inside the package where it was installed from a wheel, at the top of a checkout.
@@ -155,7 +156,8 @@ def load_policy(
 
     Args:
         folder: the thresholds folder.
-        editor_names: all editors that there are; a file of another name is a mistake.
+        editor_names: all editors that there are; a file of another name is a mistake, unless it is that of a method
+            whose package is not installed.
         benchmark_names: all benchmarks that there are, besides the probes.
         model_names: the registered models; others may be named by hub id or path.
         extra_files: files of somebody else's repository, named like the folder's or with `editor = "..."`.
@@ -163,7 +165,9 @@ def load_policy(
     Raises:
         ConfigError: a file is missing, unreadable, malformed or names something that does not exist.
     """
-    names = Names(tuple(sorted(editor_names)), tuple(sorted({*benchmark_names, *PROBES})), tuple(sorted(model_names)))
+    names = Names(
+        tuple(sorted({*editor_names, *EXTRAS})), tuple(sorted({*benchmark_names, *PROBES})), tuple(sorted(model_names))
+    )
     policy = folder / f"{DEFAULT}.toml"
     if not policy.is_file():
         raise ConfigError(f"{policy}: not found; it holds the policy that every editor must meet")

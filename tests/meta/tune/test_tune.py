@@ -15,9 +15,10 @@ from editgate.tune.__main__ import main
 from editgate.tune.search import search
 from editgate.tune.space import Space
 from editgate.tune.trials import Measured, Score, Trials
-from editors.core.registry import built_in
+from editors.core.registry import built_in, names
 
-METHODS = sorted(tomllib.loads(spaces.FILE.read_text(encoding="utf-8")))
+METHODS = sorted({*tomllib.loads(spaces.FILE.read_text(encoding="utf-8"))} & {*names()})
+PLACED = [name for name in METHODS if Space.of(name).blocks]
 SHARE = st.floats(0, 1)
 
 
@@ -30,7 +31,7 @@ def test_every_setting_is_one_that_the_method_takes(method: str) -> None:
             record.model_validate({**place, **numbers})
 
 
-@given(st.sampled_from(METHODS), st.integers(1, 100))
+@given(st.sampled_from(PLACED), st.integers(1, 100))
 def test_places_lie_within_the_model(method: str, depth: int) -> None:
     """Whatever its depth, blocks exist, differ, and stand next to one another."""
     for place in Space.of(method).places(depth, one_layer=False):
@@ -64,6 +65,14 @@ def test_the_best_place_and_the_best_number_are_found() -> None:
     assert tried[-1].settings["layers"] == best
     assert sum(count == 20 for _, count in trials.asked) == 3
     assert tried[-1].round == 3
+
+
+def test_of_a_method_without_blocks_its_numbers_are_searched() -> None:
+    """It has one place, which names no block; every number is tried there, and those that are given are kept."""
+    space = Space(blocks=(), fixed={"layers": [7]}, numbers={"v_lr": (0.5, 0.1)})
+    assert space.model_copy(update={"fixed": {}}).places(30, one_layer=False) == [{}]
+    tried = search(Pretended(), space, [{}], 20)
+    assert tried[-1].settings == {"layers": [7], "v_lr": 0.1}
 
 
 def test_what_is_given_is_not_searched() -> None:
