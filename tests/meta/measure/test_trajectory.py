@@ -125,7 +125,7 @@ def test_checkpoints_of_a_training_go_when_its_result_is_stored(base: LoadedMode
     (run.setup._scratch / "network.safetensors").write_bytes(b"half a training")
     run.editor_at(0)
     assert not run.setup._scratch.exists()
-    assert list(tmp_path.glob("prepared/**/*.safetensors"))
+    assert list(tmp_path.glob("prepared/**/*.json"))
 
 
 def test_the_base_stays_as_it_was(whole: Trajectory) -> None:
