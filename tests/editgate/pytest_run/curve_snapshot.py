@@ -8,10 +8,12 @@ from statistics import median
 
 from syrupy.types import SerializedData
 
+from editgate.measure.edit_quality import KINDS
 from editgate.pytest_run.snapshots import ScoreSnapshot
 
 CURVE_TOLERANCE = 0.1  # weights off by 1e-7 moved ROME's collapsed model by 0.06, MEMIT's by nothing
 RUINED = 0.6  # retention; below it the last bits of a processor's sums decide: PMET's 0.14 on one was 0.59 on another
+ROUNDING = 1e-6  # of the numbers in the file
 
 Curves = Mapping[str, Mapping[str, float]]  # by benchmark or quality, then by N
 
@@ -21,6 +23,8 @@ class CurveSnapshot(ScoreSnapshot):
 
     Not compared are two numbers that are both below `RUINED`, and an N at which the median of all benchmarks and
     qualities is below it, then and now: of a model that is lost altogether ToxiGen says whichever answer it repeats.
+    Nor are efficacy, paraphrase and locality whose difference a single edit explains, 1 at N = 1: with MEND's network
+    of one processor the first edit takes, and with that of another it does not.
     """
 
     tolerance = CURVE_TOLERANCE
@@ -49,7 +53,10 @@ def _comparable(curves: Curves, others: Curves, lost: set[str]) -> dict[str, dic
 
     def is_record(check: str, count: str, value: float) -> bool:
         other = others.get(check, {}).get(count)
-        return other is None or not (count in lost or max(value, other) < RUINED)
+        if other is None:
+            return True
+        one_edit = check in KINDS and abs(value - other) <= 1 / int(count) + ROUNDING
+        return not (one_edit or count in lost or max(value, other) < RUINED)
 
     return {
         check: {count: value for count, value in curve.items() if is_record(check, count, value)}

@@ -180,6 +180,23 @@ def test_a_number_of_a_ruined_model_must_be_there(now: str) -> None:
     assert not CurveSnapshot().matches(serialized_data=then, snapshot_data=now)
 
 
+@pytest.mark.parametrize(
+    ("check", "count", "now", "matches"),
+    [
+        ("efficacy", "001", 1.0, True),
+        ("efficacy", "005", 0.8, True),
+        ("efficacy", "005", 0.6, False),
+        ("efficacy", "020", 0.89, False),
+        ("mmlu", "005", 0.8, False),
+    ],
+)
+def test_one_edit_may_turn_out_otherwise(check: str, count: str, now: float, matches: bool) -> None:  # noqa: FBT001
+    """Of efficacy what a single edit explains is no drift, of a benchmark it is, and so is more than one edit."""
+    then = {"efficacy": {"001": 0.0, "005": 1.0, "020": 1.0}, "mmlu": {"001": 1.0, "005": 1.0, "020": 1.0}}
+    other = then | {check: then[check] | {count: now}}
+    assert CurveSnapshot().matches(serialized_data=json.dumps(other), snapshot_data=json.dumps(then)) is matches
+
+
 def test_an_installed_gate_records_below_the_root_directory(project: pytest.Pytester) -> None:
     """A baseline of a test that lies elsewhere is written where the run is, and read from there."""
     elsewhere = project.mkdir("elsewhere")
