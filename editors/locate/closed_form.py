@@ -37,7 +37,7 @@ class CholeskyFactor:
         """
         own = covariance.diagonal().double()
         scale = float(own.mean())
-        lower = _by_columns(covariance)
+        lower = _room_by_columns(covariance)
         info = torch.empty((), dtype=torch.int32, device=covariance.device)
         for ridge in (0.0, *(RIDGE * scale * 10.0**exponent for exponent in range(4))):
             diagonal = own + ridge
@@ -53,9 +53,9 @@ class CholeskyFactor:
         return torch.cholesky_solve(keys.double(), self.lower)
 
 
-def _by_columns(covariance: Tensor) -> Tensor:
-    """A copy in float64 in LAPACK's order, which it may overwrite: of a large model one copy more is gigabytes."""
-    return torch.empty(covariance.shape, dtype=torch.float64, device=covariance.device).T.copy_(covariance)
+def _room_by_columns(covariance: Tensor) -> Tensor:
+    """Room for a float64 copy in LAPACK's order, which it may overwrite: of a large model one more is gigabytes."""
+    return torch.empty(covariance.shape, dtype=torch.float64, device=covariance.device).T
 
 
 def rank_one(u: Tensor, residual: Tensor, key: Tensor) -> tuple[Tensor, float]:
@@ -110,7 +110,7 @@ def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     Returns:
         P = U₀U₀ᵀ [f, f] and all eigenvalues, ascending, [f]; float64.
     """
-    vectors = _by_columns(covariance)
+    vectors = _room_by_columns(covariance).copy_(covariance)
     values = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
     torch.linalg.eigh(vectors, out=(values, vectors))  # in place
     free = vectors[:, values < threshold]

@@ -107,8 +107,8 @@ def _share(options: Options, models: Iterable[ModelSource]) -> Share:
     for text in filter(None, (options.ray_worker or "").split(",")):
         name, _, value = text.partition("=")
         try:
-            amounts[name] = _amount(name, value)
-        except ValueError:
+            amounts[name] = READERS[name](value)
+        except (KeyError, ValueError):
             raise ConfigError(
                 f"--ray-worker {brief(text)} is nothing that a worker takes. Allowed: cpus=NUMBER, gpus=NUMBER, "
                 "memory=SIZE such as 8GB or 500MiB, joined by commas; memory=0 asks for none."
@@ -118,18 +118,21 @@ def _share(options: Options, models: Iterable[ModelSource]) -> Share:
     return Share(amounts["cpus"], amounts["gpus"], int(amounts["memory"]))
 
 
-def _amount(name: str, text: str) -> float:
-    """Return a number of cores or devices, or bytes, which have a unit: who writes memory=8 has forgotten it.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if name == "memory" and not text.replace(".", "").isdecimal():
-        return float(in_bytes(text))
+def _number(text: str) -> float:
     number = float(text)
-    if name not in {"cpus", "gpus", "memory"} or not 0 <= number < math.inf or (name == "memory" and number):
+    if not 0 <= number < math.inf:
         raise ValueError(text)
     return number
+
+
+def _memory(text: str) -> float:
+    """Bytes, with their unit: who writes memory=8 has forgotten it."""
+    if text.replace(".", "").isdecimal() and float(text):
+        raise ValueError(text)
+    return float(in_bytes(text))
+
+
+READERS = {"cpus": _number, "gpus": _number, "memory": _memory}  # of what a worker takes; each raises a ValueError
 
 
 def _weights(model: ModelSource, dtype: str) -> float:
