@@ -13,6 +13,7 @@ from torch import Tensor
 from editors.core.errors import StateMismatch
 
 RIDGE = 1e-6  # relative to the mean diagonal of C; used only where C is singular
+ROWS_A_PRODUCT = 1024
 SINGULAR = 1e-10  # C is singular if an input has no more of its own than this, given the others
 
 
@@ -50,7 +51,14 @@ class CholeskyFactor:
 
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, shape [f, n], float64."""
-        return torch.cholesky_solve(keys.double(), self.lower)
+        return solve_factored(self.lower, keys.double())
+
+
+def solve_factored(lower: Tensor, keys: Tensor) -> Tensor:
+    """(G Gᵀ)⁻¹K, shape [f, n], of a Cholesky factor G [f, f]; `torch.cholesky_solve` would copy G."""
+    half = torch.linalg.solve_triangular(lower, keys, upper=False)
+    whole: Tensor = torch.linalg.solve_triangular(lower.T, half, upper=True)
+    return whole
 
 
 def _room_by_columns(covariance: Tensor) -> Tensor:
@@ -82,7 +90,7 @@ def ridge_keys(keys: Tensor, factor: CholeskyFactor, weight: float) -> Tensor:
     keys = keys.double()
     if keys.shape[1] * 2 > keys.shape[0]:
         covariance = (factor.lower @ factor.lower.T).mul_(weight).add_(keys @ keys.T)
-        return torch.cholesky_solve(keys, torch.linalg.cholesky(covariance))
+        return solve_factored(torch.linalg.cholesky(covariance), keys)
     whitened = factor.solve(keys)
     small = keys.T @ whitened
     small = small + weight * torch.eye(len(small), dtype=small.dtype, device=small.device)
@@ -117,6 +125,11 @@ def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     return free @ free.T, values
 
 
+def _in_float64(matrix: Tensor, columns: Tensor) -> Tensor:
+    """Matrix [f, f] of any type times columns [f, n] in float64, with no more than some rows of it in float64."""
+    return torch.cat([rows.double() @ columns for rows in matrix.split(ROWS_A_PRODUCT)])
+
+
 def projected_keys(keys: Tensor, past: Tensor, projection: Tensor | None, weight: float) -> Tensor:
     """A = (P(KKᵀ + QQᵀ) + wI)⁻¹PK, shape [f, n], float64, of keys K [f, n], past keys Q [f, m], projection P [f, f].
 
@@ -125,7 +138,7 @@ def projected_keys(keys: Tensor, past: Tensor, projection: Tensor | None, weight
     solve is the cheaper one. Without a projection P is the identity.
     """
     both = torch.cat([past.double(), keys.double()], dim=1)
-    projected = both if projection is None else projection.double() @ both  # PB
+    projected = both if projection is None else _in_float64(projection, both)  # PB
     new = slice(past.shape[1], None)
     if both.shape[1] > both.shape[0]:
         large = projected @ both.T

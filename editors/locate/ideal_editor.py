@@ -28,6 +28,7 @@ from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.base import LocateEditor
+from editors.locate.closed_form import solve_factored
 from editors.models.hooks import forward_pre_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import encode
@@ -102,15 +103,17 @@ class IdealEditor(LocateEditor):
     def _merge(self, matrix: Matrix, alone: Tensor, keys: Tensor) -> Tensor:
         """Write W_t of one matrix from what the inner method made of it alone; Σ K Kᵀ with these keys."""
         before = self._gram.get(matrix.path)
-        gram = keys @ keys.T if before is None else before.double() + keys @ keys.T
-        preserved = gram.clone()
-        preserved.diagonal().add_(self.hyperparameters.lamHyper)
-        solved = torch.cholesky_solve(keys, torch.linalg.cholesky(preserved))  # P⁻¹ K [f, n]
+        gram = keys @ keys.T
+        if before is not None:
+            gram.add_(before)
+        kept = gram.to(torch.promote_types(matrix.weight.dtype, torch.float32), copy=True)
+        gram.diagonal().add_(self.hyperparameters.lamHyper)  # P, of which the factor takes the place
+        solved = solve_factored(torch.linalg.cholesky(gram.T, out=gram.T), keys)  # P⁻¹ K [f, n]
         missing = matrix.stored(alone.double() - matrix.weight.double())
         update = missing @ keys @ solved.T
         self._weights.write(matrix.parameter, matrix.added(update))
         self._diagnostics[f"merged_norm.{matrix.path}"] = float(update.norm())
-        return gram.to(torch.promote_types(matrix.weight.dtype, torch.float32))
+        return kept
 
     def _memory(self) -> dict[str, Tensor]:
         return {GRAM + path: gram.clone() for path, gram in self._gram.items()}

@@ -22,7 +22,8 @@ from editors.models.projection import Matrix
 from editors.models.tokens import Row, encode
 from editors.models.trace import pad
 
-TOKENS_A_BATCH = 4096
+TOKENS_A_BATCH = 4096  # or fewer, see `_tokens_a_batch`
+TOKENS_A_PRODUCT = 512
 SAVE_SECONDS = 30.0
 DONE = "batches done"
 SHARE = 10  # sums of one pass take at most one part in so many of the weights' memory
@@ -63,11 +64,11 @@ def compute_covariances(
     made: dict[str, Tensor] = {}
     keep = keep or made.__setitem__
     count = sum(len(row.ids) for row in rows)
-    groups = passes(architecture, matrices)
+    groups, batches = passes(architecture, matrices), _batches(rows, _tokens_a_batch(architecture, matrices))
     for number, group in enumerate(groups, start=1):
         file = None if scratch is None else scratch / f"covariances-{_name(group)}.safetensors"
         what = "text" if len(groups) == 1 else f"pass {number} of {len(groups)}: text"
-        sums = _sums(architecture, rows, group, file, what)
+        sums = _sums(architecture, batches, group, file, what)
         for path in list(sums):
             keep(path, sums.pop(path).div_(count).float())  # no more than one more at a time
         if file is not None:
@@ -96,6 +97,15 @@ def _room(architecture: Architecture, matrices: Sequence[Matrix]) -> int:
     return max(SMALL, architecture.size // SHARE, min(free, default=0) // 2)
 
 
+def _tokens_a_batch(architecture: Architecture, matrices: Sequence[Matrix]) -> int:
+    """As many as take a tenth of the weights' memory, or 64 MiB, where a token takes about four times its input.
+
+    It is always the same of a model: unfinished sums say how many batches are done.
+    """
+    widest = max(_width(matrix) * matrix.weight.element_size() for matrix in matrices)
+    return min(TOKENS_A_BATCH, max(1 << 26, architecture.size // 10) // (4 * widest))
+
+
 def _size(matrix: Matrix) -> int:
     """Bytes of the sum of one matrix, [f, f] in float64."""
     return 8 * _width(matrix) ** 2
@@ -113,17 +123,16 @@ def _block(architecture: Architecture, matrix: Matrix) -> int:
 
 
 def _sums(
-    architecture: Architecture, rows: Sequence[Row], matrices: Sequence[Matrix], file: Path | None, what: str
+    architecture: Architecture, batches: Sequence[list[Row]], matrices: Sequence[Matrix], file: Path | None, what: str
 ) -> dict[str, Tensor]:
     """K Kᵀ [f, f] in float64 of some matrices by their paths, over all rows: one pass, kept in `file` as it goes."""
-    batches = _batches(rows)
     begin, sums = (0, {}) if file is None else _resume(file, matrices)
     saved = time.monotonic()
     done = sum(len(batch) for batch in batches[:begin])
     for number, batch in enumerate(batches[begin:], start=begin + 1):
         _add(sums, architecture, batch, matrices)
         done += len(batch)
-        tell(what, done, len(rows))
+        tell(what, done, sum(map(len, batches)))
         if file is not None and number < len(batches) and time.monotonic() - saved > SAVE_SECONDS:
             unfinished.save(file, {**sums, DONE: torch.tensor(number)})
             saved = time.monotonic()
@@ -204,11 +213,11 @@ def _rows(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, texts:
     return sorted((row for row in rows if row.ids), key=lambda row: len(row.ids))
 
 
-def _batches(rows: Sequence[Row]) -> list[list[Row]]:
-    """Neighbors in length together, at most TOKENS_A_BATCH padded tokens each."""
+def _batches(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
+    """Neighbors in length together, at most so many padded tokens each."""
     batches: list[list[Row]] = [[]]
     for row in rows:
-        if batches[-1] and (len(batches[-1]) + 1) * len(row.ids) > TOKENS_A_BATCH:
+        if batches[-1] and (len(batches[-1]) + 1) * len(row.ids) > tokens:
             batches.append([])
         batches[-1].append(row)
     return batches
@@ -224,9 +233,12 @@ def _add(sums: dict[str, Tensor], architecture: Architecture, rows: Sequence[Row
 
     def hook_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            inputs = args[0].reshape(*real.shape, -1)[real.to(args[0].device)].double()  # [tokens, f]
-            gram = inputs.T @ inputs
-            sums[path] = sums[path].add_(gram) if path in sums else gram
+            inputs = args[0].reshape(*real.shape, -1)[real.to(args[0].device)]  # [tokens, f]
+            if path not in sums:
+                sums[path] = inputs.new_zeros(2 * inputs.shape[-1:], dtype=torch.float64)
+            for part in inputs.split(TOKENS_A_PRODUCT):  # in float64 the whole batch is larger than its pass
+                wide = part.double()
+                sums[path].addmm_(wide.T, wide)
             waiting.discard(path)
             if not waiting and not spread:
                 raise StopForward

@@ -164,7 +164,7 @@ def _subject(config: pytest.Config) -> Subject:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what was not asked for: the search for edit budgets, and this suite's own tests."""
+    """Leave out what was not asked for, such as the search for edit budgets."""
     return True if selection.is_left_out(collection_path, config, config.stash[SETTINGS]) else None
 
 

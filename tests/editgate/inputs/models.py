@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from editgate import inert
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.errors import ConfigError
-from editgate.inputs import covariance_texts, hub_errors, model_loading
+from editgate.inputs import covariance_texts, freed_memory, hub_errors, model_loading
 from editgate.inputs.benchmarks import ALL, Benchmark
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.inputs.files import model_files, user_files
@@ -212,7 +212,10 @@ def load(
     unpack(source)
     tokenizer = model_loading.load_tokenizer("--model", source.location)
     model = model_loading.load_weights("--model", source.location, device=device, dtype=dtype, max_memory=max_memory)
-    digest = digest_tensors(placement.values(model))
+    weights = placement.values(model)
+    if sum(tensor.nbytes for tensor in weights.values()) >= freed_memory.LARGE:
+        freed_memory.give_back_at_once()
+    digest = digest_tensors(weights)
     identity = f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"
     return LoadedModel(source, model, tokenizer, digest, digest_text(identity))
 

@@ -23,7 +23,7 @@ from editgate.cache import fingerprint, weight_differences
 from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
-from editgate.measure import edit_quality, freed_memory, weight_changes
+from editgate.measure import edit_quality, weight_changes
 from editgate.measure.edit_quality import EditQuality
 from editgate.measure.editor_setup import EditorSetup
 from editgate.measure.threads import single_threaded
@@ -202,7 +202,6 @@ class Trajectory:
             while self._position < count:
                 self._apply_next(count)
         self.editor.release()
-        freed_memory.give_back()
 
     @cached_property
     def _lock(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -24,8 +25,11 @@ def relative_changes(base: Mapping[str, Tensor], model: Model) -> dict[str, floa
     """
     changes = {}
     for name in changed_parameters(base, model):
-        now, before = parameter(model, name).detach().double(), base[name].double()
-        changes[name] = float((now - before.to(now.device)).norm() / before.norm().clamp_min(1e-30))
+        pairs = zip(_parts(parameter(model, name)), _parts(base[name]), strict=True)
+        wide = ((now.double(), before.to(now.device).double()) for now, before in pairs)
+        sizes = [(float((now - before).norm()), float(before.norm())) for now, before in wide]
+        change, size = (math.hypot(*parts) for parts in zip(*sizes, strict=True))
+        changes[name] = change / max(size, 1e-30)
     return dict(sorted(changes.items(), key=lambda entry: -entry[1]))
 
 
@@ -110,7 +114,10 @@ def fingerprint(model: Model) -> Fingerprint:
     module = _module(model)
     named = {} if module is None else dict(module.named_parameters(remove_duplicate=False))
     return {
-        name: (named.get(name, tensor).data_ptr(), int(bits(tensor).sum(dtype=torch.int64)))
+        name: (
+            named.get(name, tensor).data_ptr(),
+            sum(int(part.sum(dtype=torch.int64)) for part in _parts(bits(tensor))),
+        )
         for name, tensor in tensors(model)
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -129,8 +128,7 @@ def _is_chosen(case: Case | BaselineCase, settings: Settings) -> bool:
 def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
     """Return whether a file or folder is not even collected.
 
-    Whoever names an editor, brings one or brings a model asks about that and not about this suite, and without the
-    extra `dev` its tests cannot be imported; a path that is given on the command line is collected all the same.
+    The search for edit budgets and added benchmarks were not asked for, or the paper's questions lack their options.
     """
     if path.is_relative_to(HOME) and path != HOME and not path.is_relative_to(GATE):
         return True  # no tests there, whatever a module is called
@@ -138,13 +136,8 @@ def is_left_out(path: Path, config: pytest.Config, settings: Settings) -> bool:
         return settings.budget is None
     if path == GATE / "test_benchmark.py":
         return not settings.added_benchmarks
-    if path == config.rootpath / "tests" / "findings":
-        return not hasattr(config.option, "family")  # its options come with its path on the command line
-    keyword, markers = config.option.keyword.strip().lower(), config.option.markexpr.strip()
-    named = settings.chosen_editors or {keyword, markers} & {editor.name for editor in settings.editors}
-    own = path == config.rootpath / "tests" / "meta"
-    cannot_run = any(find_spec(name) is None for name in ("hypothesis", "pytest_benchmark"))  # of the extra `dev`
-    return own and bool(named or cannot_run) and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    findings = config.rootpath / "tests" / "findings"
+    return path == findings and not hasattr(config.option, "family")  # they come with its path on the command line
 
 
 def order_in_run(item: pytest.Item, trajectories: dict[str, int]) -> tuple[int, int, int]:

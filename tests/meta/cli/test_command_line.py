@@ -153,9 +153,9 @@ def test_two_methods_of_one_name_are_refused(pytester: pytest.Pytester) -> None:
     assert "are both called 'mine'" in result.stderr.str()
 
 
-@pytest.mark.parametrize("asked", [("-k", "rome"), ("-m", "rome"), ("--editor", "rome")])
-def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pytester: pytest.Pytester) -> None:
-    """The suite's own tests stay out, unless their path is given; the whole gate of the editor is there."""
+@pytest.mark.parametrize("asked", [(), ("-k", "rome"), ("-m", "rome"), ("--editor", "rome")])
+def test_the_suites_own_tests_are_asked_for_by_their_path(asked: tuple[str, ...], pytester: pytest.Pytester) -> None:
+    """A bare `pytest` is the whole gate; whoever names a method otherwise than by `-k` asks about that alone."""
     options = ("-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", "-q")
     given = (*options, f"--store={pytester.path / 'store'}", *asked)
     with pytest.MonkeyPatch.context() as patch:
@@ -166,7 +166,7 @@ def test_whoever_names_an_editor_asks_about_it_alone(asked: tuple[str, str], pyt
             line.split("::")[1].split("[")[0] for line in gate
         }
         own = pytester.runpytest_inprocess("tests/meta/methods/test_rrome.py", *given)
-        assert any("tests/meta" in line for line in own.outlines) == (asked[0] == "-k")
+        assert any("tests/meta" in line for line in own.outlines) == (asked[:1] in ((), ("-k",)))
 
 
 def test_curves_are_on_record_for_the_default_model_only(pytester: pytest.Pytester) -> None:

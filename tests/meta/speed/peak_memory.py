@@ -38,7 +38,7 @@ from editors.models import covariance
 from editors.models.architecture import Architecture
 
 MB = 2**20
-ITEMS = 2
+ITEMS = 50
 SEARCH = {"v_num_grad_steps": 2, "v_weight_decay": 0.5, "clamp_norm_factor": 4.0,
           "context_template_length_params": [[2, 1]]}  # fmt: skip
 SPREAD = {"layers": [5, 6, 7, 8, 9], **SEARCH}
@@ -74,7 +74,7 @@ def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -
     """Print a line a step."""
     begun = _resident()
     text = place / "text.txt"
-    text.write_text("The river runs to the sea, and the ferry left in the rain.\n" * 20, encoding="utf-8")
+    text.write_text(f"{'The river runs to the sea, and the ferry left in the rain. ' * 16}\n" * 32, encoding="utf-8")
     source = models.find(str(folder), documents=models.SHIPPED.folder, covariance_text=text)
     with _step("loading", begun, 0) as whole:
         base = models.load(source, device="cpu", dtype="float32")
