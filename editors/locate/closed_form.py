@@ -54,6 +54,17 @@ class CholeskyFactor:
         return solve_factored(self.lower, keys.double())
 
 
+def factor_in_place(definite: Tensor) -> Tensor:
+    """Cholesky factor of a positive definite matrix [f, f] in LAPACK's order, whose place it takes.
+
+    Raises:
+        torch.linalg.LinAlgError: It is not positive definite.
+    """
+    info = torch.empty((), dtype=torch.int32, device=definite.device)
+    torch.linalg.cholesky_ex(definite, check_errors=True, out=(definite, info))
+    return definite
+
+
 def solve_factored(lower: Tensor, keys: Tensor) -> Tensor:
     """(G Gᵀ)⁻¹K, shape [f, n], of a Cholesky factor G [f, f]; `torch.cholesky_solve` would copy G."""
     half = torch.linalg.solve_triangular(lower, keys, upper=False)

@@ -28,12 +28,13 @@ from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.base import LocateEditor
-from editors.locate.closed_form import solve_factored
+from editors.locate.closed_form import factor_in_place, solve_factored
 from editors.models.hooks import forward_pre_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import encode
 
 GRAM = "gram:"
+ROWS = 1024  # that are in float64 at a time
 
 
 class IdealEditorHyperparameters(LocateHyperparameters):
@@ -102,18 +103,21 @@ class IdealEditor(LocateEditor):
 
     def _merge(self, matrix: Matrix, alone: Tensor, keys: Tensor) -> Tensor:
         """Write W_t of one matrix from what the inner method made of it alone; Σ K Kᵀ with these keys."""
-        before = self._gram.get(matrix.path)
-        gram = keys @ keys.T
-        if before is not None:
-            gram.add_(before)
-        kept = gram.to(torch.promote_types(matrix.weight.dtype, torch.float32), copy=True)
-        gram.diagonal().add_(self.hyperparameters.lamHyper)  # P, of which the factor takes the place
-        solved = solve_factored(torch.linalg.cholesky(gram.T, out=gram.T), keys)  # P⁻¹ K [f, n]
-        missing = matrix.stored(alone.double() - matrix.weight.double())
-        update = missing @ keys @ solved.T
+        solved, gram = self._solved(matrix, keys)
+        update = matrix.stored(alone.double().sub_(matrix.weight)) @ keys @ solved.T
         self._weights.write(matrix.parameter, matrix.added(update))
         self._diagnostics[f"merged_norm.{matrix.path}"] = float(update.norm())
-        return kept
+        return gram
+
+    def _solved(self, matrix: Matrix, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """P⁻¹ K [f, n], and the Σ K Kᵀ that is in P."""
+        total = keys @ keys.T
+        if matrix.path in self._gram:
+            for rows, before in zip(total.split(ROWS), self._gram[matrix.path].split(ROWS), strict=True):
+                rows.add_(before)  # which is copied in float64
+        gram = total.to(torch.promote_types(matrix.weight.dtype, torch.float32), copy=True)
+        total.diagonal().add_(self.hyperparameters.lamHyper)  # P, whose place its factor takes
+        return solve_factored(factor_in_place(total.T), keys), gram
 
     def _memory(self) -> dict[str, Tensor]:
         return {GRAM + path: gram.clone() for path, gram in self._gram.items()}

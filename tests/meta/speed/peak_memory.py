@@ -74,7 +74,7 @@ def measure(place: Path, folder: Path, methods: Sequence[str], *, rules: bool) -
     """Print a line a step."""
     begun = _resident()
     text = place / "text.txt"
-    text.write_text(f"{'The river runs to the sea, and the ferry left in the rain. ' * 16}\n" * 32, encoding="utf-8")
+    text.write_text(f"{'The river runs to the sea, and the ferry left in the rain. ' * 16}\n" * 8, encoding="utf-8")
     source = models.find(str(folder), documents=models.SHIPPED.folder, covariance_text=text)
     with _step("loading", begun, 0) as whole:
         base = models.load(source, device="cpu", dtype="float32")
