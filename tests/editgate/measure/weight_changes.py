@@ -13,6 +13,8 @@ from editgate.inference.backend import Model
 from editors.core import placement
 from editors.core.weights import bits, same_bits
 
+PART = 1 << 22  # numbers that are read at a time
+
 Fingerprint = dict[str, tuple[int, int]]
 
 
@@ -71,7 +73,7 @@ def assert_finite(model: Model) -> None:
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
     """Parts of a tensor: of a whole embedding the intermediate results would take as much memory again."""
-    parts: tuple[Tensor, ...] = tensor.detach().reshape(-1).split(1 << 22)
+    parts: tuple[Tensor, ...] = tensor.detach().reshape(-1).split(PART)
     return parts
 
 

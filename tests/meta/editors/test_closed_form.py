@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from editors import StateMismatch
-from editors.locate.closed_form import CholeskyFactor, constrained_keys, rank_one, ridge_keys
+from editors.locate import closed_form
+from editors.locate.closed_form import (
+    CholeskyFactor,
+    constrained_keys,
+    factor_in_place,
+    projected_keys,
+    rank_one,
+    ridge_keys,
+)
 
 sizes = st.integers(2, 24)
 seeds = st.integers(0, 2**31)
@@ -133,3 +141,33 @@ def test_an_indefinite_moment_is_refused() -> None:
     """A matrix with a negative direction is no second moment."""
     with pytest.raises(StateMismatch, match="positive semidefinite"):
         CholeskyFactor.of(torch.diag(torch.tensor([1.0, -1.0])))
+
+
+@many
+@given(seeds, st.integers(2, 24), st.integers(1, 6))
+def test_a_factor_takes_the_place_of_its_matrix_and_solves_to_the_bits_of_a_copy(seed: int, f: int, n: int) -> None:
+    """No second matrix of this size is made, and no number differs from those of `torch.cholesky_solve`."""
+    samples, keys = _draw(seed, (3 * f, f), (f, n))
+    moment = _moment(samples)
+    place = moment.clone().T
+    lower = factor_in_place(place)
+    assert lower.data_ptr() == place.data_ptr()
+    assert _near(lower.tril() @ lower.tril().T, moment)
+    factor = CholeskyFactor.of(moment)
+    assert torch.equal(factor.solve(keys), torch.cholesky_solve(keys, factor.lower))
+
+
+def test_a_matrix_that_is_not_definite_has_no_factor() -> None:
+    """It is an error, and no NaN goes into a model."""
+    with pytest.raises(torch.linalg.LinAlgError):
+        factor_in_place(torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64)).T)
+
+
+def test_a_projection_is_applied_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large P only some rows are in float64 at a time; the solution is that of the whole."""
+    keys, past, samples = _draw(0, (12, 2), (12, 3), (36, 12))
+    projection = torch.linalg.qr(samples.T).Q[:, :7]
+    projection = (projection @ projection.T).float()
+    whole = projected_keys(keys, past, projection, 0.5)
+    monkeypatch.setattr(closed_form, "ROWS_A_PRODUCT", 5)
+    assert _near(projected_keys(keys, past, projection, 0.5), whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -192,3 +193,17 @@ def test_the_lowest_pass_has_the_fewest_matrices(
     told = cost(architecture, tiny.tokenizer(), tiny.CORPUS, matrices)
     assert (told.passes, told.size) == (len(groups), count * 8 * 24**2)
     assert (f" in {len(groups)} passes: " in str(told)) == (len(groups) > 1)
+
+
+def test_a_batch_takes_a_tenth_of_the_weights_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full batch where the model is large or its inputs are narrow; fewer tokens where 64 MiB and a tenth are less."""
+    monkeypatch.setattr(covariance, "TOKENS_A_BATCH", 4096)
+    matrix = SimpleNamespace(weight=torch.zeros(1, 2816))
+    matrix.stored = lambda weight: weight
+
+    def tokens(size: int) -> int:
+        return covariance._tokens_a_batch(SimpleNamespace(size=size), [matrix])  # type: ignore[arg-type, list-item]
+
+    assert tokens(10**10) == 4096
+    assert tokens(10**9) == 10**8 // (4 * 4 * 2816)
+    assert tokens(10**6) == (1 << 26) // (4 * 4 * 2816)

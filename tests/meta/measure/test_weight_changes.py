@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from editgate.errors import EvaluationError, NonFiniteModel
+from editgate.measure import weight_changes
 from editgate.measure.perplexity import perplexity
 from editgate.measure.weight_changes import (
     assert_finite,
@@ -107,3 +108,16 @@ def test_a_fingerprint_sees_every_way_to_change_a_parameter() -> None:
     before = fingerprint(tied)
     tied.lm_head.weight = tied.get_input_embeddings().weight
     assert changed_since(before, tied) == ["lm_head.weight"]
+
+
+def test_a_large_tensor_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its fingerprint nor its change takes as much memory again; the last part counts as the first does."""
+    monkeypatch.setattr(weight_changes, "PART", 1000)
+    model = toy.model()
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = fingerprint(model)
+    with torch.no_grad():
+        model.get_parameter(EDITED)[-1, -1] += 1
+    assert changed_since(before, model) == [EDITED]
+    change = (model.get_parameter(EDITED).double() - base[EDITED].double()).norm() / base[EDITED].double().norm()
+    assert relative_changes(base, model) == {EDITED: pytest.approx(float(change), rel=1e-12)}
