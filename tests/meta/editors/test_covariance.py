@@ -196,7 +196,7 @@ def test_the_lowest_pass_has_the_fewest_matrices(
 
 
 def test_a_batch_takes_a_tenth_of_the_weights_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full batch where the model is large or its inputs are narrow; fewer tokens where 64 MiB and a tenth are less."""
+    """A full batch where the model is large enough; fewer tokens where a tenth of it, or 64 MiB, is less."""
     monkeypatch.setattr(covariance, "TOKENS_A_BATCH", 4096)
     matrix = SimpleNamespace(weight=torch.zeros(1, 2816))
     matrix.stored = lambda weight: weight

@@ -51,6 +51,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "encore": {"mom2_update_weight": 20000.0, "update_norm_lambda": 10.0, **SPREAD},
     "alphaedit": {"nullspace_threshold": 0.02, "L2": 10.0, **SPREAD},
     "simie": {"lamHyper": 10000.0, "layers": [7], **SEARCH},
+    "grace": {"layer": 7, "matrix": "up", "eps": 3.0, "n_iter": 2},
+    "ultraedit": {"lr": 0.004, "inner_params": ["model.layers.7.mlp.down_proj.weight"]},
+    "locft": {"layer": 7, "lr": 0.001},
+    "kn": {"steps": 20, "batch_size": 5, "adaptive_threshold": 0.8, "lambda_1": 5.0, "lambda_2": 5.0},
 }
 
 
