@@ -58,7 +58,7 @@ def factor_in_place(definite: Tensor) -> Tensor:
     """Cholesky factor of a positive definite matrix [f, f] in LAPACK's order, whose place it takes.
 
     Raises:
-        torch.linalg.LinAlgError: It is not positive definite.
+        RuntimeError: It is not positive definite.
     """
     info = torch.empty((), dtype=torch.int32, device=definite.device)
     torch.linalg.cholesky_ex(definite, check_errors=True, out=(definite, info))
