@@ -10,7 +10,7 @@ unedited model's own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -28,6 +28,21 @@ KINDS: tuple[Kind, ...] = ("efficacy", "paraphrase", "locality")
 
 BEYOND_TARGET = 8  # tokens that an answer may be longer than the longest target: spelled otherwise, or going on
 NEIGHBOR_TOKENS = 16  # fixed, so that answers before and after the edit are cut at the same length
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a model about an edit.
+
+    Attributes:
+        prompt: what it continues.
+        length: tokens of its answer, at most.
+        expected: what it may write, the target or what it wrote before. Only speed depends on it.
+    """
+
+    prompt: str
+    length: int
+    expected: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +143,18 @@ def measure(
     """
     if not edits:
         return []
-    prompts = [text for edit in edits for text in (edit.text, *edit.rephrases)]
-    generated = _generate(model, tokenizer, prompts, _target_length(tokenizer, edits) + BEYOND_TARGET)
-    near = {} if baseline_answers is None else answers(model, tokenizer, edits)
-    if missing := [prompt for prompt in near if prompt not in (baseline_answers or {})]:
+    known = baseline_answers or {}
+    longest = max(map(len, _tokens(tokenizer, [" " + edit.target_new for edit in edits])))
+    own = [
+        Question(prompt, longest + BEYOND_TARGET, edit.target_new)
+        for edit in edits
+        for prompt in (edit.text, *edit.rephrases)
+    ]
+    beside = [] if baseline_answers is None else _about_neighbors(edits, known)
+    written = _generate(model, tokenizer, [*own, *beside])
+    generated = {question.prompt: written[question] for question in own}
+    near = {question.prompt: written[question] for question in beside}
+    if missing := [prompt for prompt in near if prompt not in known]:
         raise EvaluationError(
             f"locality: the unedited model was never asked {missing[0]!r} (nor {len(missing) - 1} more "
             "prompts); call edit_quality.answers on it with these edits."
@@ -142,7 +165,7 @@ def measure(
             target_new=edit.target_new,
             answer=generated[edit.text],
             rephrased=tuple((prompt, generated[prompt]) for prompt in edit.rephrases),
-            neighbors=tuple((p, (baseline_answers or {})[p], near[p]) for p, _ in edit.neighbors if p in near),
+            neighbors=tuple((p, known[p], near[p]) for p, _ in edit.neighbors if p in near),
             teacher_forced=agreed,
         )
         for edit, agreed in zip(edits, forced, strict=True)
@@ -151,8 +174,13 @@ def measure(
 
 def answers(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> Answers:
     """Return what the model writes after each neighboring prompt of these edits."""
+    written = _generate(model, tokenizer, _about_neighbors(edits, {}))
+    return {question.prompt: answer for question, answer in written.items()}
+
+
+def _about_neighbors(edits: Sequence[Edit], expected: Mapping[str, str]) -> list[Question]:
     prompts = [prompt for edit in edits for prompt, _ in edit.neighbors]
-    return _generate(model, tokenizer, prompts, NEIGHBOR_TOKENS)
+    return [Question(prompt, NEIGHBOR_TOKENS, expected.get(prompt, "")) for prompt in prompts]
 
 
 def teacher_forced(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> list[bool]:
@@ -177,21 +205,26 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _target_length(tokenizer: Tokenizer, edits: Sequence[Edit]) -> int:
-    texts = [" " + edit.target_new for edit in edits]
-    return max((len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]), default=0)
+def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    found: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return found
 
 
-def _generate(model: Model, tokenizer: Tokenizer, prompts: Sequence[str], length: int) -> dict[str, str]:
-    """Return greedy answers by prompt. Nothing but length and the model itself ends them.
+def _generate(model: Model, tokenizer: Tokenizer, questions: Sequence[Question]) -> dict[Question, str]:
+    """Return greedy answers. Nothing but length and the model itself ends them.
 
     A full stop must not: it stands in "3.5", "U.S." and "St. Louis".
     """
-    prompts = list(dict.fromkeys(prompts))
-    texts = [prompt.rstrip() for prompt in prompts]  # a space would be half of the answer's first token
+    questions = list(dict.fromkeys(questions))
+    if not questions:
+        return {}
+    texts = [question.prompt.rstrip() for question in questions]  # a space would be half of the answer's first token
+    drafts = _tokens(tokenizer, [f" {question.expected}".rstrip() for question in questions])
     requests = [
-        Completion(text, tokens, (), length)
-        for text, tokens in zip(texts, PairTokenizer(tokenizer).prompts(texts), strict=True)
+        Completion(text, tokens, (), question.length, draft=tuple(draft))
+        for question, text, tokens, draft in zip(
+            questions, texts, PairTokenizer(tokenizer).prompts(texts), drafts, strict=True
+        )
     ]
-    generations = _backend(model, tokenizer).generate(requests) if requests else []
-    return {prompt: answer.text.strip() for prompt, answer in zip(prompts, generations, strict=True)}
+    generations = _backend(model, tokenizer).generate(requests)
+    return {question: answer.text.strip() for question, answer in zip(questions, generations, strict=True)}

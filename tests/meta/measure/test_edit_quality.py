@@ -33,10 +33,12 @@ class Scripted:
     def __init__(self, table: dict[str, str]) -> None:
         self.table = table
         self.requests: list[Completion] = []
+        self.calls: list[int] = []  # how many requests each had
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
         """The table's texts."""
         self.requests += requests
+        self.calls.append(len(requests))
         texts = [self.table.get(request.text, " nothing.") for request in requests]
         for i, request in enumerate(requests):
             for stop in request.until:
@@ -154,12 +156,35 @@ def test_quality_survives_json(scripted: Install) -> None:
 
 
 def test_all_edits_go_in_one_batch_and_no_prompt_twice(scripted: Install) -> None:
-    """Fifty edits are one call for the targets and one for the neighbors; a shared neighbor is asked once."""
+    """Fifty edits are one call; a shared neighbor is asked once."""
     model = scripted({})
     edits = [Edit("{} is in", f"City {i}", "Italy", neighbors=EDIT.neighbors) for i in range(50)]
     measured = measure(None, toy.tokenizer(bos=True), edits, dict(EDIT.neighbors))
     assert len(measured) == 50
     assert len(model.requests) == 50 + 2
+    assert model.calls == [50 + 2]
+
+
+def test_what_is_expected_is_the_draft(scripted: Install) -> None:
+    """The target of an edit and the former answers about neighbors, in tokens: only speed depends on them."""
+    model, tokenizer = scripted({}), toy.tokenizer(bos=True)
+    measure(None, tokenizer, [EDIT], dict(EDIT.neighbors))
+    expected = dict.fromkeys((EDIT.text, *EDIT.rephrases), "Italy") | dict(EDIT.neighbors)
+    drafts = {request.text: str(tokenizer.decode(list(request.draft))).strip() for request in model.requests}
+    assert drafts == expected
+
+
+def test_answers_do_not_depend_on_what_is_expected() -> None:
+    """Right drafts, wrong ones and none lead to the same answers of a real model."""
+    model, tokenizer = toy.model(), toy.tokenizer(bos=True)
+    edits = [Edit(f"{{}} {word} is", "Paris", "Rome", neighbors=((f"{word} of", ""),)) for word in toy.WORDS[:6]]
+    before = answers(model, tokenizer, edits)
+    right = measure(model, tokenizer, edits, before)
+    assert all(now == was for measured in right for _, was, now in measured.neighbors)
+    wrong = measure(model, tokenizer, edits, dict.fromkeys(before, "Rome of Rome of Rome"))
+    assert [[now for *_, now in m.neighbors] for m in wrong] == [[now for *_, now in m.neighbors] for m in right]
+    alone = [measure(model, tokenizer, [edit])[0] for edit in edits]
+    assert [measured.answer for measured in alone] == [measured.answer for measured in right]
 
 
 def test_a_wrapper_is_measured_like_a_plain_model() -> None:
