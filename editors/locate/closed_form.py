@@ -13,7 +13,7 @@ from torch import Tensor
 from editors.core.errors import StateMismatch
 
 RIDGE = 1e-6  # relative to the mean diagonal of C; used only where C is singular
-ROWS_A_PRODUCT = 1024
+ROWS_IN_FLOAT64 = 1024  # of a large matrix that is kept in float32, at a time
 SINGULAR = 1e-10  # C is singular if an input has no more of its own than this, given the others
 
 
@@ -138,7 +138,7 @@ def null_space(covariance: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
 def _in_float64(matrix: Tensor, columns: Tensor) -> Tensor:
     """Matrix [f, f] of any type times columns [f, n] in float64, with no more than some rows of it in float64."""
-    return torch.cat([rows.double() @ columns for rows in matrix.split(ROWS_A_PRODUCT)])
+    return torch.cat([rows.double() @ columns for rows in matrix.split(ROWS_IN_FLOAT64)])
 
 
 def projected_keys(keys: Tensor, past: Tensor, projection: Tensor | None, weight: float) -> Tensor:

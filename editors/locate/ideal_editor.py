@@ -28,13 +28,12 @@ from editors.core.hyperparameters import LocateHyperparameters
 from editors.core.resources import EditorResources
 from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 from editors.locate.base import LocateEditor
-from editors.locate.closed_form import factor_in_place, solve_factored
+from editors.locate.closed_form import ROWS_IN_FLOAT64, factor_in_place, solve_factored
 from editors.models.hooks import forward_pre_hooks
 from editors.models.projection import Matrix
 from editors.models.tokens import encode
 
 GRAM = "gram:"
-ROWS = 1024  # that are in float64 at a time
 
 
 class IdealEditorHyperparameters(LocateHyperparameters):
@@ -113,7 +112,8 @@ class IdealEditor(LocateEditor):
         """P⁻¹ K [f, n], and the Σ K Kᵀ that is in P."""
         total = keys @ keys.T
         if matrix.path in self._gram:
-            for rows, before in zip(total.split(ROWS), self._gram[matrix.path].split(ROWS), strict=True):
+            parts = (each.split(ROWS_IN_FLOAT64) for each in (total, self._gram[matrix.path]))
+            for rows, before in zip(*parts, strict=True):
                 rows.add_(before)  # which is copied in float64
         gram = total.to(torch.promote_types(matrix.weight.dtype, torch.float32), copy=True)
         total.diagonal().add_(self.hyperparameters.lamHyper)  # P, whose place its factor takes

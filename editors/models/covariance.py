@@ -100,7 +100,7 @@ def _room(architecture: Architecture, matrices: Sequence[Matrix]) -> int:
 def _tokens_a_batch(architecture: Architecture, matrices: Sequence[Matrix]) -> int:
     """As many as take a tenth of the weights' memory, or 64 MiB, where a token takes about four times its input.
 
-    It is always the same of a model: unfinished sums say how many batches are done.
+    Unfinished sums say how many batches are done, so neither what is free now nor the room of a pass decides.
     """
     widest = max(_width(matrix) * matrix.weight.element_size() for matrix in matrices)
     return min(TOKENS_A_BATCH, max(1 << 26, architecture.size // 10) // (4 * widest))
@@ -128,11 +128,11 @@ def _sums(
     """K Kᵀ [f, f] in float64 of some matrices by their paths, over all rows: one pass, kept in `file` as it goes."""
     begin, sums = (0, {}) if file is None else _resume(file, matrices)
     saved = time.monotonic()
-    done = sum(len(batch) for batch in batches[:begin])
+    done, rows = sum(map(len, batches[:begin])), sum(map(len, batches))
     for number, batch in enumerate(batches[begin:], start=begin + 1):
         _add(sums, architecture, batch, matrices)
         done += len(batch)
-        tell(what, done, sum(map(len, batches)))
+        tell(what, done, rows)
         if file is not None and number < len(batches) and time.monotonic() - saved > SAVE_SECONDS:
             unfinished.save(file, {**sums, DONE: torch.tensor(number)})
             saved = time.monotonic()

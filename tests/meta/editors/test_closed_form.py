@@ -169,5 +169,5 @@ def test_a_projection_is_applied_in_blocks_of_rows(monkeypatch: pytest.MonkeyPat
     projection = torch.linalg.qr(samples.T).Q[:, :7]
     projection = (projection @ projection.T).float()
     whole = projected_keys(keys, past, projection, 0.5)
-    monkeypatch.setattr(closed_form, "ROWS_A_PRODUCT", 5)
+    monkeypatch.setattr(closed_form, "ROWS_IN_FLOAT64", 5)
     assert _near(projected_keys(keys, past, projection, 0.5), whole)
