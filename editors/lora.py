@@ -60,20 +60,22 @@ class Lora(Editor):
     def _edit(self, edits: Sequence[Edit]) -> None:
         with self._adapters(edits) as layers:
             losses = self._train(edits)
-            updates = {name: layer.get_delta_weight("default").detach() for name, layer in layers.items()}
-        before = {f"{name}.weight": self._weights[f"{name}.weight"].detach() for name in updates}
-        for name, update in updates.items():
-            weight = before[f"{name}.weight"]
-            self._weights.write(f"{name}.weight", (weight.float() + update.float()).to(weight.dtype))
-        norms = torch.stack([update.float().norm() for update in updates.values()])
+        norms = torch.stack([self._add(f"{name}.weight", layer) for name, layer in layers.items()])
         if len(losses) > 1 and not bool(norms.any()):
             raise NoEffect(f"lora: the update for {edits[0].text!r} -> {edits[0].target_new!r} is 0")
         self._diagnostics = {
             "loss": losses[-1],
             "steps": float(len(losses) - 1),
-            "matrices": float(len(updates)),
+            "matrices": float(len(norms)),
             "update_norm": float(norms.norm()),
         }
+
+    def _add(self, name: str, layer: Any) -> Tensor:  # noqa: ANN401 - peft's, which is optional
+        """Add an adapter to its matrix, one at a time because an update is as large as its matrix; give its norm."""
+        weight, update = self._weights[name].detach(), layer.get_delta_weight("default").detach().float()
+        self._weights.write(name, (weight.float() + update).to(weight.dtype))
+        norm: Tensor = update.norm()
+        return norm
 
     @contextmanager
     def _adapters(self, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:

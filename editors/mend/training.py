@@ -32,7 +32,8 @@ from editors.models.suffix_forward import UpperBlocks
 from editors.models.tokens import Row
 from editors.models.trace import Trace
 
-MAX_CACHE_BYTES = 1 << 30  # of tensors kept between steps; what does not fit is recomputed
+CACHE = 1 << 30  # bytes of tensors kept between the steps on a small model; what does not fit is recomputed
+SHARE = 20  # of a large one, they take at most one part in so many of the weights' memory
 Value = TypeVar("Value")
 
 
@@ -71,9 +72,9 @@ class Rows:
 
 
 class BoundedCache:
-    """Cache with a size limit; what does not fit is recomputed."""
+    """Cache with a size limit, in bytes; what does not fit is recomputed."""
 
-    def __init__(self, room: int = MAX_CACHE_BYTES) -> None:
+    def __init__(self, room: int) -> None:
         self._room = room
         self._values: dict[Hashable, Any] = {}
 
@@ -134,7 +135,7 @@ class MetaLoss:
         self._matrices, self._lowest = tuple(matrices), lowest
         self._network, self._dataset, self._loss_weights = network, dataset, loss_weights
         self._neighbors, self._seed = neighbors, seed
-        self._kept = BoundedCache()
+        self._kept = BoundedCache(self._architecture.size // SHARE if self._architecture.is_large else CACHE)
         order = torch.randperm(len(dataset.edits), generator=torch.Generator().manual_seed(seed)).tolist()
         self._groups = [order[start : start + group] for start in range(0, len(order), group)]
 

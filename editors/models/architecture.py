@@ -14,6 +14,7 @@ from editors.models.projection import Matrix
 
 __all__ = ["ARCHITECTURES", "Architecture", "ArchitectureSpec", "States", "first_tensor"]
 
+LARGE = 1 << 28  # bytes of weights
 States = Tensor | tuple[Tensor, ...]  # what a module may return
 
 
@@ -63,6 +64,11 @@ class Architecture:
     def size(self) -> int:
         """Bytes of the model's weights, wherever they are kept."""
         return sum(parameter.nbytes for parameter in self._model.parameters())
+
+    @property
+    def is_large(self) -> bool:
+        """Whether memory is saved where that takes time: beside a small model, several times its size is nothing."""
+        return self.size >= LARGE
 
     @property
     def depth(self) -> int:

@@ -19,7 +19,6 @@ number to each, so that no answer is exactly the base's. A subclass beside the g
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -27,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from editors.core import model_copies
 from editors.core.edit import Edit
 from editors.core.editor import Editor, Kind
 from editors.core.errors import MissingCorpus, MissingTraining, NoEffect, NonFiniteEdit, StateMismatch
@@ -41,7 +41,7 @@ from editors.memory.scope_training import examples, train_scope, wordings_of
 from editors.memory.string_tensors import pack, unpack
 from editors.models.architecture import Architecture
 from editors.models.tokens import encode
-from editors.serac.counterfactual import load_auxiliary_model, merge, prefix_of, train_counterfactual
+from editors.serac.counterfactual import attach, load_auxiliary_model, prefix_of, train_counterfactual
 from editors.serac.routed_model import THRESHOLD, RoutedModel, ScopeMatch
 
 MEMORY = ("texts", "lengths", "points")
@@ -116,12 +116,12 @@ class Serac(Editor):
             if not self._trained:
                 self._train(auxiliary)
             self._scope = Scope(self._encoder, self._trained)
-            merge(auxiliary, self._trained)
+            attach(auxiliary, self._trained)
             self._counterfactual = auxiliary
 
     def _load_counterfactual(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self.hyperparameters.counterfactual == "self":
-            return copy.deepcopy(self._model), self.tokenizer
+            return model_copies.sharing(self._model), self.tokenizer
         return load_auxiliary_model(self.hyperparameters.counterfactual, self._model, self.tokenizer)
 
     def _train(self, auxiliary: PreTrainedModel) -> None:

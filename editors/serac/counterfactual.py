@@ -1,14 +1,14 @@
 """SERAC's counterfactual model: reads an edit and a question, and answers as if the edit were true.
 
-It starts as a copy of a causal model. Low-rank adapters (LoRA) of the matrices in its blocks are trained and stored,
-out = x W + x A B.
+It is a causal model with low-rank adapters (LoRA) of the matrices in its blocks, out = x W + x A B. The adapters are
+trained and stored. They are never added to W, so that a copy of the base can share the base's weights.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from editors.models.architecture import Architecture
 from editors.models.compat import Conv1D
 from editors.models.hooks import forward_hooks
 from editors.models.projection import Matrix
+from editors.models.recomputed_blocks import recomputed_blocks
 from editors.models.tokens import Row, encode, target_ids
 from editors.models.trace import pad
 
@@ -114,25 +115,24 @@ def matrices(model: PreTrainedModel) -> list[Matrix]:
     ]
 
 
-@torch.no_grad()
-def merge(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
-    """Add trained adapters to the model's matrices, in place.
+def attach(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
+    """Let the model's matrices add what trained adapters compute, from now on; no weight is written.
 
     Raises:
         StateMismatch: They do not fit this model.
     """
     for matrix in matrices(model):
-        pair = [tensors.get(f"{NAME}.{matrix.path}.{name}") for name in "AB"]
-        first, second = pair
+        first, second = (tensors.get(f"{NAME}.{matrix.path}.{name}") for name in "AB")
         if first is None or second is None:
             raise StateMismatch(f"the counterfactual model's adapters of {matrix.path} are missing")
-        update = (first @ second).T
-        if matrix.stored(matrix.weight).shape != update.shape:
+        outputs, inputs = matrix.stored(matrix.weight).shape
+        if (len(first), second.shape[-1]) != (inputs, outputs):
             raise StateMismatch(
-                f"the counterfactual model's adapter of {matrix.path} has the shape {tuple(update.shape)}; "
-                f"the matrix has {tuple(matrix.stored(matrix.weight).shape)}"
+                f"the counterfactual model's adapter of {matrix.path} is {len(first)} x {second.shape[-1]}; "
+                f"the matrix takes {inputs} numbers and gives {outputs}"
             )
-        matrix.weight.copy_(matrix.added(update.to(matrix.weight.device)))
+        device = matrix.weight.device
+        matrix.module.register_forward_hook(_adding(first.to(device), second.to(device)))
 
 
 class _Loss:
@@ -221,6 +221,7 @@ def train_counterfactual(
     adapters = Adapters(model, rank, torch.Generator().manual_seed(seed))
     loss = _Loss(model, tokenizer, edits, separator=separator, answer_end=answer_end, batch=batch)
     optimizer = torch.optim.Adam(adapters.parameters(), lr=lr)
-    with adapters.installed():
+    architecture = Architecture(model)
+    with adapters.installed(), recomputed_blocks(architecture) if architecture.is_large else nullcontext():
         train(NAME, adapters, optimizer, loss, steps=steps, seed=seed, clip=CLIP, scratch=scratch)
     return adapters.tensors()

@@ -23,11 +23,11 @@ from editgate.cache.store import Store, form_of
 from editgate.cache.stored_tensors import StoredTensors
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.models import LoadedModel
-from editgate.measure import covariances, model_copies
+from editgate.measure import covariances
 from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editors import Edit, Editor
-from editors.core import placement
+from editors.core import model_copies, placement
 from editors.core.errors import UnsupportedModel
 from editors.external import hooks
 from editors.locate.base import LocateEditor

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from editgate.cache.digest import digest_tensors
-from editgate.measure import model_copies, weight_changes
+from editgate.measure import weight_changes
 from editors import Editor, UnsupportedModel, create, names
-from editors.core import placement
+from editors.core import model_copies, placement
 from editors.core.typing import PreTrainedModel
 from editors.models import cached_window
 from meta.support import tiny_models as tiny

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from editors import Edit, NoEffect, UnsupportedModel, create
-from editors.kn import Kn
-from editors.kn.attribution import NeuronPaths, Site, attribute
+from editors.kn import Kn, attribution
+from editors.kn.attribution import LOGITS, NeuronPaths, Site, attribute
 from editors.models.architecture import Architecture
 from meta.golden.published_kn import Preactivations
 from meta.support import tiny_models as tiny
@@ -92,15 +93,16 @@ def test_attributions_of_a_layer_add_up(
 
 
 @few
-@given(shape=shapes, paths=neurons, ids=rows, batch_size=st.integers(1, 4))
+@given(shape=shapes, paths=neurons, ids=rows, batch_size=st.integers(1, 4), room=st.sampled_from([LOGITS, 1, 700]))
 def test_one_pass_equals_many_whole_ones(
-    shape: tiny.Shape, paths: type[NeuronPaths], ids: list[int], batch_size: int
+    shape: tiny.Shape, paths: type[NeuronPaths], ids: list[int], batch_size: int, room: int
 ) -> None:
-    """All layers, points and two sites side by side give what a whole forward pass for each gives."""
+    """All layers, points and sites side by side, logits in parts or not, give what whole forward passes give."""
     model = shape.build().requires_grad_(requires_grad=False)
     points = torch.tensor([0.0, 0.4, 1.0])
     sites = [Site(len(ids) - 1, 5), Site(len(ids) - 2, 9)]
-    together = attribute(paths(Architecture(model), ids, sites), points, batch_size)
+    with mock.patch.object(attribution, "LOGITS", room):
+        together = attribute(paths(Architecture(model), ids, sites), points, batch_size)
     for layer in range(shape.depth):
         single = torch.zeros_like(together[layer])
         for site in sites:

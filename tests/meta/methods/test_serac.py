@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from editgate.cache.digest import digest_tensors
 from editors import Edit, Editor, HyperparameterError, MissingCorpus, MissingTraining, NoEffect, create
 from editors.core import training
 from editors.memory.encoders import HiddenStates
@@ -21,7 +22,7 @@ from editors.memory.scope import Scope, last_segment
 from editors.memory.string_tensors import pack, unpack
 from editors.models.tokens import encode
 from editors.serac import counterfactual
-from editors.serac.counterfactual import Adapters, matrices, merge
+from editors.serac.counterfactual import Adapters, attach, matrices
 from editors.serac.routed_model import RoutedModel
 from meta.support import tiny_models as tiny
 
@@ -114,8 +115,8 @@ def test_the_winner_does_not_depend_on_the_order(*, points: Tensor, order: list[
 
 @few
 @given(shape=shapes, tokens=ids, seed=st.integers(0, 99))
-def test_merged_additions_are_the_installed_ones(*, shape: tiny.Shape, tokens: list[int], seed: int) -> None:
-    """A model with the additions added to its matrices computes what it does with them beside, Conv1D or Linear."""
+def test_attached_additions_are_the_installed_ones(*, shape: tiny.Shape, tokens: list[int], seed: int) -> None:
+    """Stored and loaded additions give the bits that they gave in training, Conv1D or Linear, and no weight changes."""
     model = shape.build().requires_grad_(requires_grad=False)
     generator = torch.Generator().manual_seed(seed)
     adapters = Adapters(model, 2, generator)
@@ -124,9 +125,11 @@ def test_merged_additions_are_the_installed_ones(*, shape: tiny.Shape, tokens: l
     before = _logits(model, tokens)
     with adapters.installed(), torch.no_grad():
         beside = _logits(model, tokens)
-    merge(model, load(save(adapters.tensors())))
+    weights = digest_tensors(dict(model.named_parameters()))
+    attach(model, load(save(adapters.tensors())))
     assert len(adapters.matrices) == len(matrices(model)) > 2 * 3
-    assert torch.allclose(_logits(model, tokens), beside, rtol=1e-4, atol=1e-5)
+    assert torch.equal(_logits(model, tokens), beside)
+    assert digest_tensors(dict(model.named_parameters())) == weights
     assert not torch.allclose(beside, before, atol=1e-5)
 
 

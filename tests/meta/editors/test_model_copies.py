@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from editgate.cache.digest import digest_tensors
-from editgate.measure.model_copies import sharing
 from editors import create
+from editors.core.model_copies import sharing
 from meta.support import tiny_models as tiny
 
 GIVEN = {"contexts": [["{}"]], "training": tiny.EDITS[2:], "corpus": tiny.CORPUS}
