@@ -194,6 +194,7 @@ def pytest_make_collect_report(
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Nor is one while the report is written; and no baseline of another model or editor counts as unused."""
+    late_imports.spare_summary_of_hypothesis(session.config)
     with warnings_shown(session.config), unused_ignored(session.config):
         yield
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 APOSTROPHES = re.compile("[\u2018\u2019\u02bc\u00b4`]")
 POSSESSIVE = re.compile(r"'s(?![^\W_])", re.IGNORECASE)
@@ -86,6 +87,7 @@ def same_answer(before: str, now: str) -> bool:
     return found[:count] == words[:count]
 
 
+@lru_cache(maxsize=1 << 14)  # each verdict of a trajectory reads the answers of all edits before it
 def normal(text: str) -> str:
     """Return a text in one form: lower case, single spaces, of punctuation only what belongs to a word or a number.
 

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from editgate.errors import ConfigError
 from editors.external.calls import mentions
 
@@ -52,3 +54,10 @@ def limit_threads() -> None:
 
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+def spare_summary_of_hypothesis(config: pytest.Config) -> None:
+    """Let hypothesis's plugin go where nothing imported hypothesis, which it would do to summarize nothing."""
+    plugin = config.pluginmanager.get_plugin("hypothesispytest")
+    if plugin is not None and "hypothesis" not in sys.modules:
+        config.pluginmanager.unregister(plugin)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from editgate.inputs.harness.index import registered
+from editgate.inputs.harness.index import is_registered
 from editgate.inputs.models import HUB_ID, name_of
 from editgate.measure.edit_quality import KINDS
 
@@ -51,7 +51,7 @@ def _known(kind: str, allowed: Callable[[Names], Sequence[str]], *, or_of_lm_eva
     def check(name: str, info: ValidationInfo) -> str:
         if info.context is None or name in allowed(info.context):
             return name
-        if not (or_of_lm_eval and name in registered()):
+        if not (or_of_lm_eval and is_registered(name)):
             raise ValueError(f"no {kind} is called {name!r}; allowed: {listed(allowed(info.context))}")
         return name
 

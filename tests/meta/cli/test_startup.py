@@ -20,7 +20,7 @@ from editors.core.declared import declared_flag, declared_names
 from editors.core.registry import built_in
 from meta.support.gate import ROOT
 
-HEAVY = ("torch", "transformers", "lm_eval", "datasets", "scipy", "matplotlib")
+HEAVY = ("torch", "transformers", "lm_eval", "datasets", "scipy", "matplotlib", "hypothesis")
 # Each in the same process, one after the other: what one of them imports stays for all that follow.
 LIGHT = {
     "help": ["--help"],

@@ -14,11 +14,13 @@ from lm_eval.tasks import TaskManager
 
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL, Benchmark, Leaf, nothing_to_guess, one_of_the_answers, one_of_the_choices
-from editgate.inputs.harness import judging, leaves
-from editgate.inputs.harness.index import Entry, entry_of, registered
+from editgate.inputs.harness import index, judging, leaves
+from editgate.inputs.harness.index import Entry, entry_of, is_registered, registered
 from editgate.inputs.harness.judging import Given
+from editgate.inputs.models import miniatures
 from editgate.options import chosen_benchmarks
-from editgate.verdict.thresholds import SHIPPED
+from editgate.verdict.thresholds import SHIPPED, load_policy
+from editors import names
 from meta.support.quiz import write_quiz
 
 POLICY = (SHIPPED / "default.toml",)
@@ -48,6 +50,18 @@ def test_names_mean_what_they_mean_to_lm_eval(manager: TaskManager) -> None:
     }
     assert len(wanted) > 10_000
     assert registered() == wanted
+
+
+@pytest.mark.parametrize("name", ["ifeval", "mmlu", "arc_easy", "ai2_arc", "leaderboard", "ifeva", "../ifeval", ""])
+def test_a_name_is_known_or_not(name: str) -> None:
+    """Whether a name is registered is what the index says, also where its own file is asked first."""
+    assert is_registered(name) == (name in registered())
+
+
+def test_shipped_thresholds_are_read_without_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose benchmarks are in the table looks through none of lm-eval's 14,000 files, a second's work."""
+    monkeypatch.setattr(index, "registered", lambda: pytest.fail("the index was made"))
+    load_policy(SHIPPED, names(), [*ALL], miniatures())
 
 
 GROUPS = (

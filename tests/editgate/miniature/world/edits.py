@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from editgate.miniature.world import corpus, facts
-from editgate.miniature.world.facts import Fact
+from editgate.miniature.world.facts import Fact, Relation
 from editors import Edit
 
 COUNT = 1000
@@ -39,7 +39,8 @@ def training() -> tuple[Edit, ...]:
     rng = random.Random(33)
     gated = {record["requested_rewrite"]["subject"] for record in counterfact()[:GATED]}
     gated |= {record["subject"] for record in zsre()[:GATED]}
-    free = [f for f in facts.facts() if f.subject in set(facts.edited_people()) - gated]
+    people = set(facts.edited_people()) - gated
+    free = [fact for fact in facts.facts() if fact.subject in people]
     made = [edit for fact in free for edit in (_statement_edit(fact, free, rng), _question_edit(fact, free, rng))]
     rng.shuffle(made)
     return tuple(made)
@@ -77,13 +78,15 @@ def _others(fact: Fact, free: list[Fact], rng: random.Random) -> list[Fact]:
 
 def _chosen(rng: random.Random) -> list[Fact]:
     """Return one fact of each of `OF_ONE_EACH` people, in random order, and behind them others of edited people."""
-    known = [fact for fact in facts.facts() if fact.subject in set(facts.edited_people())]
+    people = set(facts.edited_people())
+    known = [fact for fact in facts.facts() if fact.subject in people]
     by_person: dict[str, list[Fact]] = {name: [] for name in facts.edited_people()}
     for fact in known:
         by_person[fact.subject].append(fact)
     chosen = [rng.choice(of_one) for of_one in by_person.values()]
     rng.shuffle(chosen)
-    others = [fact for fact in known if fact not in set(chosen[:OF_ONE_EACH])]
+    first = set(chosen[:OF_ONE_EACH])
+    others = [fact for fact in known if fact not in first]
     random.Random(34).shuffle(others)
     return [*chosen[:OF_ONE_EACH], *others[: COUNT - OF_ONE_EACH]]
 
@@ -131,6 +134,12 @@ def _other_answer(fact: Fact, rng: random.Random) -> str:
 
 def _neighbours(fact: Fact, rng: random.Random) -> list[Fact]:
     """Return bystanders' facts of the same relation, first those with the same answer, as CounterFact chooses them."""
-    near = [f for f in facts.facts() if f.relation is fact.relation and f.subject in facts.bystanders()]
+    near = [*_of_bystanders(fact.relation)]
     rng.shuffle(near)
     return sorted(near, key=lambda f: f.answer != fact.answer)[:NEIGHBOURS]
+
+
+@cache
+def _of_bystanders(relation: Relation) -> tuple[Fact, ...]:
+    people = set(facts.bystanders())
+    return tuple(fact for fact in facts.facts() if fact.relation is relation and fact.subject in people)
