@@ -193,7 +193,7 @@ def draw(measured: Measured, file: Path) -> None:
             panel.minorticks_off()
         figure.axes[0].set_ylabel("what is left")
         figure.legend(
-            *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(measured.curves)
+            *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(methods(measured))
         )
         figure.savefig(file, metadata={"Date": None})
 
