@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = Options.of_command_line(given)
         settings = read(options.model_copy(update={"model": given.model}), Path(".editgate"))
         session = EvaluationSession(settings, lambda text: print(text, file=sys.stderr))
-        words = [Path(given.model).name, *options.repeated(), *[f"--editor={name}" for name in given.editor or ()]]
+        words = [Path(given.model).name, *options.model_copy(update={"model": None}).repeated()]
         command = " ".join(["python -m findings.real_model", *words, f"--orders={given.orders}"])
         measure(session, command, given.orders, given.json)
 

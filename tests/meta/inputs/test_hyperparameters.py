@@ -56,7 +56,7 @@ def test_required_names_are_those_of_the_record(method: str) -> None:
     ("file", "depth", "methods"),
     [
         ("SmolLM2-135M-Instruct.Q4_1.gguf", 30, ("rome", "memit", "ftl", "grace", "alphaedit")),
-        ("gemma-3-270m-q4_k_m.gguf", 18, ("rome", "memit")),
+        ("gemma-3-270m-q4_k_m.gguf", 18, ("rome", "memit", "grace")),
     ],
 )
 def test_what_is_shipped_for_a_real_model_is_found_by_its_files_name(
