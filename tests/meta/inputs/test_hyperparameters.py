@@ -52,9 +52,7 @@ def test_required_names_are_those_of_the_record(method: str) -> None:
     assert list(required_names(method)) == [name for name, field in fields.items() if field.is_required()]
 
 
-@pytest.mark.parametrize(
-    ("file", "depth"), [("SmolLM2-135M-Instruct.Q4_1.gguf", 30), ("gemma-3-270m-q4_k_m.gguf", 18)]
-)
+@pytest.mark.parametrize(("file", "depth"), [("SmolLM2-135M-Instruct.Q4_1.gguf", 30), ("gemma-3-270m-q4_k_m.gguf", 18)])
 def test_what_is_shipped_for_a_real_model_is_found_by_its_files_name(file: str, depth: int) -> None:
     """ROME, MEMIT, FT-L, GRACE and AlphaEdit have all that they need, with evidence, and write blocks that exist."""
     key = gguf.base_name(Path(file)).lower()
