@@ -17,7 +17,7 @@ from editgate.inputs.benchmarks import ALL, Area, Benchmark
 from editgate.inputs.files.user_files import read_toml
 from editgate.inputs.files.validation import sentence
 from editgate.inputs.harness import judging, leaves
-from editgate.inputs.harness.index import registered
+from editgate.inputs.harness.index import is_registered
 from editgate.inputs.harness.judging import Given
 from editgate.inputs.probes import PROBES
 from editgate.measure.edit_quality import KINDS
@@ -91,7 +91,7 @@ def _area_of_probe(name: str, tables: Mapping[str, Given]) -> Area:
 def _check_near(wanted: str, option: str) -> None:
     """Refuse what is nearly one of the table and nothing of lm-eval."""
     near = get_close_matches(wanted.lower(), (*ALL, THE_TABLE), n=1, cutoff=0.8)
-    if near and not wanted.endswith(leaves.YAML) and wanted not in registered():
+    if near and not wanted.endswith(leaves.YAML) and not is_registered(wanted):
         raise ConfigError(f"{option}: there is no such benchmark, and no such task of lm-eval. Did you mean {near[0]}?")
 
 
