@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from editgate.cases import BaselineCase, Case
 from editgate.estimate.total import Estimate, estimate
 from editgate.estimate.work import Work, left
+from editgate.inference.side_by_side import SMALL
 from editgate.measure.session import EvaluationSession
-from editgate.measure.threads import SMALL
 from editgate.pytest_run.progress_line import duration
 
 SHORT = 60.0  # seconds; of less no details are given

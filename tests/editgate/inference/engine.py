@@ -12,9 +12,9 @@ Shapes: B rows, P prefix tokens, Q new tokens a row, K = P + Q keys, D hidden si
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,21 +23,17 @@ from torch import Tensor, nn
 
 from editgate.compat.transformers import Cache, cache_argument
 from editgate.errors import NonFiniteModel
+from editgate.inference.batches import Batch, Prefixes, batches
 from editgate.inference.drafts import FIRST, Lane, Stop, Text, worthwhile
 from editgate.inference.kv_cache import PreallocatedCacheLayer
-from editgate.inference.prefix_groups import PASS_COST, Row, packed_mask, pad, pad_ragged, shared_prefixes
-from editgate.inference.side_by_side import mapper
+from editgate.inference.prefix_groups import Row, packed_mask, pad, pad_ragged
+from editgate.inference.side_by_side import SMALL, mapper
 from editgate.inference.tokenize import Pair, Tokens
 from editors.core.progress import tell
 
-T = TypeVar("T")
-
-STEP_COST = 64  # tokens: what one more decoding step costs, as `PASS_COST`
-MAX_KEYS = 2**15  # keys of one batch in one layer
+WRITTEN = 4  # times as many tokens as scoring reads at once: each step after the first reads a few of each text
+WRITTEN_BY_SMALL = 2  # of models whose batches run side by side, so that there are some for each thread
 MAX_LOGITS = 2**24  # logits in memory at once, N times V: 64 MiB in float32
-
-
-Prefix = Sequence[PreallocatedCacheLayer]  # keys and values that the rows of a batch share
 
 
 @dataclass(frozen=True)
@@ -45,16 +41,12 @@ class Writing:
     """Texts that are written in one batch.
 
     Attributes:
-        prompts: their indices.
-        rows: what each is written after.
-        prefix: that the rows share.
+        batch: what each is written after.
         texts: in the making.
         finite: whether all logits were.
     """
 
-    prompts: Sequence[int]
-    rows: Sequence[Row]
-    prefix: Prefix
+    batch: Batch
     texts: Sequence[Text]
     finite: bool = True
 
@@ -79,6 +71,7 @@ class Engine:
         self.vocabulary = int(untyped.config.get_text_config().vocab_size)
         self.name = name
         self.max_tokens = max_tokens or (2048 if self.device.type == "cpu" else 4096)
+        self.written = WRITTEN_BY_SMALL if untyped.num_parameters() < SMALL else WRITTEN
         self.mapped = mapper(model)
 
     @torch.inference_mode()
@@ -94,16 +87,11 @@ class Engine:
         contexts = sorted(options)
         total, misses, done = np.zeros(len(pairs)), np.zeros(len(pairs)), 0
 
-        def batches() -> Iterator[tuple[Sequence[Row], Prefix]]:
-            for group in shared_prefixes(contexts):
-                members = contexts[group.start : group.stop]
-                prefix = self._run_prefix(members[0][: group.prefix])
-                rows = [Row.pack(context, group.prefix, options[context]) for context in members]
-                rows.sort(key=lambda row: -len(row.tokens))
-                sizes = [len(row.tokens) for row in rows]
-                yield from ((batch, prefix) for batch in self._batches(rows, sizes, group.prefix, self.max_tokens))
+        def pack(index: int, prefix: int) -> Row:
+            return Row.pack(contexts[index], prefix, options[contexts[index]])
 
-        for rows, requests, values, hits in self.mapped(self._score_rows, batches()):
+        asked = batches(contexts, pack, self._run_prefixes, most=self.max_tokens, most_prefixes=self.max_tokens)
+        for rows, requests, values, hits in self.mapped(self._score_rows, asked):
             np.add.at(total, requests, values)
             np.add.at(misses, requests, ~hits)
             done += rows
@@ -128,58 +116,50 @@ class Engine:
         drafts = drafts or [()] * len(prompts)
         texts: list[list[int]] = [[] for _ in prompts]
         order, done = sorted(range(len(prompts)), key=prompts.__getitem__), 0
-        split_cost = PASS_COST + STEP_COST * max(limits, default=0)
 
-        def batches() -> Iterator[Writing]:
-            for group in shared_prefixes([prompts[i] for i in order], split_cost):
-                members = order[group.start : group.stop]
-                prefix = self._run_prefix(prompts[members[0]][: group.prefix])
-                more = group.prefix + max(limits[i] for i in members)
-                news = {i: len(prompts[i]) - group.prefix + min(len(drafts[i]), FIRST) for i in members}
-                members.sort(key=lambda i: -news[i])
-                for batch in self._batches(members, [news[i] for i in members], more, 4 * self.max_tokens):
-                    rows = [Row.pack(prompts[i], group.prefix) for i in batch]
-                    yield Writing(batch, rows, prefix, [Text(limits[i], stop, drafts[i]) for i in batch])
+        def pack(index: int, prefix: int) -> Row:
+            return Row.pack(prompts[order[index]], prefix)
 
-        for batch in self.mapped(self._generate_rows, batches()):
-            written = batch.texts
-            if not batch.finite:
-                written = [Text(limits[i], stop, ()) for i in batch.prompts]
-                again = self._generate_rows(replace(batch, texts=written, finite=True))
+        asked = batches(
+            [prompts[i] for i in order],
+            pack,
+            self._run_prefixes,
+            most=self.written * self.max_tokens,
+            most_prefixes=self.max_tokens,
+            proposed=[min(len(drafts[i]), FIRST) for i in order],
+            limits=[limits[i] for i in order],
+        )
+        in_order = (replace(batch, prompts=[order[i] for i in batch.prompts]) for batch in asked)
+        writings = (Writing(batch, [Text(limits[i], stop, drafts[i]) for i in batch.prompts]) for batch in in_order)
+        for writing in self.mapped(self._generate_rows, writings):
+            members, written = writing.batch.prompts, writing.texts
+            if not writing.finite:
+                written = [Text(limits[i], stop, ()) for i in members]
+                again = self._generate_rows(Writing(writing.batch, written))
                 self._require_finite(again.finite)
-            for i, text in zip(batch.prompts, written, strict=True):
+            for i, text in zip(members, written, strict=True):
                 texts[i] = text.tokens
-            done += len(batch.prompts)
+            done += len(members)
             tell("prompt", done, len(prompts))
         return texts
 
-    def _batches(self, rows: Sequence[T], sizes: Sequence[int], more: int, most: int) -> Iterator[Sequence[T]]:
-        """Yield batches of rows, longest first: at most `most` new tokens; `MAX_KEYS` keys, `more` besides for each."""
-        start = 0
-        while start < len(rows):
-            size = max(1, sizes[start])
-            stop = start + max(1, min(most // size, MAX_KEYS // (size + more)))
-            yield rows[start:stop]
-            start = stop
+    def _run_prefixes(self, prefixes: Sequence[Tokens]) -> Prefixes:
+        """Run prefixes, G of them, in one pass."""
+        lengths = np.array([len(tokens) for tokens in prefixes])
+        if not lengths.max():
+            return Prefixes(lengths, [])
+        layers = [PreallocatedCacheLayer(int(lengths.max())) for _ in range(self.layers)]
+        ids, positions, segments = pad([Row.pack(tokens, 0) for tokens in prefixes], self.device)
+        self._forward(ids, positions, packed_mask(segments, torch.zeros_like(segments[:, 0]), 0), layers)
+        return Prefixes(lengths, layers)
 
-    def _run_prefix(self, tokens: Tokens) -> list[PreallocatedCacheLayer]:
-        """Return keys and values of the tokens, one row; an empty list for no tokens."""
-        if not tokens:
-            return []
-        layers = [PreallocatedCacheLayer(len(tokens)) for _ in range(self.layers)]
-        ids, positions, segments = pad([Row.pack(tokens, 0)], self.device)
-        self._forward(ids, positions, packed_mask(segments, 0), layers)
-        return layers
-
-    def _score_rows(
-        self, batch: tuple[Sequence[Row], Prefix]
-    ) -> tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    def _score_rows(self, batch: Batch) -> tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
         """Return how many rows; for every read of them the request, the log-probability, whether it is the best."""
-        rows, prefix = batch
+        rows = batch.rows
         ids, positions, segments = pad(rows, self.device)
         width = ids.shape[1]
-        layers = [layer.repeated(len(rows), width) for layer in prefix]
-        hidden = self._forward(ids, positions, packed_mask(segments, prefix[0].used if prefix else 0), layers)
+        past = torch.from_numpy(batch.past).to(self.device)
+        hidden = self._forward(ids, positions, packed_mask(segments, past, int(past.max())), batch.layers(width))
         reads = np.array([(r * width + column, token, request)
                           for r, row in enumerate(rows) for column, token, request in row.reads])  # fmt: skip
         columns, inverse = np.unique(reads[:, 0], return_inverse=True)
@@ -196,18 +176,18 @@ class Engine:
         self._require_finite(bool(np.isfinite(values).all()))
         return len(rows), reads[:, 2], values, hits
 
-    def _generate_rows(self, batch: Writing) -> Writing:
+    def _generate_rows(self, writing: Writing) -> Writing:
         """Write the texts of one batch: those that follow their draft first, then, together, those that left it.
 
         Returns it, not `finite` and half written where a logit is NaN or infinite, be it after a wrong draft.
         """
-        rows, prefix, texts = batch.rows, batch.prefix, batch.texts
-        past = prefix[0].used if prefix else 0
+        rows, texts, past = writing.batch.rows, writing.texts, writing.batch.past
         # A row's tokens stand in the columns of their positions; the last column is for padding alone.
-        capacity = past + max(len(row.tokens) + text.limit for row, text in zip(rows, texts, strict=True)) + 1
-        layers = [layer.repeated(len(rows), capacity - past) for layer in prefix]
+        ends = [before + len(row.tokens) + text.limit for before, row, text in zip(past, rows, texts, strict=True)]
+        capacity = int(max(ends)) + 1
+        layers = writing.batch.layers(capacity - int(past.max()))
         layers = layers or [PreallocatedCacheLayer(capacity) for _ in range(self.layers)]
-        lane = Lane(list(texts), [row.tokens for row in rows], np.full(len(rows), past), layers)
+        lane = Lane(list(texts), [row.tokens for row in rows], past, layers)
         left: list[Lane] | None = []  # None once those that left their draft are together
         while lane.texts:
             # 1) Run each row's new tokens and what is proposed to come next, [B, Q].
@@ -226,7 +206,7 @@ class Engine:
                      for column in range(len(known) - 1, len(fed[row]))]  # fmt: skip
             best = self._best(hidden, reads)
             if best is None:
-                return replace(batch, finite=False)
+                return replace(writing, finite=False)
             lane.accept(proposals, best)
             # 3) Rows that are finished, or no longer follow their draft, leave. That copies the others.
             unfinished = [i for i, text in enumerate(lane.texts) if not text.finished]
@@ -237,7 +217,7 @@ class Engine:
                     lane, left = Lane.joined(left), None
             elif len(unfinished) <= 0.75 * len(lane.texts):
                 lane = lane.select(unfinished)
-        return batch
+        return writing
 
     def _best(self, hidden: Tensor, reads: Sequence[tuple[int, int]]) -> list[int] | None:
         """Return the likeliest next token at each (row, column) of states [B, Q, D]; None if a logit is not finite."""

@@ -47,10 +47,12 @@ class PreallocatedCacheLayer(DynamicLayer):
         """Let the next update write to these columns [B, Q]; `used` columns are in use then."""
         self.columns, self.used = columns, used
 
-    def repeated(self, rows: int, more: int) -> PreallocatedCacheLayer:
-        """Return a layer with this layer's single row `rows` times and capacity for `more` tokens."""
-        layer = PreallocatedCacheLayer(self.used + more)
-        layer._append(*self._views(), rows)
+    def for_rows(self, rows: Tensor, past: int, more: int) -> PreallocatedCacheLayer:
+        """Return a layer with copies of these rows [B], of their first `past` tokens, and capacity for `more`."""
+        layer = PreallocatedCacheLayer(past + more)
+        source = rows[:1] if bool((rows == rows[0]).all()) else rows  # one row is spread without a copy on the way
+        keys, values = (buffer[source.to(buffer.device), :, :past] for buffer in self.buffers)
+        layer._append(keys, values, len(rows))
         return layer
 
     def selected(self, rows: Tensor) -> PreallocatedCacheLayer:

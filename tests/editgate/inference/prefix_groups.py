@@ -13,6 +13,7 @@ from torch import Tensor
 from editgate.inference.tokenize import Tokens
 
 PASS_COST = 256  # tokens: what one more forward pass costs besides its own tokens, on small models
+PREFIX_COST = 32  # tokens: what one more prefix costs besides its own; many of them are run in one pass
 SMALLEST_SPLIT = 8  # contexts; fewer are not worth a prefix of their own
 DEEPEST_SPLIT = 64
 PADDING = -1  # segment of padding; 0 is the context, 1, 2, ... the options
@@ -27,7 +28,7 @@ class Group:
     stop: int
 
 
-def shared_prefixes(contexts: Sequence[Tokens], split_cost: int = PASS_COST) -> list[Group]:
+def shared_prefixes(contexts: Sequence[Tokens], split_cost: int = PREFIX_COST) -> list[Group]:
     """Split a sorted list into groups: running each group's common prefix once costs the fewest tokens.
 
     A prefix always leaves at least one token to every member. Contexts are the leaves of a trie; a node is
@@ -120,14 +121,19 @@ def pad_ragged(
     return one, two, three
 
 
-def packed_mask(segments: Tensor, past: int) -> Tensor:
-    """Return which key each query may see, [B, Q, past + Q], from segments [B, Q].
+def packed_mask(segments: Tensor, past: Tensor, width: int) -> Tensor:
+    """Return which key each query may see, [B, Q, width + Q], from segments [B, Q].
 
-    A token sees the shared prefix, the context before it, and what is before it in its own segment. Padding
+    A token sees its row's prefix, the context before it, and what is before it in its own segment. Padding
     sees itself, so that no row of the softmax is empty.
+
+    Args:
+        segments: of the tokens.
+        past: how many of the first keys are each row's prefix, [B].
+        width: how many keys stand before the tokens.
     """
-    rows, width = segments.shape
     same = segments[:, :, None] == segments[:, None, :]
-    earlier = torch.ones(width, width, dtype=torch.bool, device=segments.device).tril()
+    earlier = torch.ones(same.shape[1:], dtype=torch.bool, device=segments.device).tril()
     within = (same | (segments == 0)[:, None, :]) & earlier
-    return torch.cat([within.new_ones(rows, width, past), within], dim=2)
+    prefix = torch.arange(width, device=segments.device) < past[:, None, None]  # [B, 1, width]
+    return torch.cat([prefix.expand(-1, segments.shape[1], -1), within], dim=2)

@@ -21,6 +21,8 @@ from editgate.compat.transformers import changes_as_it_runs, has_forward_hooks
 B = TypeVar("B")
 R = TypeVar("R")
 
+SMALL = 100_000_000  # parameters, up to which a model gains nothing from many threads in one operation
+
 LIBRARIES = ("torch.nn.", "transformers.")  # whose modules keep nothing between passes, but for `changes_as_it_runs`
 
 _SPARE: ContextVar[int] = ContextVar("spare", default=1)

@@ -16,6 +16,7 @@ from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.errors import BaselineModified
 from editgate.inference.select_backend import backend
+from editgate.inference.side_by_side import SMALL
 from editgate.inputs import covariance_texts, edit_lists, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
@@ -28,7 +29,7 @@ from editgate.measure.items import Evaluation
 from editgate.measure.model_under_test import Run
 from editgate.measure.prepare import Prepared, count, prepare
 from editgate.measure.probes import prepare_probe
-from editgate.measure.threads import SMALL, single_threaded
+from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce

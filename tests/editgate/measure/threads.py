@@ -7,10 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from editgate.inference.side_by_side import spare_threads
+from editgate.inference.side_by_side import SMALL, spare_threads
 from editgate.inputs.models import LoadedModel
-
-SMALL = 100_000_000  # parameters
 
 
 @contextmanager

@@ -249,9 +249,12 @@ def test_long_common_headers_make_groups_of_their_own() -> None:
 
 
 def test_options_do_not_see_each_other() -> None:
-    """In a packed row an option sees the shared prefix, its context, and itself up to here; nothing more."""
-    segments = torch.tensor([[0, 0, 1, 1, 2, PADDING]])
-    seen = packed_mask(segments, past=1)[0].int().tolist()
+    """In a packed row an option sees its row's own prefix, its context, and itself up to here; nothing more."""
+    segments = torch.tensor([[0, 0, 1, 1, 2, PADDING]]).repeat(2, 1)
+    shorter, longer = packed_mask(segments, past=torch.tensor([1, 2]), width=2)
+    assert longer[:, :2].all()
+    assert not shorter[:, 1].any()
+    seen = shorter[:, [0, *range(2, 8)]].int().tolist()
     assert seen == [
         [1, 1, 0, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0, 0],
