@@ -286,10 +286,13 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTrajectory:
-    """Keep a trajectory on one worker."""
+    """Keep a trajectory on one worker, and begin with the longest."""
+    from editgate.plan import costs  # noqa: PLC0415 - only who hands out tests asks
     from editgate.pytest_run.scheduling import ByTrajectory  # noqa: PLC0415 - xdist is here if it asks
 
-    return ByTrajectory(config, log, _trajectories(config))
+    known, chosen = costs.shipped(), config.stash[SETTINGS]
+    methods = [known.of_editing(editor.name, chosen.counts[-1]) for editor in chosen.editors for _ in chosen.models]
+    return ByTrajectory(config, log, dict(zip(_trajectories(config), methods, strict=True)))
 
 
 def _trajectories(config: pytest.Config) -> list[str]:

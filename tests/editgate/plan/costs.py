@@ -65,6 +65,11 @@ class Costs:
         table = self.tables.get(kind, {})
         return table.get(about, statistics.median(table.values()) if table else None)
 
+    def of_editing(self, editor: str, edits: int) -> float:
+        """Return the seconds of what a method does itself in a trajectory: prepare, edit, have its rules checked."""
+        units = {"prepare": 1, "edit": edits, "check": 1}
+        return sum(number * (self.of(kind, editor) or 0.0) for kind, number in units.items())
+
     def to_toml(self) -> str:
         """Return the text of a `costs.toml`."""
         lines = [f"megabytes = {self.megabytes:.1f}"]

@@ -1,8 +1,8 @@
-"""On which worker tests run: a trajectory on one."""
+"""On which worker tests run, and when: a trajectory on one, the longest first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -24,12 +24,23 @@ class ByTest(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
 class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     """Sends all tests of one trajectory to one worker, the others file by file.
 
-    xdist's own `--dist loadgroup` scatters groups with pytest 9.2 without a word.
+    Trajectories begin before everything else, the longest first: one that began last would keep one worker busy while
+    the others have nothing left to do. xdist's own `--dist loadgroup` scatters groups with pytest 9.2 without a word.
+
+    Args:
+        trajectories: how long each is expected to take; only the order matters.
     """
 
-    def __init__(self, config: pytest.Config, log: object, trajectories: Sequence[str]) -> None:
+    def __init__(self, config: pytest.Config, log: object, trajectories: Mapping[str, float]) -> None:
         super().__init__(config, log)
+        self._seconds = trajectories
         self._trajectories = sorted(trajectories, key=len, reverse=True)
+
+    def _assign_work_unit(self, node: object) -> None:
+        """Give a worker the longest trajectory, then what has the most tests, which is xdist's order."""
+        longest = max(self.workqueue, key=lambda scope: self._seconds.get(scope, 0.0))
+        self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the trajectory that a test's id begins with, else its file; tests that are long each go alone."""
