@@ -1,4 +1,4 @@
-"""What is run together: rows of about one length, whose prefixes may differ and were run in one pass before."""
+"""What is run together: rows of about one length, after prefixes of their own that were run before."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from editgate.inference.kv_cache import PreallocatedCacheLayer
-from editgate.inference.prefix_groups import Group, Row, shared_prefixes
+from editgate.inference.prefix_groups import PASS_COST, Group, Row, shared_prefixes
 from editgate.inference.tokenize import Tokens
 
 MAX_KEYS = 2**15  # keys of one batch in one layer
+STEP_COST = PASS_COST // 4  # tokens: what a step of a batch that writes costs besides; drafts save most of them
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Prefixes that were run in one pass, G of them.
+    """Prefixes whose rows may stand in one batch, G of them.
 
     Attributes:
         lengths: their tokens, [G].
@@ -74,9 +75,9 @@ def batches(
     Args:
         prompts: sorted.
         pack: returns a prompt's row, from its index and the length of its prefix.
-        run: runs prefixes.
+        run: runs prefixes, the longest first.
         most: new tokens of a batch, with padding; one row may have more.
-        most_prefixes: tokens of the prefixes that are run in one pass, with padding; one may have more.
+        most_prefixes: tokens of the prefixes whose rows may stand in one batch, with padding; one may have more.
         proposed: how many tokens the first pass reads besides each row.
         limits: how many tokens are written after each prompt.
     """
@@ -86,22 +87,46 @@ def batches(
         which = {i: number for number, group in enumerate(groups) for i in range(group.start, group.stop)}
         rows = {i: pack(i, groups[number].prefix) for i, number in which.items()}
         sizes = {i: max(1, len(row.tokens) + proposed[i]) for i, row in rows.items()}
-        more = int(prefixes.lengths.max()) + max(limits[i] for i in which)
+        most_written = max(limits[i] for i in which)
+        more, cost = int(prefixes.lengths.max()) + most_written, PASS_COST + STEP_COST * most_written
         longest_first = sorted(which, key=lambda i: -sizes[i])
         while longest_first:
             size = sizes[longest_first[0]]
             count = max(1, min(most // size, MAX_KEYS // (size + more)))
+            count = _worth_running([sizes[i] for i in longest_first[:count]], cost)
             members, longest_first = longest_first[:count], longest_first[count:]
             yield Batch(members, [rows[i] for i in members], [which[i] for i in members], prefixes)
 
 
 def _bundles(groups: Sequence[Group], most: int) -> Iterator[Sequence[Group]]:
-    """Yield neighboring groups whose prefixes have at most so many tokens, padded to the longest; or one alone."""
-    start, widest = 0, 0
-    for stop, group in enumerate(groups):
-        if stop > start and max(widest, group.prefix) * (stop + 1 - start) > most:
-            yield groups[start:stop]
-            start, widest = stop, 0
-        widest = max(widest, group.prefix)
-    if groups:
-        yield groups[start:]
+    """Yield groups whose rows may stand in one batch, those with the longest prefixes first.
+
+    Padded to the longest, their prefixes have at most so many tokens; or a group is alone.
+    """
+    longest_first = sorted(groups, key=lambda group: -group.prefix)
+    while longest_first:
+        count = max(1, most // max(1, longest_first[0].prefix))
+        yield longest_first[:count]
+        longest_first = longest_first[count:]
+
+
+def prefix_passes(lengths: Sequence[int]) -> Iterator[slice]:
+    """Yield which prefixes are run together, from their lengths, which fall: padding costs less than another pass."""
+    start, padding = 0, 0
+    for stop, length in enumerate(lengths):
+        padding += lengths[start] - length
+        if length and padding > PASS_COST:
+            yield slice(start, stop)
+            start, padding = stop, 0
+    yield slice(start, len(lengths))
+
+
+def _worth_running(sizes: Sequence[int], cost: int) -> int:
+    """Return how many of these rows, longest first, are run together: all, or the first ones if that saves padding.
+
+    Args:
+        sizes: tokens of each.
+        cost: tokens: what one more batch costs.
+    """
+    saved = [(sizes[0] - size) * (len(sizes) - i) for i, size in enumerate(sizes)]
+    return saved.index(max(saved)) if max(saved) > cost else len(sizes)

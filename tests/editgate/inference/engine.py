@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from editgate.compat.transformers import Cache, cache_argument
 from editgate.errors import NonFiniteModel
-from editgate.inference.batches import Batch, Prefixes, batches
+from editgate.inference.batches import Batch, Prefixes, batches, prefix_passes
 from editgate.inference.drafts import FIRST, Lane, Stop, Text, worthwhile
 from editgate.inference.kv_cache import PreallocatedCacheLayer
 from editgate.inference.prefix_groups import Row, packed_mask, pad, pad_ragged
@@ -144,14 +144,19 @@ class Engine:
         return texts
 
     def _run_prefixes(self, prefixes: Sequence[Tokens]) -> Prefixes:
-        """Run prefixes, G of them, in one pass."""
-        lengths = np.array([len(tokens) for tokens in prefixes])
-        if not lengths.max():
-            return Prefixes(lengths, [])
-        layers = [PreallocatedCacheLayer(int(lengths.max())) for _ in range(self.layers)]
-        ids, positions, segments = pad([Row.pack(tokens, 0) for tokens in prefixes], self.device)
-        self._forward(ids, positions, packed_mask(segments, torch.zeros_like(segments[:, 0]), 0), layers)
-        return Prefixes(lengths, layers)
+        """Run prefixes, G of them, the longest first."""
+        lengths = [len(tokens) for tokens in prefixes]
+        if not lengths[0]:
+            return Prefixes(np.array(lengths), [])
+        passes = []
+        for part in prefix_passes(lengths):
+            layers = [PreallocatedCacheLayer(lengths[0]) for _ in range(self.layers)]
+            ids, positions, segments = pad([Row.pack(tokens, 0) for tokens in prefixes[part]], self.device)
+            self._forward(ids, positions, packed_mask(segments, torch.zeros_like(segments[:, 0]), 0), layers)
+            passes.append(layers)
+        return Prefixes(
+            np.array(lengths), [PreallocatedCacheLayer.joined(layers) for layers in zip(*passes, strict=True)]
+        )
 
     def _score_rows(self, batch: Batch) -> tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
         """Return how many rows; for every read of them the request, the log-probability, whether it is the best."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from editgate.inference.batches import Batch, Prefixes, batches
+from editgate.inference.batches import Batch, Prefixes, batches, prefix_passes
 from editgate.inference.kv_cache import PreallocatedCacheLayer
-from editgate.inference.prefix_groups import Row
+from editgate.inference.prefix_groups import PASS_COST, Row
 from editgate.inference.tokenize import Tokens
 
 MOST, MOST_PREFIXES = 40, 24
@@ -62,7 +63,7 @@ def test_each_prompt_is_run_once_after_its_own_prefix(prompts: Sequence[Tokens])
 @given(prompts=PROMPTS)
 @settings(max_examples=100, deadline=None)
 def test_no_pass_is_larger_than_allowed(prompts: Sequence[Tokens]) -> None:
-    """Rows and prefixes, padded to the longest of their pass, stay within their bounds, or there is one."""
+    """Rows, and the prefixes that they share, stay within their bounds when padded to the longest; or there is one."""
     found, passes = _cut(prompts)
     for sizes, most in [
         *(([len(row.tokens) for row in batch.rows], MOST) for batch in found),
@@ -77,3 +78,14 @@ def test_rows_of_several_prefixes_are_run_together() -> None:
     (batch,), passes = _cut(prompts)
     assert len(passes) == 1
     assert set(batch.which) == {0, 1}
+
+
+@given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=30).map(lambda drawn: sorted(drawn, reverse=True)))
+@settings(max_examples=100, deadline=None)
+def test_prefixes_of_about_one_length_are_run_in_one_pass(lengths: list[int]) -> None:
+    """Each prefix is run once; padding costs at most another pass; no pass is of empty prefixes alone."""
+    parts = [lengths[part] for part in prefix_passes(lengths)]
+    assert [*chain.from_iterable(parts)] == lengths
+    for part in parts:
+        assert part[0] or len(parts) == 1
+        assert sum(part[0] - length for length in part if length) <= PASS_COST
