@@ -3,19 +3,22 @@
     pytest tests/meta/speed -k inference
 
 Each line is one benchmark of the shipped llama-mini, all prompts of `LIMIT` items, the best of `ROUNDS`. "drafted" is
-the engine after N edits with MEMIT, with what the unedited model wrote as drafts.
+the engine after N edits with MEMIT, with what the unedited model wrote as drafts. EDITGATE_REAL_MODEL=FILE.gguf adds a
+model that is asked `FEW` items of the same documents, and whose own texts are the drafts.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from time import process_time
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from editgate.inference.backend import Backend
 from editgate.inference.hflm_backend import HflmBackend
@@ -33,6 +36,8 @@ LIMIT = 200  # items
 ROUNDS = 2
 HFLM_BATCH = 64
 COUNTS = (1, 5, 20, 50)  # edits
+REAL = os.environ.get("EDITGATE_REAL_MODEL", "")
+FEW = 32  # items
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +68,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _run(prepared: Prepared, lm: Backend) -> tuple[float, list[float], list[object]]:
+def _run(prepared: Prepared, lm: Backend, rounds: int = ROUNDS) -> tuple[float, list[float], list[object]]:
     """CPU seconds of the fastest round, log-likelihoods, and greedy flags or texts."""
     seconds, values, answers = [], list[float](), list[object]()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         start = process_time()
         scores = lm.score(prepared.pairs) if prepared.pairs else []
         generations = lm.generate(prepared.completions) if prepared.completions else []
@@ -92,13 +97,38 @@ def test_inference_with_drafts(
 ) -> None:
     """What the unedited model wrote is the draft of what it writes after N edits; the answers are those without."""
     prepared = prepare(BENCHMARKS[row], base.source.documents, base.tokenizer, LIMIT)
-    written = SharedPrefixBackend(base.model, base.tokenizer, row).generate(prepared.completions)
-    drafted = [replace(each, draft=text.tokens) for each, text in zip(prepared.completions, written, strict=True)]
+    drafted = _drafted(prepared, SharedPrefixBackend(base.model, base.tokenizer, row))
     for count, model in edited.items():
         lm = SharedPrefixBackend(model, base.tokenizer, row)
         slow, _, answers = _run(prepared, HflmBackend(model, base.tokenizer, row, HFLM_BATCH))
         fast, _, plain = _run(prepared, lm)
-        faster, _, found = _run(replace(prepared, completions=drafted), lm)
-        report_inference(InferenceLine(row, count, len(drafted), slow, fast, faster))
+        faster, _, found = _run(drafted, lm)
+        report_inference(InferenceLine(row, count, len(drafted.completions), slow, fast, faster))
         assert found == plain
         assert sum(one == other for one, other in zip(found, answers, strict=True)) >= 0.99 * len(found)
+
+
+def _drafted(prepared: Prepared, unedited: Backend) -> Prepared:
+    """The same completions, with what the unedited model writes as drafts."""
+    written = unedited.generate(prepared.completions)
+    drafts = zip(prepared.completions, written, strict=True)
+    return replace(prepared, completions=[replace(each, draft=text.tokens) for each, text in drafts])
+
+
+@pytest.mark.skipif(not REAL, reason="EDITGATE_REAL_MODEL names no GGUF file")
+@pytest.mark.parametrize("row", ["bbh", "gsm8k", "triviaqa"])
+def test_inference_of_a_real_model(
+    row: str, base: LoadedModel, report_inference: Callable[[InferenceLine], None]
+) -> None:
+    """A model of many times the miniature's size writes the same with the engine, drafted or not, as with HFLM."""
+    file = Path(REAL)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).eval()
+    prepared = prepare(BENCHMARKS[row], base.source.documents, tokenizer, FEW)
+    lm = SharedPrefixBackend(model, tokenizer, row)
+    slow, _, answers = _run(prepared, HflmBackend(model, tokenizer, row, HFLM_BATCH), rounds=1)
+    fast, _, plain = _run(prepared, lm, rounds=1)
+    faster, _, found = _run(_drafted(prepared, lm), lm, rounds=1)
+    report_inference(InferenceLine(f"{row}, {file.stem}", 0, len(plain), slow, fast, faster))
+    assert found == plain
+    assert sum(one == other for one, other in zip(found, answers, strict=True)) >= 0.9 * len(found)
