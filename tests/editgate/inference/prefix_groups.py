@@ -12,9 +12,7 @@ from torch import Tensor
 
 from editgate.inference.tokenize import Tokens
 
-PASS_COST = (
-    64  # tokens: what one more forward pass costs besides its own; measured: 80 on llama-mini, 15 on SmolLM2-135M
-)
+PASS_COST = 64  # tokens: what one more forward pass costs besides its own (llama-mini: about 80, SmolLM2-135M: 15)
 PREFIX_COST = 32  # tokens: what one more prefix costs besides its own; many of them are run in one pass
 SMALLEST_SPLIT = 8  # contexts; fewer are not worth a prefix of their own
 DEEPEST_SPLIT = 64

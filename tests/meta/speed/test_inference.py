@@ -18,7 +18,7 @@ from time import process_time
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from editgate.inference.backend import Backend
 from editgate.inference.hflm_backend import HflmBackend
@@ -115,20 +115,30 @@ def _drafted(prepared: Prepared, unedited: Backend) -> Prepared:
     return replace(prepared, completions=[replace(each, draft=text.tokens) for each, text in drafts])
 
 
+@pytest.fixture(scope="module")
+def real() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and the tokenizer in the GGUF file."""
+    file = Path(REAL)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    return model.eval(), tokenizer
+
+
 @pytest.mark.skipif(not REAL, reason="EDITGATE_REAL_MODEL names no GGUF file")
 @pytest.mark.parametrize("row", ["bbh", "gsm8k", "triviaqa"])
 def test_inference_of_a_real_model(
-    row: str, base: LoadedModel, report_inference: Callable[[InferenceLine], None]
+    row: str,
+    base: LoadedModel,
+    real: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    report_inference: Callable[[InferenceLine], None],
 ) -> None:
     """A model of many times the miniature's size writes the same with the engine, drafted or not, as with HFLM."""
-    file = Path(REAL)
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).eval()
+    model, tokenizer = real
     prepared = prepare(BENCHMARKS[row], base.source.documents, tokenizer, FEW)
     lm = SharedPrefixBackend(model, tokenizer, row)
     slow, _, answers = _run(prepared, HflmBackend(model, tokenizer, row, HFLM_BATCH), rounds=1)
     fast, _, plain = _run(prepared, lm, rounds=1)
     faster, _, found = _run(_drafted(prepared, lm), lm, rounds=1)
-    report_inference(InferenceLine(f"{row}, {file.stem}", 0, len(plain), slow, fast, faster))
+    report_inference(InferenceLine(f"{row}, {Path(REAL).stem}", 0, len(plain), slow, fast, faster))
     assert found == plain
     assert sum(one == other for one, other in zip(found, answers, strict=True)) >= 0.9 * len(found)
