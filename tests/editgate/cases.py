@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from editgate.inputs.benchmarks import ALL, Benchmark
@@ -69,3 +69,15 @@ class BaselineCase:
     def id(self) -> str:
         """Such as `llama-mini-mmlu`."""
         return f"{self.model.name}-{self.benchmark}"
+
+
+def trajectory_in(test: str, trajectories: Iterable[str]) -> str:
+    """Return which of these trajectories the id of a test is about; empty if none.
+
+    Args:
+        test: such as `tests/…/test_mmlu.py::test_mmlu[memit-llama-mini-n10]`.
+        trajectories: their names; of two that begin alike the longer one counts.
+    """
+    parameters = test.partition("[")[2]
+    found = (name for name in trajectories if parameters.startswith((f"{name}-", f"{name}]")))
+    return max(found, key=len, default="")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from editgate.cases import BaselineCase, Case
 from editgate.estimate.total import Estimate, estimate
 from editgate.estimate.work import Work, left
-from editgate.inference.side_by_side import SMALL
+from editgate.inference.side_by_side import is_small
 from editgate.measure.session import EvaluationSession
 from editgate.pytest_run.progress_line import duration
 
@@ -36,7 +36,7 @@ def lines(session: EvaluationSession, cases: Sequence[Case | BaselineCase], work
 def _is_little(todo: Work) -> bool:
     """Whether timing the models would take about as long as the work itself, or there is none."""
     bases = [work.run.base for work in todo.trajectories] + [base for base, _ in todo.baselines]
-    if any(base.model.num_parameters() >= SMALL for base in bases):
+    if not all(is_small(base.model) for base in bases):
         return False
     asked = [prepared for work in todo.trajectories for prepared in work.questions]
     questions = sum(sum(map(len, prepared.items.values())) for prepared in asked)

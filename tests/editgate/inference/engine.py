@@ -27,7 +27,7 @@ from editgate.inference.batches import Batch, Prefixes, batches, prefix_passes
 from editgate.inference.drafts import FIRST, Lane, Stop, Text, worthwhile
 from editgate.inference.kv_cache import PreallocatedCacheLayer
 from editgate.inference.prefix_groups import Row, packed_mask, pad, pad_ragged
-from editgate.inference.side_by_side import SMALL, mapper
+from editgate.inference.side_by_side import is_small, mapper
 from editgate.inference.tokenize import Pair, Tokens
 from editors.core.progress import tell
 
@@ -71,7 +71,7 @@ class Engine:
         self.vocabulary = int(untyped.config.get_text_config().vocab_size)
         self.name = name
         self.max_tokens = max_tokens or (2048 if self.device.type == "cpu" else 4096)
-        self.written = WRITTEN_BY_SMALL if untyped.num_parameters() < SMALL else WRITTEN
+        self.written = WRITTEN_BY_SMALL if is_small(untyped) else WRITTEN
         self.mapped = mapper(model)
 
     @torch.inference_mode()

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from editgate.compat.transformers import changes_as_it_runs, has_forward_hooks
 
@@ -33,6 +34,11 @@ class Map(Protocol):
 
     def __call__(self, run: Callable[[B], R], batches: Iterable[B], /) -> Iterator[R]:
         """Run them."""
+
+
+def is_small(model: PreTrainedModel) -> bool:
+    """Return whether a model gains nothing from many threads in one operation."""
+    return bool(model.num_parameters() < SMALL)
 
 
 @contextmanager

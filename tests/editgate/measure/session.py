@@ -16,7 +16,7 @@ from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.errors import BaselineModified
 from editgate.inference.select_backend import backend
-from editgate.inference.side_by_side import SMALL
+from editgate.inference.side_by_side import is_small
 from editgate.inputs import covariance_texts, edit_lists, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.editor_specs import EditorSpec
@@ -94,7 +94,7 @@ class EvaluationSession:
 
     @property
     def _holds_large_models(self) -> bool:
-        return any(loaded.model.num_parameters() >= SMALL for loaded in self._loaded.values())
+        return not all(is_small(loaded.model) for loaded in self._loaded.values())
 
     def trajectory(self, editor: EditorSpec, source: ModelSource, *, order: int = 0) -> Run:
         """Return the trajectory of this editor on this model; the one before is let go, with its copy of the model.

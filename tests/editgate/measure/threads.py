@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from editgate.inference.side_by_side import SMALL, spare_threads
+from editgate.inference.side_by_side import is_small, spare_threads
 from editgate.inputs.models import LoadedModel
 
 
@@ -19,7 +19,7 @@ def single_threaded(base: LoadedModel) -> Iterator[None]:
     verdicts of `pytest`.
     """
     before = torch.get_num_threads()
-    small = base.model.num_parameters() < SMALL
+    small = is_small(base.model)
     if small:
         torch.set_num_threads(1)
     try:

@@ -9,7 +9,7 @@ weights and a manifest under `tests/editgate/miniature/weights/`.
 import argparse
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +115,14 @@ def loss_of(model: PreTrainedModel, batch: tuple[Tensor, Tensor, Tensor], precis
     return cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS, second_stage_of: Path | None = None) -> None:
-    """Train `name`, checkpointing in `work`, and publish it below `weights`.
+def train(
+    recipe: Recipe, name: str, work: Path, *, threads: int, weights: Path = WEIGHTS, second_stage_of: Path | None = None
+) -> None:
+    """Train a miniature, checkpointing in `work`, and publish it below `weights`.
 
     Args:
-        name: of a recipe.
+        recipe: what is done.
+        name: of the miniature.
         work: where checkpoints are kept.
         threads: torch's.
         weights: where the result goes.
@@ -129,7 +132,7 @@ def train(name: str, work: Path, *, threads: int, weights: Path = WEIGHTS, secon
     torch.use_deterministic_algorithms(mode=True)
     # A twentieth of the time, and nothing here reads such memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    recipe, folder = FAMILY[name], work / name
+    folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     first_stage = second_stage_of / name if second_stage_of else None
     parent = WEIGHTS / recipe.begins_from if recipe.begins_from else None
@@ -237,10 +240,14 @@ def main() -> None:
     parser.add_argument(
         "--second-stage-of", type=Path, metavar="WEIGHTS", help="take the first stage from the model published there"
     )
+    parser.add_argument("--spread", type=float, help="another weight of the penalty on narrow keys than the recipe's")
     options = parser.parse_args()
-    print(asdict(FAMILY[options.name]))
+    recipe = FAMILY[options.name]
+    if options.spread is not None:
+        recipe = replace(recipe, spread=options.spread)
+    print(asdict(recipe))
     places = {"weights": options.weights, "second_stage_of": options.second_stage_of}
-    train(options.name, options.work, threads=options.threads, **places)
+    train(recipe, options.name, options.work, threads=options.threads, **places)
 
 
 if __name__ == "__main__":

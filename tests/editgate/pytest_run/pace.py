@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
+from editgate.cases import trajectory_in
 from editgate.pytest_run.progress_line import ProgressLine, duration
 
 SURE = 0.05  # share of the tests that must have ended before the rest is estimated
@@ -21,7 +22,7 @@ class Pace:
     """
 
     def __init__(self, trajectories: Sequence[str]) -> None:
-        self._names = sorted(trajectories, key=len, reverse=True)
+        self._names = trajectories
         self._pending: dict[str, None] = {}
         self._expected = self._workers = 0
         self._took: dict[str, list[float]] = {}
@@ -30,14 +31,14 @@ class Pace:
 
     def expect(self, ids: Iterable[str], workers: int = 1) -> None:
         """Take the ids of the tests that will run, on so many workers."""
-        self._pending = {test: None for test in ids if self._trajectory(test)}
+        self._pending = {test: None for test in ids if trajectory_in(test, self._names)}
         self._expected, self._workers = len(self._pending), workers
-        self._all = {self._trajectory(test) for test in self._pending}
+        self._all = {trajectory_in(test, self._names) for test in self._pending}
 
     def began(self, test: str) -> None:
         """Note that a test has begun."""
         if test in self._pending:
-            self._begun[self._trajectory(test)] = None
+            self._begun[trajectory_in(test, self._names)] = None
 
     def ended(self, test: str, seconds: float) -> None:
         """Note what a test took."""
@@ -68,10 +69,6 @@ class Pace:
         usual = sum(times) / len(times)
         mean = {kind: sum(took) / len(took) for kind, took in self._took.items()}
         return sum(mean.get(_kind(test), usual) for test in self._pending) / self._workers
-
-    def _trajectory(self, test: str) -> str:
-        parameters = test.partition("[")[2]
-        return next((name for name in self._names if parameters.startswith((f"{name}-", f"{name}]"))), "")
 
 
 class Follow:

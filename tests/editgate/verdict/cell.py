@@ -186,7 +186,7 @@ def curves(session: EvaluationSession, case: Case) -> dict[str, dict[str, float]
         IntegrityError, EvaluationError, EditorError: as for `evaluate_cell`.
     """
     found: dict[str, dict[str, float]] = {}
-    for at in checks_at(session, case):
+    for at in reversed(checks_at(session, case)):  # another worker may be at the last N, and comes from the other end
         cell = evaluate_cell(session, at)
         if cell.value is not None:
             found.setdefault(at.check, {})[f"{at.edits:03}"] = cell.value

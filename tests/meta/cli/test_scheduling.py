@@ -1,6 +1,8 @@
-"""Which worker gets which test: a trajectory stays on one, what is long goes alone, the rest goes file by file."""
+"""Which worker gets which test: a trajectory stays on one if all have some, what is long goes alone, the rest by file."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,7 @@ class Worker:
     """Keeps which tests it is given, in their order."""
 
     shutting_down = False
+    gateway = SimpleNamespace(id="gw0")
 
     def __init__(self, tests: list[str]) -> None:
         self.tests = tests
@@ -34,10 +37,9 @@ class Worker:
 
 
 @pytest.mark.parametrize("test", sorted(SCOPES))
-def test_each_test_has_its_share(test: str) -> None:
+def test_each_test_has_its_share(test: str, pytester: pytest.Pytester) -> None:
     """Tests that share a scope go to one worker: by trajectory wherever it is named, else alone, else by file."""
-    scheduler = ByTrajectory.__new__(ByTrajectory)
-    scheduler._trajectories = sorted(RUNS, key=len, reverse=True)
+    scheduler = ByTrajectory(pytester.parseconfig("--tx=popen"), None, dict.fromkeys(RUNS, 1.0))
     assert scheduler._split_scope(test) == SCOPES[test]
 
 
@@ -64,3 +66,29 @@ def test_the_longest_trajectory_begins_first(pytester: pytest.Pytester) -> None:
         *["tests/meta/b.py"] * 5,
         "tests/meta/a.py",
     ]
+
+
+def test_a_trajectory_is_shared_out_where_a_worker_would_have_none(pytester: pytest.Pytester) -> None:
+    """Two workers and one method: they take turns at its rules, then at its Ns, the smaller first, its curve last."""
+    scheduler = ByTrajectory(pytester.parseconfig("--tx=2*popen"), None, dict.fromkeys(RUNS, 1.0))
+    rules = [f"gate/test_integrity.py::test_integrity[memit-llama-mini-{rule}]" for rule in ("finite", "accumulate")]
+    counts = [f"test_mmlu[memit-llama-mini-n{count}]" for count in (1, 5, 10, 100)]
+    asked = [f"gate/test_capability.py::{test}" for test in counts] + [
+        "gate/test_safety.py::test_toxigen[memit-llama-mini-n5]"
+    ]
+    tests = ["gate/test_curves.py::test_curve[memit-llama-mini]", *asked, *rules]
+    first, second = Worker(tests), Worker(tests)
+    for worker in (first, second):
+        scheduler.add_node(worker)
+        scheduler.add_node_collection(worker, tests)
+    scheduler.schedule()
+    for worker in (first, second, first):
+        scheduler._assign_work_unit(worker)
+    names = [
+        [test.partition("::")[2].replace("memit-llama-mini", "") for test in worker.given] for worker in (first, second)
+    ]
+    assert names == [
+        ["test_integrity[-finite]", "test_mmlu[-n1]", "test_mmlu[-n10]", "test_curve[]"],
+        ["test_integrity[-accumulate]", "test_mmlu[-n5]", "test_toxigen[-n5]", "test_mmlu[-n100]"],
+    ]  # fmt: skip
+    assert not scheduler.workqueue

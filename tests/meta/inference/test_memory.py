@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.measure import session as session_module
+from editgate.inference import side_by_side
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from meta.support.settings_factory import miniature, settings
@@ -30,7 +30,7 @@ def test_the_next_trajectory_finds_the_last_ones_model_gone(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a large model, whether its editor changes weights or holds a wrapper that holds it."""
-    monkeypatch.setattr(session_module, "SMALL", 1)
+    monkeypatch.setattr(side_by_side, "SMALL", 1)
     chosen = settings(tmp_path, edit_counts="1", limit=5)
     session = EvaluationSession(chosen, lambda _: None)
     run = session.trajectory(EditorSpec(method, method), miniature(chosen))

@@ -173,23 +173,21 @@ def test_an_interrupted_training_gives_the_same_weights(tmp_path: Path, monkeypa
         FAMILY["llama-mini"], hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2,
         vocab_size=512, rows_per_step=2, steps=2, spread_steps=2,
     )  # fmt: skip
-    monkeypatch.setitem(FAMILY, "tiny", tiny)
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
     published: list[dict[str, torch.Tensor]] = []
     monkeypatch.setattr(
         train, "publish", lambda *a: published.append({n: p.clone() for n, p in a[2].named_parameters()})
     )
-    train.train("tiny", tmp_path / "whole", threads=1)
+    train.train(tiny, "tiny", tmp_path / "whole", threads=1)
     _stop_at_step(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
-        train.train("tiny", tmp_path / "halves", threads=1)
+        train.train(tiny, "tiny", tmp_path / "halves", threads=1)
     monkeypatch.undo()
-    monkeypatch.setitem(FAMILY, "tiny", tiny)
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
     monkeypatch.setattr(
         train, "publish", lambda *a: published.append({n: p.clone() for n, p in a[2].named_parameters()})
     )
-    train.train("tiny", tmp_path / "halves", threads=1)
+    train.train(tiny, "tiny", tmp_path / "halves", threads=1)
     assert all(torch.equal(value, published[1][name]) for name, value in published[0].items())
 
 
