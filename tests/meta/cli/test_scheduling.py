@@ -1,4 +1,4 @@
-"""Which worker gets which test: a trajectory stays on one if all have some, what is long goes alone, the rest by file."""
+"""Which worker gets which test: a trajectory stays on one where all have some, what is long goes alone."""
 
 from __future__ import annotations
 
@@ -71,24 +71,21 @@ def test_the_longest_trajectory_begins_first(pytester: pytest.Pytester) -> None:
 def test_a_trajectory_is_shared_out_where_a_worker_would_have_none(pytester: pytest.Pytester) -> None:
     """Two workers and one method: they take turns at its rules, then at its Ns, the smaller first, its curve last."""
     scheduler = ByTrajectory(pytester.parseconfig("--tx=2*popen"), None, dict.fromkeys(RUNS, 1.0))
-    rules = [f"gate/test_integrity.py::test_integrity[memit-llama-mini-{rule}]" for rule in ("finite", "accumulate")]
-    counts = [f"test_mmlu[memit-llama-mini-n{count}]" for count in (1, 5, 10, 100)]
-    asked = [f"gate/test_capability.py::{test}" for test in counts] + [
-        "gate/test_safety.py::test_toxigen[memit-llama-mini-n5]"
+    checks = [
+        *("integrity[{}-finite]", "integrity[{}-accumulate]", "mmlu[{}-n1]", "mmlu[{}-n5]", "toxigen[{}-n5]"),
+        *("mmlu[{}-n10]", "mmlu[{}-n100]", "curve[{}]"),
     ]
-    tests = ["gate/test_curves.py::test_curve[memit-llama-mini]", *asked, *rules]
-    first, second = Worker(tests), Worker(tests)
-    for worker in (first, second):
+    tests = [f"gate.py::{check.format('memit-llama-mini')}" for check in reversed(checks)]
+    pair = first, second = Worker(tests), Worker(tests)
+    for worker in pair:
         scheduler.add_node(worker)
         scheduler.add_node_collection(worker, tests)
     scheduler.schedule()
     for worker in (first, second, first):
         scheduler._assign_work_unit(worker)
-    names = [
-        [test.partition("::")[2].replace("memit-llama-mini", "") for test in worker.given] for worker in (first, second)
+    given = [[test.replace("memit-llama-mini", "{}")[len("gate.py::") :] for test in worker.given] for worker in pair]
+    assert given == [
+        ["integrity[{}-accumulate]", "mmlu[{}-n1]", "mmlu[{}-n10]", "curve[{}]"],
+        ["integrity[{}-finite]", "toxigen[{}-n5]", "mmlu[{}-n5]", "mmlu[{}-n100]"],
     ]
-    assert names == [
-        ["test_integrity[-finite]", "test_mmlu[-n1]", "test_mmlu[-n10]", "test_curve[]"],
-        ["test_integrity[-accumulate]", "test_mmlu[-n5]", "test_toxigen[-n5]", "test_mmlu[-n100]"],
-    ]  # fmt: skip
     assert not scheduler.workqueue

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from editgate.inputs.editor_specs import EditorSpec
 from editgate.inference import side_by_side
+from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from meta.support.settings_factory import miniature, settings
