@@ -55,6 +55,10 @@ class InContextModel(MemoryModel[PromptContext]):
             return got
         return torch.cat([got[: context - 1], got[context - 1 + len(route.after) :]])
 
+    def read_instead(self, context: Tokens, route: PromptContext) -> tuple[PreTrainedModel, Tokens]:
+        """The base, and the prompt in its context."""
+        return route.before.model, route.before.read((*context, *route.after))
+
     def continue_routed(self, context: Tokens, route: PromptContext, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """Greedy continuation."""
         return route.before.generate((*context, *route.after), limit, eos_ids)

@@ -64,6 +64,13 @@ class MemoryModel(ABC, Generic[Route]):
             generated.append(int(self.logits((*context, *generated), len(context), route)[-1].argmax()))
         return generated
 
+    def read_instead(self, context: Tokens, route: Route) -> tuple[PreTrainedModel, Tokens] | None:  # noqa: ARG002
+        """Return the plain model that answers a routed prompt, and what it reads in the prompt's place.
+
+        None, as here, if no plain model answers as `logits` and `continue_routed` do.
+        """
+        return None
+
     def exchanged(self, route: Route) -> AbstractContextManager[None]:
         """In the block the base itself answers as this entry does, so that routed rows can be run as plain ones."""
         raise NotImplementedError(f"{type(self).__name__} does not exchange weights")

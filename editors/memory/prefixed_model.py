@@ -51,11 +51,15 @@ class PrefixedModel:
         fitting = self.remaining_context + len(self.prefix) - ids.shape[1]
         return generate_greedily(self.model, ids, min(limit, fitting), eos_ids)
 
+    def read(self, tokens: Tokens) -> Tokens:
+        """Return what the model reads for a prompt: the prefix, and the prompt without a BOS of its own."""
+        return self.prefix + (tokens[1:] if tokens and tokens[0] == self.bos else tokens)
+
     def _ids(self, tokens: Tokens, new: int = 0) -> Tensor:
         """Prefix and prompt [1, length], checking that `new` more tokens fit."""
-        kept = tokens[1:] if tokens and tokens[0] == self.bos else tokens
-        self.check_fits(len(kept) + new)
-        return torch.tensor([self.prefix + kept], device=self.model.device)
+        read = self.read(tokens)
+        self.check_fits(len(read) - len(self.prefix) + new)
+        return torch.tensor([read], device=self.model.device)
 
     @property
     def remaining_context(self) -> int:

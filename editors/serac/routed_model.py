@@ -49,6 +49,10 @@ class RoutedModel(MemoryModel[ScopeMatch]):
         """Logits [T, V] of the counterfactual model."""
         return route.model.logits(tokens)
 
+    def read_instead(self, context: Tokens, route: ScopeMatch) -> tuple[PreTrainedModel, Tokens]:
+        """The counterfactual model, and the prompt after the edit."""
+        return route.model.model, route.model.read(context)
+
     def continue_routed(self, context: Tokens, route: ScopeMatch, limit: int, eos_ids: frozenset[int]) -> list[int]:
         """Greedy continuation."""
         return route.model.generate(context, limit, eos_ids)

@@ -2,12 +2,15 @@
 
 The entry is chosen from the prompt's tokens alone, before anything is scored or generated, so an item's options share
 one decision, and neither batch nor padding has a part in it. Where an entry is another weight of the base (WISE), its
-prompts are run by the fast engine too, with that weight in place.
+prompts are run by the fast engine too, with that weight in place; and where it is a text before the prompt (IKE,
+SERAC), with that text, which is read once for all prompts that it precedes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,8 +18,9 @@ import torch
 from torch.nn.functional import log_softmax
 
 from editgate.errors import NonFiniteModel
-from editgate.inference.backend import Backend, Completion, Generation
+from editgate.inference.backend import Backend, Completion, Generation, Model
 from editgate.inference.hflm_backend import HflmBackend
+from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.tokenize import Pair, Tokenizer, Tokens
 from editgate.measure.weight_changes import Fingerprint, fingerprint
 from editors.external.wrapper_model import WrapperModel
@@ -38,14 +42,20 @@ class MemoryBackend:
         model: the base behind its memory.
         tokenizer: its transformers tokenizer.
         name: what error messages call the work at hand, such as the benchmark.
-        base: the backend of `model.model`.
+        backend_of: the backend of `model.model`, and of a plain model that answers for the memory.
         rows: prompts that the memory answers in one forward pass.
     """
 
     def __init__(
-        self, model: MemoryModel[object], tokenizer: Tokenizer, name: str, base: Backend, rows: int = ROWS
+        self,
+        model: MemoryModel[object],
+        tokenizer: Tokenizer,
+        name: str,
+        backend_of: Callable[[Model], Backend],
+        rows: int = ROWS,
     ) -> None:
-        self.model, self.tokenizer, self.name, self.base, self.rows = model, tokenizer, name, base, rows
+        self.model, self.tokenizer, self.name, self.rows = model, tokenizer, name, rows
+        self.base, self._backend_of = backend_of(model.model), backend_of
         self.routed = 0
         now = fingerprint(model.model)
         if model not in _BASE_ANSWERS or _BASE_ANSWERS[model][0] != now:
@@ -57,10 +67,11 @@ class MemoryBackend:
         routed = self._routed([context for context, _ in pairs])
         self._run_base(pairs, self.base.score)
         own = [pair for pair in pairs if pair[0] in routed]
+        routes = [routed[context] for context, _ in own]
         if self.model.exchanges_weights:
-            scores = iter(self._exchanged(own, [routed[context] for context, _ in own], self.base.score))
+            scores = iter(self._exchanged(own, routes, self.base.score))
         else:
-            scores = iter(self._score(own))
+            scores = iter(self._score_own(own, routes))
         return [next(scores) if pair[0] in routed else self._base_answers[pair] for pair in pairs]
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
@@ -68,11 +79,54 @@ class MemoryBackend:
         routed = self._routed([request.prompt for request in requests])
         self._run_base(requests, self.base.generate)
         own = [request for request in requests if request.prompt in routed]
+        routes = [routed[request.prompt] for request in own]
         if self.model.exchanges_weights:
-            texts = iter(self._exchanged(own, [routed[request.prompt] for request in own], self.base.generate))
+            texts = iter(self._exchanged(own, routes, self.base.generate))
         else:
-            texts = iter(HflmBackend(self.model, self.tokenizer, self.name).generate(own) if own else [])
+            texts = iter(self._generate_own(own, routes))
         return [next(texts) if request.prompt in routed else self._base_answers[request] for request in requests]
+
+    def _score_own(self, pairs: Sequence[Pair], routes: Sequence[Hashable]) -> list[tuple[float, bool]]:
+        contexts, lengths = [context for context, _ in pairs], [len(continuation) for _, continuation in pairs]
+        scores: dict[int, tuple[float, bool]] = {}
+        for lm, read in self._plain(contexts, routes, lengths):
+            scores.update(zip(read, lm.score([(text, pairs[i][1]) for i, text in read.items()]), strict=True))
+        rest = [index for index in range(len(pairs)) if index not in scores]
+        scores.update(zip(rest, self._score([pairs[index] for index in rest]), strict=True))
+        return [scores[index] for index in range(len(pairs))]
+
+    def _generate_own(self, requests: Sequence[Completion], routes: Sequence[Hashable]) -> list[Generation]:
+        lengths = [request.max_new_tokens for request in requests]
+        texts: dict[int, Generation] = {}
+        for lm, read in self._plain([request.prompt for request in requests], routes, lengths):
+            written = lm.generate([replace(requests[index], prompt=text) for index, text in read.items()])
+            texts.update(zip(read, written, strict=True))
+        if rest := [index for index in range(len(requests)) if index not in texts]:
+            written = HflmBackend(self.model, self.tokenizer, self.name).generate([requests[index] for index in rest])
+            texts.update(zip(rest, written, strict=True))
+        return [texts[index] for index in range(len(requests))]
+
+    def _plain(
+        self, contexts: Sequence[Tokens], routes: Sequence[Hashable], lengths: Sequence[int]
+    ) -> Iterator[tuple[SharedPrefixBackend, dict[int, Tokens]]]:
+        """Yield the engine of each plain model, and by a prompt's index what it reads in the prompt's place.
+
+        Left out is what no plain model answers, and what is longer with its answer than the engine can run itself.
+        """
+        engines: dict[int, Backend] = {}
+        read: dict[int, dict[int, Tokens]] = defaultdict(dict)
+        for index, (context, route, length) in enumerate(zip(contexts, routes, lengths, strict=True)):
+            found = self.model.read_instead(context, route)
+            if found is None:
+                continue
+            model, text = found
+            engine = engines.get(id(model)) or engines.setdefault(id(model), self._backend_of(model))
+            if isinstance(engine, SharedPrefixBackend) and len(text) + length <= engine.window:
+                read[id(model)][index] = text
+        for key, texts in read.items():
+            engine = engines[key]
+            assert isinstance(engine, SharedPrefixBackend)  # as above
+            yield engine, texts
 
     def _exchanged(
         self, requests: Sequence[R], routes: Sequence[Hashable], run: Callable[[Sequence[R]], Sequence[A]]

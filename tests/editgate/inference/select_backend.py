@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def backend(model: Model, tokenizer: Tokenizer, name: str, *, max_tokens: int | 
     if runs_on_engine(model):
         return SharedPrefixBackend(model, tokenizer, name, max_tokens=max_tokens)
     if isinstance(model, MemoryModel):
-        return MemoryBackend(model, tokenizer, name, backend(model.model, tokenizer, name))
+        return MemoryBackend(model, tokenizer, name, partial(backend, tokenizer=tokenizer, name=name))
     return HflmBackend(model, tokenizer, name)
 
 

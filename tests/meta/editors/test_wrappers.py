@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -119,8 +119,29 @@ def _watched(model: MemoryModel[object]) -> Iterator[list[tuple[Tokens, ...]]]:
 
 
 def _routed(asked: Asked, rows: int = ROWS) -> MemoryBackend:
-    base = backend(asked.model.model, tiny.tokenizer(), "t")
-    return MemoryBackend(asked.model, tiny.tokenizer(), "t", base, rows)
+    return MemoryBackend(
+        asked.model, tiny.tokenizer(), "t", partial(backend, tokenizer=tiny.tokenizer(), name="t"), rows
+    )
+
+
+def _requests(asked: Asked) -> list[Completion]:
+    tokenizer = tiny.tokenizer()
+    texts = [str(tokenizer.decode(list(prompt), skip_special_tokens=True)) for prompt in asked.prompts]
+    prompts = PairTokenizer(tokenizer).prompts(texts)
+    return [Completion(text, tokens, ("never",), LENGTH) for text, tokens in zip(texts, prompts, strict=True)]
+
+
+def test_whatever_runs_it_answers_alike(method: str, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate's backend, which runs plain models where it can, has the scores and texts of lm-eval on the wrapper."""
+    asked, pairs = _asked(method, family), _pairs(_asked(method, family).prompts)
+    monkeypatch.setattr(asked.model.generation_config, "eos_token_id", tiny.tokenizer().eos_token_id)
+    lm = _routed(asked)
+    found, expected = lm.score(pairs), lm._score(pairs)
+    assert lm.routed
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=TOLERANCE)
+    assert [flag for _, flag in found] == [flag for _, flag in expected]
+    expected_texts = HflmBackend(asked.model, tiny.tokenizer(), "t").generate(_requests(asked))
+    assert [text.text for text in lm.generate(_requests(asked))] == [text.text for text in expected_texts]
 
 
 def test_batch_size_changes_no_score(method: str, family: str) -> None:
@@ -144,11 +165,8 @@ def test_order_changes_no_score(method: str, family: str) -> None:
 def test_batch_size_changes_no_text(method: str, family: str) -> None:
     """Texts written one by one through HFLM and sixteen at a time are the same."""
     asked = _asked(method, family)
-    tokenizer = tiny.tokenizer()
-    cutter = PairTokenizer(tokenizer)
-    texts = [str(tokenizer.decode(list(prompt), skip_special_tokens=True)) for prompt in asked.prompts]
-    requests = [Completion(t, p, ("never",), LENGTH) for t, p in zip(texts, cutter.prompts(texts), strict=True)]
-    one, many = (HflmBackend(asked.model, tokenizer, "t", batch_size=size).generate(requests) for size in (1, 16))
+    sizes = (HflmBackend(asked.model, tiny.tokenizer(), "t", batch_size=size) for size in (1, 16))
+    one, many = (lm.generate(_requests(asked)) for lm in sizes)
     assert one == many
     assert len({written.text for written in one}) > 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def test_the_engine_scores_a_shards_prompts_as_the_wrapper_does() -> None:
     prompts = PairTokenizer(tiny.tokenizer()).prompts([edit.text for edit in tiny.EDITS])
     pairs = [(prompt, answer) for prompt in prompts for answer in ((30, 31), (40,))]
     wrapped: MemoryModel[Any] = model
-    runner = MemoryBackend(wrapped, tiny.tokenizer(), "t", backend(model.model, tiny.tokenizer(), "t"))
+    runner = MemoryBackend(wrapped, tiny.tokenizer(), "t", partial(backend, tokenizer=tiny.tokenizer(), name="t"))
     scores = runner.score(pairs)
     assert runner.routed >= 2
     assert [value for value, _ in scores] == pytest.approx([value for value, _ in runner._score(pairs)], abs=1e-4)

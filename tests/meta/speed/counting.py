@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from math import ceil
 from time import perf_counter
 
@@ -47,6 +48,7 @@ class Floor:
 
 ROW = 16  # tokens: about as long as an edit's prompt
 ROUNDS = 5
+PASS = 2048  # tokens: what a small model's passes gain nothing from exceeding
 
 
 def floor(model: PreTrainedModel, passes: Passes) -> Floor:
@@ -73,6 +75,29 @@ def floor(model: PreTrainedModel, passes: Passes) -> Floor:
         weight.requires_grad_()
     seconds = passes.forward * there + passes.backward * max(0.0, and_back - there)
     return Floor(flops / 1e9, read / 1e9, seconds)
+
+
+def bare(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> float:
+    """Return the seconds of the model alone for every token once: of two sequences that begin alike, once for both.
+
+    What reads all of them with this model takes no less. Rows are as long as a sequence is on average.
+
+    Args:
+        model: on the CPU, with one thread.
+        sequences: prompts with what comes after them, in tokens.
+    """
+    ordered = sorted(map(tuple, sequences))
+    pairs = (takewhile(lambda both: both[0] == both[1], zip(*pair, strict=False)) for pair in pairwise(ordered))
+    shared = sum(len([*alike]) for alike in pairs)
+    length = ceil(sum(map(len, ordered)) / len(ordered))
+    rows = max(1, PASS // length)
+    inputs = torch.zeros(rows, length, model.config.hidden_size, device=model.device)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model.base_model(inputs_embeds=inputs, use_cache=False)
+
+    return _best(forward) * (sum(map(len, ordered)) - shared) / (rows * length)
 
 
 def _best(run: Callable[[], None]) -> float:

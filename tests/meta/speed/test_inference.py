@@ -3,16 +3,17 @@
     pytest tests/meta/speed -k inference
 
 Each line is one benchmark of the shipped llama-mini, all prompts of `LIMIT` items, the best of `ROUNDS`. "drafted" is
-the engine after N edits with MEMIT, with what the unedited model wrote as drafts. EDITGATE_REAL_MODEL=FILE.gguf adds a
-model that is asked `FEW` items of the same documents, and whose own texts are the drafts.
+the engine after N edits with MEMIT, with what the unedited model wrote as drafts; no engine takes less than "bare".
+EDITGATE_REAL_MODEL=FILE.gguf adds a model that is asked `FEW` items of the same documents, and whose own texts are the
+drafts.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
 
@@ -30,6 +31,7 @@ from editgate.measure.prepare import Prepared, prepare
 from editgate.miniature.world.corpus import covariance_texts
 from editors import create
 from meta.speed.conftest import InferenceLine
+from meta.speed.counting import bare
 from meta.speed.rigs import TEXTS
 
 LIMIT = 200  # items
@@ -68,9 +70,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _run(prepared: Prepared, lm: Backend, rounds: int = ROUNDS) -> tuple[float, list[float], list[object]]:
-    """CPU seconds of the fastest round, log-likelihoods, and greedy flags or texts."""
-    seconds, values, answers = [], list[float](), list[object]()
+@dataclass(frozen=True)
+class Ran:
+    """What a backend made of a benchmark's prompts.
+
+    Attributes:
+        seconds: of CPU, of the fastest round.
+        values: log-likelihoods.
+        answers: greedy flags, or texts.
+        read: every prompt with its option or what was written, in tokens.
+    """
+
+    seconds: float
+    values: list[float]
+    answers: list[object]
+    read: list[Sequence[int]]
+
+
+def _run(prepared: Prepared, lm: Backend, rounds: int = ROUNDS) -> Ran:
+    seconds, values, answers, read = [], list[float](), list[object](), list[Sequence[int]]()
     for _ in range(rounds):
         start = process_time()
         scores = lm.score(prepared.pairs) if prepared.pairs else []
@@ -78,17 +96,20 @@ def _run(prepared: Prepared, lm: Backend, rounds: int = ROUNDS) -> tuple[float, 
         seconds.append(process_time() - start)
         values = [value for value, _ in scores]
         answers = [*(greedy for _, greedy in scores), *(generation.text for generation in generations)]
-    return min(seconds), values, answers
+        read = [(*context, *option) for context, option in prepared.pairs]
+        read += [(*each.prompt, *text.tokens) for each, text in zip(prepared.completions, generations, strict=True)]
+    return Ran(min(seconds), values, answers, read)
 
 
 @pytest.mark.parametrize("row", ["mmlu", "commonsenseqa", "truthfulqa", "gsm8k", "bbh", "triviaqa"])
 def test_inference(row: str, base: LoadedModel, report_inference: Callable[[InferenceLine], None]) -> None:
     """The engine gives HFLM's answers; how much sooner is for reading."""
     prepared = prepare(BENCHMARKS[row], base.source.documents, base.tokenizer, LIMIT)
-    slow, values, answers = _run(prepared, HflmBackend(base.model, base.tokenizer, row, HFLM_BATCH))
-    fast, *found = _run(prepared, SharedPrefixBackend(base.model, base.tokenizer, row))
-    report_inference(InferenceLine(row, 0, len(prepared.pairs or prepared.completions), slow, fast, None))
-    assert found == [pytest.approx(values, abs=1e-3), answers]
+    hflm = _run(prepared, HflmBackend(base.model, base.tokenizer, row, HFLM_BATCH))
+    ours = _run(prepared, SharedPrefixBackend(base.model, base.tokenizer, row))
+    report_inference(_line(row, base.model, hflm=hflm, engine=ours))
+    assert ours.values == pytest.approx(hflm.values, abs=1e-3)
+    assert ours.answers == hflm.answers
 
 
 @pytest.mark.parametrize("row", ["gsm8k", "bbh", "triviaqa"])
@@ -100,12 +121,24 @@ def test_inference_with_drafts(
     drafted = _drafted(prepared, SharedPrefixBackend(base.model, base.tokenizer, row))
     for count, model in edited.items():
         lm = SharedPrefixBackend(model, base.tokenizer, row)
-        slow, _, answers = _run(prepared, HflmBackend(model, base.tokenizer, row, HFLM_BATCH))
-        fast, _, plain = _run(prepared, lm)
-        faster, _, found = _run(drafted, lm)
-        report_inference(InferenceLine(row, count, len(drafted.completions), slow, fast, faster))
-        assert found == plain
-        assert sum(one == other for one, other in zip(found, answers, strict=True)) >= 0.99 * len(found)
+        hflm = _run(prepared, HflmBackend(model, base.tokenizer, row, HFLM_BATCH))
+        plain, ours = _run(prepared, lm), _run(drafted, lm)
+        report_inference(_line(row, model, hflm=hflm, engine=plain, drafted=ours, edits=count))
+        assert ours.answers == plain.answers
+        assert _agreement(ours, hflm) >= 0.99
+
+
+def _line(
+    name: str, model: PreTrainedModel, *, hflm: Ran, engine: Ran, drafted: Ran | None = None, edits: int = 0
+) -> InferenceLine:
+    seconds = (hflm.seconds, engine.seconds, drafted.seconds if drafted else None, bare(model, engine.read))
+    return InferenceLine(name, edits, len(engine.read), *seconds)
+
+
+def _agreement(one: Ran, other: Ran) -> float:
+    """The share of answers that are the same."""
+    same = [left == right for left, right in zip(one.answers, other.answers, strict=True)]
+    return sum(same) / len(same)
 
 
 def _drafted(prepared: Prepared, unedited: Backend) -> Prepared:
@@ -136,9 +169,8 @@ def test_inference_of_a_real_model(
     model, tokenizer = real
     prepared = prepare(BENCHMARKS[row], base.source.documents, tokenizer, FEW)
     lm = SharedPrefixBackend(model, tokenizer, row)
-    slow, _, answers = _run(prepared, HflmBackend(model, tokenizer, row, HFLM_BATCH), rounds=1)
-    fast, _, plain = _run(prepared, lm, rounds=1)
-    faster, _, found = _run(_drafted(prepared, lm), lm, rounds=1)
-    report_inference(InferenceLine(f"{row}, {Path(REAL).stem}", 0, len(plain), slow, fast, faster))
-    assert found == plain
-    assert sum(one == other for one, other in zip(found, answers, strict=True)) >= 0.9 * len(found)
+    hflm = _run(prepared, HflmBackend(model, tokenizer, row, HFLM_BATCH), rounds=1)
+    plain, ours = _run(prepared, lm, rounds=1), _run(_drafted(prepared, lm), lm, rounds=1)
+    report_inference(_line(f"{row}, {Path(REAL).stem}", model, hflm=hflm, engine=plain, drafted=ours))
+    assert ours.answers == plain.answers
+    assert _agreement(ours, hflm) >= 0.9
