@@ -286,13 +286,15 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTrajectory:
-    """Keep a trajectory on one worker, and begin with the longest."""
+    """Keep a trajectory on one worker, if all get one, and begin with the longest."""
     from editgate.plan import costs  # noqa: PLC0415 - only who hands out tests asks
     from editgate.pytest_run.scheduling import ByTrajectory  # noqa: PLC0415 - xdist is here if it asks
 
     known, chosen = costs.shipped(), config.stash[SETTINGS]
     methods = [known.of_editing(editor.name, chosen.counts[-1]) for editor in chosen.editors for _ in chosen.models]
-    return ByTrajectory(config, log, dict(zip(_trajectories(config), methods, strict=True)))
+    seconds = dict(zip(_trajectories(config), methods, strict=True))
+    small = all(model.miniature for model in chosen.models if model.name in chosen.chosen_models)
+    return ByTrajectory(config, log, seconds, room=small or devices.each_worker_has_one(chosen.device))
 
 
 def _trajectories(config: pytest.Config) -> list[str]:

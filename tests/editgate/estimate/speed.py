@@ -16,6 +16,7 @@ from editgate.inference.memory_backend import MemoryBackend
 from editgate.inference.prefix_groups import shared_prefixes
 from editgate.inference.select_backend import backend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
+from editgate.inference.side_by_side import is_small
 from editgate.inference.tokenize import Pair, Tokens
 from editgate.inputs.models import LoadedModel
 from editgate.measure import edit_quality
@@ -32,6 +33,7 @@ from editors.models.projection import Matrix
 
 READ_TOKENS = 1024  # half a batch of the engine
 TEXTS, WRITTEN = 8, 24  # answers that are written, and their tokens
+TEXTS_OF_SMALL = 32  # of a small model, whose steps take as long for a few texts as for many
 CORPUS_TOKENS = 1024
 SMALL_COVARIANCE = 1e-3  # stands for one that is not known yet; how long an edit takes does not depend on it
 QUICK = 1.0  # seconds
@@ -76,7 +78,7 @@ def of_questions(model: object, base: LoadedModel, asked: Sequence[Prepared]) ->
             name, texts = prepared.benchmark.name, prepared.completions
             read[name] = count_read(prepared.pairs or [(each.prompt, (0,)) for each in texts], shares=shares)
             if texts:
-                rate, length = _written(lm, texts, a_token)
+                rate, length = _written(lm, texts, a_token, TEXTS_OF_SMALL if is_small(base.model) else TEXTS)
                 rates.append(rate)
                 written[name] = length * len(texts)
     return Speed(a_token, max(rates), read, written)
@@ -164,9 +166,9 @@ def of_covariances(base: LoadedModel, matrices: Sequence[Matrix]) -> tuple[float
     return lasted * whole.tokens / max(1, part.tokens), whole
 
 
-def _written(lm: Backend, completions: Sequence[Completion], a_token: float) -> tuple[float, float]:
+def _written(lm: Backend, completions: Sequence[Completion], a_token: float, count: int) -> tuple[float, float]:
     """Return seconds a written token, and the mean length of an answer: longer ones are tried while that is quick."""
-    chosen = completions[:: max(1, len(completions) // TEXTS)][:TEXTS]
+    chosen = completions[:: max(1, len(completions) // count)][:count]
     read = count_read([(each.prompt, (0,)) for each in chosen], shares=True)
     longest, limit = max(each.max_new_tokens for each in chosen), WRITTEN
     while True:

@@ -19,7 +19,7 @@ def refuse_more_workers(device: str, workers: int) -> None:
     Raises:
         ConfigError: there are too few devices.
     """
-    if workers < 2 or not _shared_out(device):
+    if workers < 2 or not each_worker_has_one(device):
         return
     there = _count(device)
     if there < workers:
@@ -27,6 +27,11 @@ def refuse_more_workers(device: str, workers: int) -> None:
             f"-n {workers} with --device {device}: each worker takes a device, and there are {there}. "
             f"Allowed: at most -n {there}, or one device for all workers: --device {device}:0."
         )
+
+
+def each_worker_has_one(device: str) -> bool:
+    """Return whether each worker takes a device of its own: the name is of a kind, and of no single device."""
+    return device not in {"cpu", "auto", "mps"} and ":" not in device
 
 
 def of_this_process(device: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -39,7 +44,7 @@ def of_this_process(device: str, environment: Mapping[str, str] = os.environ) ->
         environment: where xdist says which worker this is.
     """
     worker = environment.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
-    if not worker.isdigit() or not _shared_out(device):
+    if not worker.isdigit() or not each_worker_has_one(device):
         return device
     return f"{device}:{int(worker) % _count(device)}"
 
@@ -75,11 +80,6 @@ def _accelerators() -> int:
     import torch  # noqa: PLC0415 - as in `_count`
 
     return torch.accelerator.device_count()
-
-
-def _shared_out(device: str) -> bool:
-    """Whether the name is of a kind of which there may be several, and of none of them."""
-    return device not in {"cpu", "auto", "mps"} and ":" not in device
 
 
 def _count(kind: str) -> int:

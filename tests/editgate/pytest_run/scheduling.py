@@ -37,17 +37,20 @@ class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no
 
     Args:
         trajectories: how long each is expected to take; only the order matters.
+        room: whether there is room for a model in every worker, and not only where a trajectory needs it.
     """
 
-    def __init__(self, config: pytest.Config, log: object, trajectories: Mapping[str, float]) -> None:
+    def __init__(self, config: pytest.Config, log: object, trajectories: Mapping[str, float], *, room: bool) -> None:
         super().__init__(config, log)
-        self._seconds = trajectories
+        self._seconds, self._room = trajectories, room
         self._one_by_one = False  # the Ns of a trajectory
 
     def schedule(self) -> None:
         """See whether there are fewer trajectories than workers, and hand out the first tests."""
         tests = next(iter(self.registered_collections.values()))
-        self._one_by_one = len({trajectory_in(test, self._seconds) for test in tests} - {""}) < self.numnodes
+        self._one_by_one = (
+            self._room and len({trajectory_in(test, self._seconds) for test in tests} - {""}) < self.numnodes
+        )
         super().schedule()
 
     def _assign_work_unit(self, node: object) -> None:

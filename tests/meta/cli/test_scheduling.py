@@ -39,14 +39,14 @@ class Worker:
 @pytest.mark.parametrize("test", sorted(SCOPES))
 def test_each_test_has_its_share(test: str, pytester: pytest.Pytester) -> None:
     """Tests that share a scope go to one worker: by trajectory wherever it is named, else alone, else by file."""
-    scheduler = ByTrajectory(pytester.parseconfig("--tx=popen"), None, dict.fromkeys(RUNS, 1.0))
+    scheduler = ByTrajectory(pytester.parseconfig("--tx=popen"), None, dict.fromkeys(RUNS, 1.0), room=True)
     assert scheduler._split_scope(test) == SCOPES[test]
 
 
 def test_the_longest_trajectory_begins_first(pytester: pytest.Pytester) -> None:
     """Workers get trajectories in the order of what they are expected to take, then the rest in xdist's order."""
     seconds = {"rome-llama-mini": 20.0, "wise-llama-mini": 90.0, "memit-llama-mini": 30.0}
-    scheduler = ByTrajectory(pytester.parseconfig("--tx=popen"), None, seconds)
+    scheduler = ByTrajectory(pytester.parseconfig("--tx=popen"), None, seconds, room=True)
     tests = [
         *(f"tests/gate.py::test_mmlu[{name}-n1]" for name in seconds),
         "tests/meta/a.py::test_one",
@@ -70,7 +70,7 @@ def test_the_longest_trajectory_begins_first(pytester: pytest.Pytester) -> None:
 
 def test_a_trajectory_is_shared_out_where_a_worker_would_have_none(pytester: pytest.Pytester) -> None:
     """Two workers and one method: they take turns at its rules, then at its Ns, the smaller first, its curve last."""
-    scheduler = ByTrajectory(pytester.parseconfig("--tx=2*popen"), None, dict.fromkeys(RUNS, 1.0))
+    scheduler = ByTrajectory(pytester.parseconfig("--tx=2*popen"), None, dict.fromkeys(RUNS, 1.0), room=True)
     checks = [
         *("integrity[{}-finite]", "integrity[{}-accumulate]", "mmlu[{}-n1]", "mmlu[{}-n5]", "toxigen[{}-n5]"),
         *("mmlu[{}-n10]", "mmlu[{}-n100]", "curve[{}]"),
@@ -89,3 +89,14 @@ def test_a_trajectory_is_shared_out_where_a_worker_would_have_none(pytester: pyt
         ["integrity[{}-finite]", "toxigen[{}-n5]", "mmlu[{}-n5]", "mmlu[{}-n100]"],
     ]
     assert not scheduler.workqueue
+
+
+def test_a_model_that_needs_room_stays_on_one_worker(pytester: pytest.Pytester) -> None:
+    """Where a model in every worker may not fit, one trajectory is one worker's, however many there are."""
+    scheduler = ByTrajectory(pytester.parseconfig("--tx=2*popen"), None, dict.fromkeys(RUNS, 1.0), room=False)
+    tests = [f"gate.py::mmlu[memit-llama-mini-n{count}]" for count in (1, 5, 10)]
+    for worker in (first := Worker(tests), second := Worker(tests)):
+        scheduler.add_node(worker)
+        scheduler.add_node_collection(worker, tests)
+    scheduler.schedule()
+    assert sorted(map(len, (first.given, second.given))) == [0, 3]
