@@ -293,8 +293,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByTraject
     known, chosen = costs.shipped(), config.stash[SETTINGS]
     methods = [known.of_editing(editor.name, chosen.counts[-1]) for editor in chosen.editors for _ in chosen.models]
     seconds = dict(zip(_trajectories(config), methods, strict=True))
-    small = all(model.miniature for model in chosen.models if model.name in chosen.chosen_models)
-    return ByTrajectory(config, log, seconds, room=small or devices.each_worker_has_one(chosen.device))
+    return ByTrajectory(config, log, seconds, room=chosen.every_worker_has_room)
 
 
 def _trajectories(config: pytest.Config) -> list[str]:

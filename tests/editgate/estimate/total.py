@@ -35,7 +35,8 @@ class Estimate:
         bytes: of memory.
         untried: methods whose edits are not in it.
         measuring: seconds that the timed passes took.
-        longest: seconds of the longest trajectory: no number of workers is faster.
+        longest: seconds of the longest trajectory: no number of workers is faster, unless they share it out.
+        longest_edits: seconds of the edits of the one that takes longest to edit: then these are not shared.
     """
 
     covariances: float = 0.0
@@ -50,10 +51,12 @@ class Estimate:
     untried: set[str] = field(default_factory=set)
     measuring: float = 0.0
     longest: float = 0.0
+    longest_edits: float = 0.0
 
-    def seconds(self, workers: int = 1) -> float:
-        """Return what all of it takes."""
-        return max((self.covariances + self.edits + self.questions) / workers, self.longest)
+    def seconds(self, workers: int = 1, *, shared_out: bool = False) -> float:
+        """Return what all of it takes, with trajectories that are shared out N by N among workers or not."""
+        alone = self.longest_edits if shared_out else self.longest
+        return max((self.covariances + self.edits + self.questions) / workers, alone)
 
 
 def estimate(todo: Work) -> Estimate:
@@ -98,7 +101,7 @@ def _matrices(todo: Work) -> list[tuple[LoadedModel, list[Matrix]]]:
 
 def _add(total: Estimate, work: TrajectoryWork, usual: Speed | None) -> None:
     """Add one trajectory, at the speed of its own edited model where that is not asked as its base is."""
-    before, asked_as = total.edits + total.questions, usual
+    before, edits_before, asked_as = total.edits + total.questions, total.edits, usual
     if isinstance(work.run, Trajectory) and (work.edits or work.rules or work.asked):
         timed = speed.of_edits(work.run)
         if timed.an_edit is None:
@@ -113,6 +116,7 @@ def _add(total: Estimate, work: TrajectoryWork, usual: Speed | None) -> None:
         total.questions += sum(asked_as.seconds(prepared.benchmark.name) for prepared in work.questions)
     total.asked += len(work.questions)
     total.longest = max(total.longest, total.edits + total.questions - before)
+    total.longest_edits = max(total.longest_edits, total.edits - edits_before)
 
 
 def _in_use() -> int:

@@ -28,7 +28,8 @@ def lines(session: EvaluationSession, cases: Sequence[Case | BaselineCase], work
         if _is_little(todo):
             return []
         session.announce("timing a few passes")
-        return list(describe(estimate(todo), workers))
+        shared_out = session.settings.every_worker_has_room and len(todo.trajectories) < workers
+        return list(describe(estimate(todo), workers, shared_out=shared_out))
     except Exception as error:  # noqa: BLE001 - whatever a model or a method raises, its own tests say it better
         return [f"estimate: none, a timed pass ended with {type(error).__name__}: {' '.join(str(error).split())}"]
 
@@ -43,9 +44,9 @@ def _is_little(todo: Work) -> bool:
     return sum(work.edits for work in todo.trajectories) <= FEW_EDITS and questions <= FEW_QUESTIONS
 
 
-def describe(found: Estimate, workers: int = 1) -> Iterator[str]:
+def describe(found: Estimate, workers: int = 1, *, shared_out: bool = False) -> Iterator[str]:
     """Yield the whole, and if that is not short the parts and the memory."""
-    seconds = found.seconds(workers)
+    seconds = found.seconds(workers, shared_out=shared_out)
     if seconds < SHORT:
         yield f"estimate: about {duration(seconds)} here"
         return

@@ -128,6 +128,12 @@ class Settings:
         return self.stops_early and not self.benchmarks[benchmark].probe
 
     @property
+    def every_worker_has_room(self) -> bool:
+        """Whether each worker can hold a model, however many there are: it has a device, or models are shipped ones."""
+        chosen = [model for model in self.models if model.name in self.chosen_models]
+        return devices.each_worker_has_one(self.device) or all(model.miniature for model in chosen)
+
+    @property
     def added_benchmarks(self) -> list[str]:
         """Those that are not in the table."""
         return [name for name, row in self.benchmarks.items() if row.added]

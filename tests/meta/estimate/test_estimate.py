@@ -126,8 +126,11 @@ def test_a_method_that_learns_first_is_named_and_not_tried(tmp_path: Path) -> No
 
 
 def test_the_words_name_every_part() -> None:
-    """A long run has a line for each part; on two processes it takes half, but no less than its longest trajectory."""
-    found = Estimate(120.0, 100_000, 1, 200.0, 50, 18, 400.0, 24, 1_100_000_000, {"mend"}, 9.0, 500.0)
+    """A long run has a line for each part; on two processes it takes half, but no less than its longest trajectory.
+
+    Of one that is shared out N by N only the edits follow one another.
+    """
+    found = Estimate(120.0, 100_000, 1, 200.0, 50, 18, 400.0, 24, 1_100_000_000, {"mend"}, 9.0, 500.0, 150.0)
     text = "\n".join(words.describe(found))
     assert text.splitlines()[0] == "estimate: about 12 min here, by passes timed in 9 s:"
     assert "covariances of 1 matrix: 100,000 tokens, about 2 min" in text
@@ -136,6 +139,8 @@ def test_the_words_name_every_part() -> None:
     assert "not in it: preparing and editing with mend" in text
     assert "memory: about 1.1 GB" in text
     assert found.seconds(2) == 500.0
+    assert found.seconds(2, shared_out=True) == 360.0
+    assert found.seconds(8, shared_out=True) == 150.0
     assert list(words.describe(Estimate(questions=20.0))) == ["estimate: about 20 s here"]
 
 
