@@ -113,11 +113,11 @@ def _edit_table(lines: list[Line]) -> Table:
     table = Table(title="one edit, one thread", caption=caption)
     for name in ("model", "method"):
         table.add_column(name)
-    for name in ("median seconds", "forward", "backward", "tokens", "GFLOP", "GB read", "bare", "ratio"):
+    for name in ("seconds", "forward", "backward", "tokens", "logits", "GFLOP", "GB read", "bare", "ratio"):
         table.add_column(name, justify="right")
     for line in lines:
         passes, floor = line.passes, line.floor
-        numbers = [f"{passes.forward:.1f}", f"{passes.backward:.1f}", f"{passes.tokens:.0f}"]
+        numbers = [f"{passes.forward:.1f}", f"{passes.backward:.1f}", f"{passes.tokens:.0f}", str(passes.logits)]
         numbers += [f"{floor.gigaflops:.1f}", f"{floor.gigabytes:.2f}", f"{floor.seconds:.3f}"]
         numbers.append(f"{line.seconds / floor.seconds:.1f}" if floor.seconds else "")
         table.add_row(line.model, line.method, f"{line.seconds:.3f}", *numbers)

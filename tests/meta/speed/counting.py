@@ -24,11 +24,17 @@ class Passes:
         forward: Blocks run forward.
         backward: Blocks that a gradient went back through.
         tokens: Tokens of all rows, padding included, that went forward.
+        heads: How often hidden states became logits.
+        heads_back: How often a gradient went back through that.
+        logits: Of how many tokens.
     """
 
     forward: float = 0.0
     backward: float = 0.0
     tokens: float = 0.0
+    heads: int = 0
+    heads_back: int = 0
+    logits: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,9 @@ class Floor:
     """What the counted passes take at least.
 
     Attributes:
-        gigaflops: Floating-point operations of the blocks' matrices, in 10^9.
+        gigaflops: Floating-point operations of the blocks' matrices and the head, in 10^9.
         gigabytes: Of these matrices, read once a pass.
-        seconds: Of the same passes of the bare model, over rows of `ROW` tokens.
+        seconds: Of the same passes of the bare model, over rows of `ROW` tokens, and of its head.
     """
 
     gigaflops: float
@@ -53,6 +59,35 @@ PASS = 2048  # tokens: what a small model's passes gain nothing from exceeding
 
 def floor(model: PreTrainedModel, passes: Passes) -> Floor:
     """Return the floor of what was counted; a method without a pass has none but 0."""
+    blocks, head = _floor_of_blocks(model, passes), _floor_of_head(model, passes)
+    return Floor(blocks.gigaflops + head.gigaflops, blocks.gigabytes + head.gigabytes, blocks.seconds + head.seconds)
+
+
+def _floor_of_head(model: PreTrainedModel, passes: Passes) -> Floor:
+    if not passes.heads:
+        return Floor(0.0, 0.0, 0.0)
+    head: nn.Module = model.get_output_embeddings()
+    weight = next(head.parameters())
+    states = torch.zeros(ceil(passes.logits / passes.heads), model.config.hidden_size, device=model.device)
+    frozen = [weight for weight in head.parameters() if weight.requires_grad]
+    head.requires_grad_(requires_grad=False)
+
+    def forward() -> None:
+        with torch.no_grad():
+            head(states)
+
+    def both() -> None:
+        head(states.clone().requires_grad_()).sum().backward()
+
+    there, and_back = _best(forward), _best(both)
+    for each in frozen:
+        each.requires_grad_()
+    times = passes.heads + passes.heads_back
+    seconds = passes.heads * there + passes.heads_back * max(0.0, and_back - there)
+    return Floor(2 * weight.numel() * passes.logits * times / passes.heads / 1e9, weight.nbytes * times / 1e9, seconds)
+
+
+def _floor_of_blocks(model: PreTrainedModel, passes: Passes) -> Floor:
     weights = [weight for block in Architecture(model).blocks for weight in block.parameters() if weight.dim() == 2]
     size, backward = sum(weight.numel() for weight in weights), passes.backward / max(passes.forward, 1e-9)
     read = sum(weight.nbytes for weight in weights) * (passes.forward + passes.backward)
@@ -125,7 +160,17 @@ def counting(model: PreTrainedModel) -> Iterator[Passes]:
         if states.requires_grad:
             states.register_hook(back)
 
+    def head_back(_gradient: Tensor) -> None:
+        passes.heads_back += 1
+
+    def head_hook(_head: nn.Module, _args: object, logits: Tensor) -> None:
+        passes.heads += 1
+        passes.logits += logits.numel() // logits.shape[-1]
+        if logits.requires_grad:
+            logits.register_hook(head_back)
+
     handles = [block.register_forward_hook(hook) for block in blocks]
+    handles.append(model.get_output_embeddings().register_forward_hook(head_hook))
     try:
         yield passes
     finally:
