@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from editgate.inference.backend import Completion
 from editgate.inference.memory_backend import MemoryBackend
@@ -43,6 +44,14 @@ class Remembers(MemoryModel[PrefixedModel]):
         return route.generate(context, limit, eos_ids)
 
 
+class ReadsMore(Remembers):
+    """Says what a plain model would have to read."""
+
+    def read_instead(self, context: Tokens, route: PrefixedModel) -> tuple[PreTrainedModel, Tokens]:
+        """The base, and the prompt after the prefix."""
+        return route.model, route.read(context)
+
+
 @pytest.fixture
 def model() -> Remembers:
     return Remembers(toy.tokenizer(bos=True)(TEXTS[0]).input_ids[1])
@@ -65,6 +74,20 @@ def test_only_routed_prompts_are_answered_by_the_memory(model: Remembers) -> Non
     moved = plain.score([((7, 8, 9, *context), option) for context, option in _pairs()[:3]])
     assert [value for value, _ in found[:3]] == pytest.approx([value for value, _ in moved], abs=1e-4)
     assert [greedy for _, greedy in found[:3]] == [greedy for _, greedy in moved]
+
+
+def test_what_a_plain_model_reads_is_run_by_the_engine(model: Remembers) -> None:
+    """Scores and texts of a memory that says what to read are those of one that reads it, which is not asked."""
+    tokenizer = toy.tokenizer(bos=True)
+    says = ReadsMore(model.first)
+    plain, asked = backend(says, tokenizer, "toy"), backend(model, tokenizer, "toy")
+    scores, expected = plain.score(_pairs()), asked.score(_pairs())
+    assert [value for value, _ in scores] == pytest.approx([value for value, _ in expected], abs=1e-4)
+    assert [greedy for _, greedy in scores] == [greedy for _, greedy in expected]
+    requests = [Completion(text, tuple(tokenizer(text).input_ids), (), 5) for text in TEXTS]
+    assert [text.text for text in plain.generate(requests)] == [text.text for text in asked.generate(requests)]
+    assert (says.asked, plain.routed) == (0, 2)
+    assert model.asked
 
 
 def test_what_is_written_is_what_is_scored(model: Remembers) -> None:
