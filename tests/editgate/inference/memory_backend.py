@@ -9,9 +9,10 @@ SERAC), with that text, which is read once for all prompts that it precedes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -30,6 +31,37 @@ R = TypeVar("R")  # a request
 A = TypeVar("A")  # its answer
 
 ROWS = 16  # prompts that the memory answers in one forward pass
+
+
+@dataclass(frozen=True)
+class _Task(Generic[R, A]):
+    """What scoring and generating differ in.
+
+    Attributes:
+        prompt: of a request, in tokens.
+        room: tokens that it may add to its prompt.
+        reading: the same request with something else in the prompt's place.
+        run: asks a backend.
+    """
+
+    prompt: Callable[[R], Tokens]
+    room: Callable[[R], int]
+    reading: Callable[[R, Tokens], R]
+    run: Callable[[Backend, Sequence[R]], Sequence[A]]
+
+
+SCORING: _Task[Pair, tuple[float, bool]] = _Task(
+    prompt=lambda pair: pair[0],
+    room=lambda pair: len(pair[1]),
+    reading=lambda pair, text: (text, pair[1]),
+    run=lambda lm, pairs: lm.score(pairs),
+)
+GENERATING: _Task[Completion, Generation] = _Task(
+    prompt=lambda request: request.prompt,
+    room=lambda request: request.max_new_tokens,
+    reading=lambda request, text: replace(request, prompt=text),
+    run=lambda lm, requests: lm.generate(requests),
+)
 
 # What each wrapper's base has answered so far: it never changes, so every checkpoint gets the same answers.
 _BASE_ANSWERS: WeakKeyDictionary[MemoryModel[Any], tuple[Fingerprint, dict[Any, Any]]] = WeakKeyDictionary()
@@ -64,69 +96,55 @@ class MemoryBackend:
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """See `Backend.score`."""
-        routed = self._routed([context for context, _ in pairs])
-        self._run_base(pairs, self.base.score)
-        own = [pair for pair in pairs if pair[0] in routed]
-        routes = [routed[context] for context, _ in own]
-        if self.model.exchanges_weights:
-            scores = iter(self._exchanged(own, routes, self.base.score))
-        else:
-            scores = iter(self._score_own(own, routes))
-        return [next(scores) if pair[0] in routed else self._base_answers[pair] for pair in pairs]
+        return self._answer(pairs, SCORING, self._score)
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
         """See `Backend.generate`."""
-        routed = self._routed([request.prompt for request in requests])
-        self._run_base(requests, self.base.generate)
-        own = [request for request in requests if request.prompt in routed]
-        routes = [routed[request.prompt] for request in own]
+        return self._answer(requests, GENERATING, self._generate)
+
+    def _answer(
+        self, requests: Sequence[R], task: _Task[R, A], by_memory: Callable[[Sequence[R]], Sequence[A]]
+    ) -> list[A]:
+        routed = self._routed([task.prompt(request) for request in requests])
+        run_base = partial(task.run, self.base)
+        self._run_base(requests, run_base)
+        own = [request for request in requests if task.prompt(request) in routed]
+        routes = [routed[task.prompt(request)] for request in own]
         if self.model.exchanges_weights:
-            texts = iter(self._exchanged(own, routes, self.base.generate))
+            answers = iter(self._exchanged(own, routes, run_base))
         else:
-            texts = iter(self._generate_own(own, routes))
-        return [next(texts) if request.prompt in routed else self._base_answers[request] for request in requests]
+            answers = iter(self._own(own, routes, task, by_memory))
+        return [next(answers) if task.prompt(each) in routed else self._base_answers[each] for each in requests]
 
-    def _score_own(self, pairs: Sequence[Pair], routes: Sequence[Hashable]) -> list[tuple[float, bool]]:
-        contexts, lengths = [context for context, _ in pairs], [len(continuation) for _, continuation in pairs]
-        scores: dict[int, tuple[float, bool]] = {}
-        for lm, read in self._plain(contexts, routes, lengths):
-            scores.update(zip(read, lm.score([(text, pairs[i][1]) for i, text in read.items()]), strict=True))
-        rest = [index for index in range(len(pairs)) if index not in scores]
-        scores.update(zip(rest, self._score([pairs[index] for index in rest]), strict=True))
-        return [scores[index] for index in range(len(pairs))]
+    def _own(
+        self,
+        requests: Sequence[R],
+        routes: Sequence[Hashable],
+        task: _Task[R, A],
+        by_memory: Callable[[Sequence[R]], Sequence[A]],
+    ) -> list[A]:
+        """Let plain models answer what they can, each on its engine, and the memory the rest.
 
-    def _generate_own(self, requests: Sequence[Completion], routes: Sequence[Hashable]) -> list[Generation]:
-        lengths = [request.max_new_tokens for request in requests]
-        texts: dict[int, Generation] = {}
-        for lm, read in self._plain([request.prompt for request in requests], routes, lengths):
-            written = lm.generate([replace(requests[index], prompt=text) for index, text in read.items()])
-            texts.update(zip(read, written, strict=True))
-        if rest := [index for index in range(len(requests)) if index not in texts]:
-            written = HflmBackend(self.model, self.tokenizer, self.name).generate([requests[index] for index in rest])
-            texts.update(zip(rest, written, strict=True))
-        return [texts[index] for index in range(len(requests))]
-
-    def _plain(
-        self, contexts: Sequence[Tokens], routes: Sequence[Hashable], lengths: Sequence[int]
-    ) -> Iterator[tuple[SharedPrefixBackend, dict[int, Tokens]]]:
-        """Yield the engine of each plain model, and by a prompt's index what it reads in the prompt's place.
-
-        Left out is what no plain model answers, and what is longer with its answer than the engine can run itself.
+        That is also what is longer with its answer than an engine can run itself.
         """
         engines: dict[int, Backend] = {}
-        read: dict[int, dict[int, Tokens]] = defaultdict(dict)
-        for index, (context, route, length) in enumerate(zip(contexts, routes, lengths, strict=True)):
-            found = self.model.read_instead(context, route)
-            if found is None:
+        asked: dict[int, dict[int, R]] = defaultdict(dict)  # by model and index
+        for index, (request, route) in enumerate(zip(requests, routes, strict=True)):
+            if (found := self.model.read_instead(task.prompt(request), route)) is None:
                 continue
             model, text = found
             engine = engines.get(id(model)) or engines.setdefault(id(model), self._backend_of(model))
-            if isinstance(engine, SharedPrefixBackend) and len(text) + length <= engine.window:
-                read[id(model)][index] = text
-        for key, texts in read.items():
-            engine = engines[key]
-            assert isinstance(engine, SharedPrefixBackend)  # as above
-            yield engine, texts
+            if isinstance(engine, SharedPrefixBackend) and len(text) + task.room(request) <= engine.window:
+                asked[id(model)][index] = task.reading(request, text)
+        answers: dict[int, A] = {}
+        for key, of_model in asked.items():
+            answers.update(zip(of_model, task.run(engines[key], [*of_model.values()]), strict=True))
+        rest = [index for index in range(len(requests)) if index not in answers]
+        answers.update(zip(rest, by_memory([requests[index] for index in rest]), strict=True))
+        return [answers[index] for index in range(len(requests))]
+
+    def _generate(self, requests: Sequence[Completion]) -> list[Generation]:
+        return HflmBackend(self.model, self.tokenizer, self.name).generate(requests) if requests else []
 
     def _exchanged(
         self, requests: Sequence[R], routes: Sequence[Hashable], run: Callable[[Sequence[R]], Sequence[A]]
