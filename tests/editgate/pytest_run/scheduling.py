@@ -12,7 +12,6 @@ from editgate.cases import trajectory_in
 from editgate.pytest_run.selection import MANY
 
 ALONE = "method-"  # how ids of tests begin that run a whole method: one file of them would keep one worker busy alone
-AFTER = " after "  # between a trajectory and N
 
 
 class ByTest(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
@@ -44,23 +43,22 @@ class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no
         super().__init__(config, log)
         self._seconds, self._room = trajectories, room
         self._one_by_one = False  # the Ns of a trajectory
+        self._urgency: dict[str, tuple[float, int]] = {}  # of each scope
 
     def schedule(self) -> None:
-        """See whether there are fewer trajectories than workers, and hand out the first tests."""
+        """See whether there are fewer trajectories than workers and what is urgent, and hand out the first tests."""
         tests = next(iter(self.registered_collections.values()))
-        self._one_by_one = (
-            self._room and len({trajectory_in(test, self._seconds) for test in tests} - {""}) < self.numnodes
-        )
+        about = {test: trajectory_in(test, self._seconds) for test in tests}
+        self._one_by_one = self._room and len({*about.values()} - {""}) < self.numnodes
+        for test, trajectory in about.items():
+            count = _count(test, trajectory) if self._one_by_one and trajectory else 0
+            self._urgency[self._split_scope(test)] = (self._seconds.get(trajectory, 0.0), -count)
         super().schedule()
 
     def _assign_work_unit(self, node: object) -> None:
         """Give a worker the longest trajectory, then what has the most tests, which is xdist's order."""
-        self.workqueue.move_to_end(max(self.workqueue, key=self._urgency), last=False)
+        self.workqueue.move_to_end(max(self.workqueue, key=self._urgency.__getitem__), last=False)
         super()._assign_work_unit(node)
-
-    def _urgency(self, scope: str) -> tuple[float, int]:
-        whole, _, count = scope.partition(AFTER)
-        return self._seconds.get(trajectory_in(scope, self._seconds) or whole, 0.0), -int(count or 0)
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the trajectory that a test's id begins with, else its file; tests that are long each go alone."""
@@ -70,7 +68,13 @@ class ByTrajectory(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no
         trajectory = trajectory_in(nodeid, self._seconds)
         if not trajectory or not self._one_by_one:
             return trajectory or file.partition("::")[0]
-        if parameters == f"{trajectory}]":  # its curve, or the search for its edit budget
-            return f"{trajectory}{AFTER}{MANY}"
-        count = re.search(r"-n(\d+)\]$", parameters)
-        return f"{trajectory}{AFTER}{count[1]}" if count else nodeid  # a rule of integrity
+        return f"{trajectory} after {count}" if (count := _count(nodeid, trajectory)) else nodeid  # a rule goes alone
+
+
+def _count(test: str, trajectory: str) -> int:
+    """Return the N of a trajectory's test: 0 of a rule; of a curve or a budget, which need all, the most."""
+    parameters = test.partition("[")[2]
+    if parameters == f"{trajectory}]":
+        return MANY
+    found = re.search(r"-n(\d+)\]$", parameters)
+    return int(found[1]) if found else 0
