@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, takewhile
 from math import ceil
 from time import perf_counter
@@ -69,22 +70,10 @@ def _floor_of_head(model: PreTrainedModel, passes: Passes) -> Floor:
     head: nn.Module = model.get_output_embeddings()
     weight = next(head.parameters())
     states = torch.zeros(ceil(passes.logits / passes.heads), model.config.hidden_size, device=model.device)
-    frozen = [weight for weight in head.parameters() if weight.requires_grad]
-    head.requires_grad_(requires_grad=False)
-
-    def forward() -> None:
-        with torch.no_grad():
-            head(states)
-
-    def both() -> None:
-        head(states.clone().requires_grad_()).sum().backward()
-
-    there, and_back = _best(forward), _best(both)
-    for each in frozen:
-        each.requires_grad_()
+    there, back = _there_and_back(head, head, states)
     times = passes.heads + passes.heads_back
-    seconds = passes.heads * there + passes.heads_back * max(0.0, and_back - there)
-    return Floor(2 * weight.numel() * passes.logits * times / passes.heads / 1e9, weight.nbytes * times / 1e9, seconds)
+    flops = 2 * weight.numel() * passes.logits * times / passes.heads
+    return Floor(flops / 1e9, weight.nbytes * times / 1e9, passes.heads * there + passes.heads_back * back)
 
 
 def _floor_of_blocks(model: PreTrainedModel, passes: Passes) -> Floor:
@@ -94,22 +83,31 @@ def _floor_of_blocks(model: PreTrainedModel, passes: Passes) -> Floor:
     flops = 2 * size * passes.tokens * (1 + backward)
     rows = max(1, ceil(passes.tokens / max(passes.forward, 1e-9) / ROW))
     inputs = torch.zeros(rows, ROW, model.config.hidden_size, device=model.device)
-    needed = [weight for weight in model.parameters() if weight.requires_grad]
-    model.requires_grad_(requires_grad=False)
+    there, back = _there_and_back(model, partial(_body, model), inputs)
+    return Floor(flops / 1e9, read / 1e9, passes.forward * there + passes.backward * back)
+
+
+def _body(model: PreTrainedModel, inputs: Tensor) -> Tensor:
+    states: Tensor = model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+    return states
+
+
+def _there_and_back(module: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[float, float]:
+    """Return the seconds of a forward pass, and those that a gradient takes from its outputs back to its inputs."""
+    needed = [weight for weight in module.parameters() if weight.requires_grad]
+    module.requires_grad_(requires_grad=False)
 
     def forward() -> None:
         with torch.no_grad():
-            model.base_model(inputs_embeds=inputs, use_cache=False)
+            run(inputs)
 
     def both() -> None:
-        leaf = inputs.clone().requires_grad_()
-        model.base_model(inputs_embeds=leaf, use_cache=False).last_hidden_state.sum().backward()
+        run(inputs.clone().requires_grad_()).sum().backward()
 
     there, and_back = _best(forward), _best(both)
     for weight in needed:
         weight.requires_grad_()
-    seconds = passes.forward * there + passes.backward * max(0.0, and_back - there)
-    return Floor(flops / 1e9, read / 1e9, seconds)
+    return there, max(0.0, and_back - there)
 
 
 def bare(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> float:
@@ -130,7 +128,7 @@ def bare(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> float:
 
     def forward() -> None:
         with torch.inference_mode():
-            model.base_model(inputs_embeds=inputs, use_cache=False)
+            _body(model, inputs)
 
     return _best(forward) * (sum(map(len, ordered)) - shared) / (rows * length)
 
