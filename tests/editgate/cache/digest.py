@@ -9,7 +9,7 @@ from types import ModuleType
 from editgate.errors import StoreError
 from editors.core.checksum import digest_tensors
 
-__all__ = ["code_digest", "digest_tensors", "digest_text"]
+__all__ = ["code_digest", "digest_files", "digest_tensors", "digest_text"]
 
 
 SUFFIXES = (".py", ".yaml")  # lm-eval's task files name the functions that judge answers
@@ -18,6 +18,18 @@ SUFFIXES = (".py", ".yaml")  # lm-eval's task files name the functions that judg
 def digest_text(text: str) -> str:
     """Return the sha256 of a text, as hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_files(place: Path) -> str:
+    """Return a sha256 of a file, or of all files below a folder but for bytecode and hidden ones; names count."""
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(place).as_posix() if file != place else file.name
+        if "__pycache__" not in name and not any(part.startswith(".") for part in name.split("/")):
+            with file.open("rb") as opened:
+                total.update(f"{len(name)}:{name}:".encode() + hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()
 
 
 def code_digest(*sources: ModuleType | Path) -> str:

@@ -18,7 +18,7 @@ from editgate.inference.select_backend import backend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.side_by_side import is_small
 from editgate.inference.tokenize import Pair, Tokens
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure import edit_quality
 from editgate.measure.prepare import Prepared
 from editgate.measure.threads import single_threaded
@@ -62,7 +62,7 @@ class Speed:
         return self.read[benchmark] * self.a_token + self.written.get(benchmark, 0.0) * self.a_written_token
 
 
-def of_questions(model: object, base: LoadedModel, asked: Sequence[Prepared]) -> Speed:
+def of_questions(model: object, base: UneditedModel, asked: Sequence[Prepared]) -> Speed:
     """Time a model, edited or not, on a sample of the questions that it will be asked."""
     lm = backend(model, base.tokenizer, "estimate")
     shares = not isinstance(lm, HflmBackend)
@@ -119,7 +119,7 @@ def of_edits(run: Trajectory) -> EditSpeed:
     return EditSpeed(an_edit, one, many, None if editor is None else model)
 
 
-def is_asked_alike(model: object, base: LoadedModel) -> bool:
+def is_asked_alike(model: object, base: UneditedModel) -> bool:
     """Whether an edited model is run as its base is, or behind a memory in front of it."""
     return isinstance(backend(model, base.tokenizer, "estimate"), SharedPrefixBackend | MemoryBackend)
 
@@ -152,7 +152,7 @@ def _contexts(wanted: LocateHyperparameters) -> Contexts:
     return (("{}",), *made)
 
 
-def of_covariances(base: LoadedModel, matrices: Sequence[Matrix]) -> tuple[float, Cost]:
+def of_covariances(base: UneditedModel, matrices: Sequence[Matrix]) -> tuple[float, Cost]:
     """Return the seconds that the matrices' covariances will take, from a slice of the corpus, and what they cover."""
     architecture, texts = Architecture(base.model), base.source.corpus()
     whole = cost(architecture, base.tokenizer, texts, matrices)

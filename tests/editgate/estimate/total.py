@@ -13,7 +13,7 @@ import torch
 from editgate.estimate import speed
 from editgate.estimate.speed import Speed
 from editgate.estimate.work import TrajectoryWork, Work
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure.prepare import Prepared
 from editgate.measure.trajectory import Trajectory
 from editors.models.projection import Matrix
@@ -82,7 +82,7 @@ def estimate(todo: Work) -> Estimate:
 def _speeds(todo: Work) -> dict[str, Speed]:
     """How fast each unedited model answers what it, or an edited one, will be asked."""
     asked: dict[str, dict[str, Prepared]] = defaultdict(dict)
-    bases: dict[str, LoadedModel] = {}
+    bases: dict[str, UneditedModel] = {}
     pairs = [(work.run.base, prepared) for work in todo.trajectories for prepared in work.questions]
     for base, prepared in [*todo.baselines, *pairs]:
         bases[base.source.name] = base
@@ -90,7 +90,7 @@ def _speeds(todo: Work) -> dict[str, Speed]:
     return {name: speed.of_questions(base.model, base, [*asked[name].values()]) for name, base in bases.items()}
 
 
-def _matrices(todo: Work) -> list[tuple[LoadedModel, list[Matrix]]]:
+def _matrices(todo: Work) -> list[tuple[UneditedModel, list[Matrix]]]:
     """The matrices whose covariances are missing, once each, by model."""
     bases = {work.run.base.source.name: work.run.base for work in todo.trajectories}
     found: dict[str, dict[str, Matrix]] = {name: {} for name in bases}

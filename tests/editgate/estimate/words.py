@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from editgate.cases import BaselineCase, Case
-from editgate.estimate.total import Estimate, estimate
 from editgate.estimate.work import Work, left
-from editgate.inference.side_by_side import is_small
 from editgate.measure.session import EvaluationSession
 from editgate.pytest_run.progress_line import duration
+
+if TYPE_CHECKING:
+    from editgate.estimate.total import Estimate
 
 SHORT = 60.0  # seconds; of less no details are given
 FEW_EDITS, FEW_QUESTIONS = 20, 2000  # of a small model: to time it would take as long as to run it
@@ -25,8 +27,10 @@ def lines(session: EvaluationSession, cases: Sequence[Case | BaselineCase], work
     """
     try:
         todo = left(session, cases)
-        if _is_little(todo):
+        if not (todo.trajectories or todo.baselines) or _is_little(todo):
             return []
+        from editgate.estimate.total import estimate  # noqa: PLC0415 - it imports what runs models
+
         session.announce("timing a few passes")
         shared_out = session.settings.every_worker_has_room and len(todo.trajectories) < workers
         return list(describe(estimate(todo), workers, shared_out=shared_out))
@@ -36,6 +40,8 @@ def lines(session: EvaluationSession, cases: Sequence[Case | BaselineCase], work
 
 def _is_little(todo: Work) -> bool:
     """Whether timing the models would take about as long as the work itself, or there is none."""
+    from editgate.inference.side_by_side import is_small  # noqa: PLC0415 - as above
+
     bases = [work.run.base for work in todo.trajectories] + [base for base, _ in todo.baselines]
     if not all(is_small(base.model) for base in bases):
         return False

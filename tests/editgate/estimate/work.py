@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from editgate.cases import BaselineCase, Case
 from editgate.errors import EditgateError
-from editgate.inputs.models import LoadedModel, ModelSource
-from editgate.measure import covariances
+from editgate.inputs.models import ModelSource
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure.edit_quality import KINDS
 from editgate.measure.integrity import ZERO_EDITS, rules_of
 from editgate.measure.model_under_test import Run
-from editgate.measure.prepare import Prepared
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
 from editgate.verdict.cell import checks_at
 from editgate.verdict.sequential import looks
 from editors import EditorError
-from editors.locate.base import LocateEditor
-from editors.models.projection import Matrix
+
+if TYPE_CHECKING:
+    from editgate.measure.prepare import Prepared
+    from editors.models.projection import Matrix
 
 EDITS_A_RULE = 2  # a rule of integrity applies one to four, each to a model of its own
 
@@ -60,7 +62,7 @@ class Work:
     """
 
     trajectories: Sequence[TrajectoryWork]
-    baselines: Sequence[tuple[LoadedModel, Prepared]]
+    baselines: Sequence[tuple[UneditedModel, Prepared]]
 
 
 def left(session: EvaluationSession, cases: Sequence[Case | BaselineCase]) -> Work:
@@ -99,7 +101,7 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
     stored = {n for n in qualities if session.settings.store.path("quality", run.key(n), "json").exists()}
     asked = {(case.check, case.edits) for case in cases if case.check in case.benchmarks}
     questions = [
-        session.prepared(run.base, name)
+        session.questions.prepared(run.base, name)
         for name, count in sorted(asked)
         if not session.has_items(run.base, name, run.key(count), _first_block(session, run.base, name))
     ]
@@ -110,13 +112,20 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
         yield TrajectoryWork(run, edits, len(rules) * own, sum(qualities - stored), questions, matrices)
 
 
-def _first_block(session: EvaluationSession, base: LoadedModel, benchmark: str) -> tuple[int, int] | None:
+def _first_block(session: EvaluationSession, base: UneditedModel, benchmark: str) -> tuple[int, int] | None:
     """What is asked first with `--items=auto`: how much more will be asked nobody knows."""
-    return looks(session.items(base.source, benchmark))[0].block if session.settings.asks_in_blocks(benchmark) else None
+    return (
+        looks(session.questions.count(base.source, benchmark))[0].block
+        if session.settings.asks_in_blocks(benchmark)
+        else None
+    )
 
 
 def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:
     """The base's matrices whose covariances the method needs and the store does not have."""
+    from editgate.measure import covariances  # noqa: PLC0415 - see `importing`
+    from editors.locate.base import LocateEditor  # noqa: PLC0415 - as above
+
     editor = run.setup.create(run.setup.copied_base())
     if not isinstance(editor, LocateEditor):
         return []
@@ -126,11 +135,11 @@ def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:
 
 def _of_baselines(
     session: EvaluationSession, wanted: dict[tuple[str, str], ModelSource]
-) -> Iterator[tuple[LoadedModel, Prepared]]:
+) -> Iterator[tuple[UneditedModel, Prepared]]:
     for (_, benchmark), source in wanted.items():
         try:
             base = session.model(source)
             if not session.has_items(base, benchmark, block=_first_block(session, base, benchmark)):
-                yield base, session.prepared(base, benchmark)
+                yield base, session.questions.prepared(base, benchmark)
         except (EditgateError, EditorError):
             continue  # as in `left`

@@ -27,7 +27,7 @@ def test_baseline(case: BaselineCase, evaluation_session: EvaluationSession, sco
         pytest.skip("baselines are on record for all items, float32 and the CPU only")
     found = session.baseline(case.model, case.benchmark)
     recorded = {
-        "model": session.model(case.model).digest,
+        "model": session.model(case.model).identity["model"],
         "metric": found.metric,
         "items": found.n,
         "chance": found.chance,

@@ -9,7 +9,7 @@ from torch import nn
 
 from editgate.geometry.edit_sizes import EditSize, Inputs, changes, single_edits
 from editgate.geometry.spectrum import Spectrum
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure.covariances import covariances_of
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
@@ -73,7 +73,7 @@ def _written(editor: Editor, edit: Edit) -> set[str]:
     return written
 
 
-def _inputs(session: EvaluationSession, base: LoadedModel, parameters: set[str]) -> Mapping[str, Inputs]:
+def _inputs(session: EvaluationSession, base: UneditedModel, parameters: set[str]) -> Mapping[str, Inputs]:
     """Return what each of these parameters is given on the model's corpus; only projections are given anything."""
     modules = dict(base.model.named_modules())
     paths = sorted(name.removesuffix(".weight") for name in parameters)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from editgate.errors import EvaluationError
-from editgate.inference.tokenize import Pair, Tokens
+from editgate.inference.tokenize import Pair, Tokenizer, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +52,13 @@ class Backend(Protocol):
 
     def generate(self, requests: Sequence[Completion]) -> list[Generation]:
         """Return greedy generations."""
+
+
+def backend_for(model: Model, tokenizer: Tokenizer, name: str) -> Backend:
+    """Return what `select_backend.backend` chooses, which takes seconds to import: who reads the store needs none."""
+    from editgate.inference.select_backend import backend  # noqa: PLC0415 - see above
+
+    return backend(model, tokenizer, name)
 
 
 def check_fits(name: str, needed: int, available: int) -> None:

@@ -6,8 +6,8 @@ import inspect
 from functools import partial
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from editgate.compat.transformers import attention_implementation, has_forward_hooks, takes_a_cache
 from editgate.inference.backend import Backend, Model, eval_mode
@@ -16,6 +16,7 @@ from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.memory_backend import MemoryBackend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inference.tokenize import Tokenizer, Tokens
+from editors.core.typing import PreTrainedModel
 from editors.memory.memory_model import MemoryModel
 
 RESCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # logits that are not head(body(x))
@@ -48,7 +49,9 @@ def runs_on_engine(model: Model) -> bool:
     would come out wrong, and so would attention that ignores the engine's mask. What cannot be read off the model is
     tried: a dozen tokens through the engine and through the model, once per class of model.
     """
-    if not isinstance(model, PreTrainedModel) or not type(model).__module__.startswith("transformers.models."):
+    if not isinstance(model, transformers.PreTrainedModel) or not type(model).__module__.startswith(
+        "transformers.models."
+    ):
         return False
     config = model.config.get_text_config()
     if "forward" in vars(model) or has_forward_hooks(model) or model.base_model is model:

@@ -15,9 +15,9 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from editgate.compat.transformers import changes_as_it_runs, has_forward_hooks
+from editors.core.typing import PreTrainedModel
 
 B = TypeVar("B")
 R = TypeVar("R")

@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from editgate.cache.digest import digest_files, digest_text
 from editgate.errors import ConfigError
 from editgate.inputs.benchmarks import ALL, EXAMPLES, RESERVE, Benchmark
 from editgate.inputs.files.document_io import read_rows, read_settings, splits
@@ -110,6 +111,11 @@ class LocalDocuments:
     def has_reserve(self, benchmark: Benchmark) -> bool:
         """Whether the folder has a `more.jsonl` of it."""
         return any(RESERVE in files for files in self._subtasks(benchmark).values())
+
+    def digest(self, benchmark: Benchmark) -> str:
+        """Return a sha256 of everything that the folder says of this benchmark."""
+        places = [self.folder / benchmark.documents_folder, self.folder / "settings.toml"]
+        return digest_text(f"{self.for_hub}{[digest_files(place) for place in places if place.exists()]}")
 
     def settings(self, benchmark: Benchmark) -> DocumentSettings:
         """Return the folder's settings.toml over the table's row; no few-shot examples without documents for them."""

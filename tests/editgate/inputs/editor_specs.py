@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import editors
-from editgate.cache.digest import code_digest
+from editgate.cache.digest import code_digest, digest_files
 from editgate.errors import ConfigError
 from editgate.inputs.files.user_files import is_dir, is_file
 from editgate.inputs.files.validation import brief
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editors import EditorError, HyperparameterError
 from editors.core.hyperparameters import defaults
 from editors.core.registry import SHARED_PACKAGES, code_paths, package_of, target_of
@@ -78,12 +78,12 @@ class EditorSpec:
         """Whether it stands for a model that was changed elsewhere, and applies no edits."""
         return False
 
-    def create(self, model: PreTrainedModel, base: LoadedModel, **resources: object) -> Editor:
+    def create(self, model: PreTrainedModel, base: UneditedModel, **resources: object) -> Editor:
         """Return the editor on `model`, with the defaults that are shipped for the base."""
         extra = {"defaults": base.source.hyperparameters} if base.source.hyperparameters else {}
         return editors.create(self.target, model, base.tokenizer, **resources, **extra, **self.settings)
 
-    def identity(self, base: LoadedModel) -> dict[str, Any]:
+    def identity(self, base: UneditedModel) -> dict[str, Any]:
         """Return what the method's results depend on besides model and edits: its code and hyperparameters.
 
         Of somebody else's method that is every file of its whole package, and of each file that a hyperparameter names,
@@ -100,7 +100,7 @@ class EditorSpec:
             named = {name: Path(value) for name, value in self.settings.items() if isinstance(value, str)}
             named.update(hooks.files(self.target, self.settings))
             found["package"] = _digest_of_package(package_of(self.target))
-            found["files"] = {name: _digest(path) for name, path in named.items() if is_file(path) or is_dir(path)}
+            found["files"] = {name: digest_files(path) for name, path in named.items() if is_file(path) or is_dir(path)}
         return found
 
 
@@ -196,16 +196,4 @@ def _digest_of_package(package: str) -> str:
     """A sha256 of all files of an importable package, or of the one file of a module."""
     module = importlib.import_module(package)
     places = [Path(place) for place in getattr(module, "__path__", [])] or [Path(str(module.__file__))]
-    return hashlib.sha256("".join(_digest(place) for place in places).encode()).hexdigest()
-
-
-def _digest(place: Path) -> str:
-    """A sha256 of a file, or of all files below a folder but for bytecode and hidden ones."""
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    total = hashlib.sha256()
-    for file in files:
-        name = file.relative_to(place).as_posix() if file != place else file.name
-        if "__pycache__" not in name and not any(part.startswith(".") for part in name.split("/")):
-            with file.open("rb") as opened:
-                total.update(f"{len(name)}:{name}:".encode() + hashlib.file_digest(opened, "sha256").digest())
-    return total.hexdigest()
+    return hashlib.sha256("".join(digest_files(place) for place in places).encode()).hexdigest()

@@ -13,25 +13,43 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from editgate import inert
-from editgate.cache.digest import digest_tensors, digest_text
+from editgate import importing, inert
+from editgate.cache.digest import digest_files, digest_tensors, digest_text
 from editgate.errors import ConfigError
 from editgate.inputs import covariance_texts, freed_memory, hub_errors, model_loading
-from editgate.inputs.benchmarks import ALL, Benchmark
+from editgate.inputs.benchmarks import ALL, BENCHMARKS, Benchmark
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.inputs.files import model_files, user_files
+from editgate.inputs.harness.index import digest_of_registered
 from editgate.inputs.other_forms import gguf
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.miniature.recipes import WEIGHTS
 from editors import Edit
 from editors.core import placement
 from editors.core.hyperparameters import known_anywhere
-from editors.core.typing import PreTrainedModel, PreTrainedTokenizerBase
 
 MINIATURE = WEIGHTS.parent
 STORE = Path(".editgate")  # where the store lies, unless the caller knows better
 SHIPPED = LocalDocuments(MINIATURE / "documents")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 WITHOUT_OWNER = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # hub ids from before there were owners
+
+
+@dataclass(frozen=True)
+class MadeTexts:
+    """A corpus that is known by what it is made of: code, or a file.
+
+    Attributes:
+        make: returns the texts.
+        made_from: returns what they depend on, in digests, besides versions of libraries.
+    """
+
+    make: Callable[[], Sequence[str]]
+    made_from: Callable[[], str]
+
+    def __call__(self) -> Sequence[str]:
+        """Return the texts."""
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -81,17 +99,6 @@ class ModelSource:
 Sources = Mapping[str, ModelSource]  # by name
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """An unedited model in memory; nobody may edit `model` itself, only copies of it."""
-
-    source: ModelSource
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    digest: str
-    tokenizer_digest: str
-
-
 def name_of(hub_id: str) -> str:
     """Return what ids, files and tables call a model of the hub."""
     return hub_id.replace("/", "--")
@@ -138,9 +145,10 @@ def _find(wanted: str, source: DocumentSource, covariance_text: Path | None, sto
         if wanted in miniatures():
             return _miniature(wanted, WEIGHTS / wanted, hyperparameters=wanted)
         return _miniature(inert.terminal(folder.resolve().name), folder.resolve(), hyperparameters="")
-    corpus = partial(covariance_texts.of_file, covariance_text) if covariance_text else covariance_texts.wikitext
+    corpus: Callable[[], Sequence[str]] = covariance_texts.wikitext
     if covariance_text:
         covariance_texts.check(covariance_text)
+        corpus = MadeTexts(partial(covariance_texts.of_file, covariance_text), partial(digest_files, covariance_text))
     if gguf.is_gguf(folder):
         file = folder.resolve()
         _reject_shipped_name(file.with_suffix(""))
@@ -220,20 +228,36 @@ def load(
     return LoadedModel(source, model, tokenizer, digest, digest_text(identity))
 
 
+def folder_of(source: ModelSource) -> Path | None:
+    """Return the directory that a model is loaded from; None for one of the hub that may have a newer version there."""
+    folder = Path(source.location)
+    if folder.is_dir():
+        return folder
+    config = try_to_load_from_cache(source.location, "config.json") if _offline() else None
+    return Path(config).parent if isinstance(config, str) else None
+
+
 def _miniature(name: str, folder: Path, *, hyperparameters: str) -> ModelSource:
-    return ModelSource(
-        name, str(folder), SHIPPED, _miniature_texts, _miniature_training, hyperparameters, keys=_keys(name)
-    )
+    texts = MadeTexts(_miniature_texts, _miniature_texts_made_from)
+    return ModelSource(name, str(folder), SHIPPED, texts, _miniature_training, hyperparameters, keys=_keys(name))
 
 
+@cache
 def _miniature_texts() -> Sequence[str]:
-    from editgate.miniature.world import corpus  # noqa: PLC0415 - it imports lm-eval, whose templates it renders
+    importing.what_measures()
+    from editgate.miniature.world import corpus  # noqa: PLC0415 - it renders lm-eval's templates
 
     return corpus.covariance_texts()
 
 
+def _miniature_texts_made_from() -> str:
+    """The code and the facts of the world, and the prompts that its texts are put into."""
+    prompts = {row.folder: digest_of_registered(row.folder) for row in BENCHMARKS.values()}
+    return f"{digest_files(MINIATURE / 'world')} {prompts}"
+
+
 def _miniature_training() -> Sequence[Edit]:
-    from editgate.miniature.world import edits  # noqa: PLC0415 - as above
+    from editgate.miniature.world import edits  # noqa: PLC0415 - only who edits asks
 
     return edits.training()
 
@@ -290,9 +314,13 @@ def _is_hub_id(wanted: str) -> bool:
     return True
 
 
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0") not in {"0", ""}
+
+
 def _reject_offline(wanted: str) -> None:
     here = isinstance(try_to_load_from_cache(wanted, "config.json"), str)
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in {"0", ""} and not here:
+    if _offline() and not here:
         raise ConfigError(
             f"--model {wanted} is not on this machine and HF_HUB_OFFLINE is set. Fetch it once where there is a "
             f"network (hf download {wanted}), or give its directory: --model DIR."

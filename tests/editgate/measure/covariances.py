@@ -14,11 +14,12 @@ from typing import Any
 from torch import Tensor
 
 import editors
-from editgate.cache.digest import code_digest, digest_text
+from editgate.cache.digest import code_digest
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store
 from editgate.cache.stored_tensors import StoredTensors
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
+from editgate.measure import remembered
 from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editors.locate.base import LocateEditor
@@ -29,7 +30,7 @@ from editors.models.projection import Matrix
 MODELS = Path(editors.__file__).parent / "models"  # what decides the numbers
 
 
-def supply(editor: LocateEditor, base: LoadedModel, store: Store, announce: Callable[[str], None]) -> None:
+def supply(editor: LocateEditor, base: UneditedModel, store: Store, announce: Callable[[str], None]) -> None:
     """Give the editor the covariances that it is missing, computing those that are not stored.
 
     Args:
@@ -44,7 +45,7 @@ def supply(editor: LocateEditor, base: LoadedModel, store: Store, announce: Call
 def covariances_of(
     architecture: Architecture,
     matrices: Sequence[Matrix],
-    base: LoadedModel,
+    base: UneditedModel,
     store: Store,
     announce: Callable[[str], None],
 ) -> Mapping[str, Tensor]:
@@ -60,7 +61,7 @@ def covariances_of(
         store: Where they are, by matrix.
         announce: Called with what computing them will take, before it begins.
     """
-    texts, given = base.source.corpus(), _given(base)
+    texts, given = base.source.corpus(), _given(base, store)
     stored = StoredTensors(store, "covariances", _keys(given, matrices))
     with store.lock("covariances", Store.key(**given)), single_threaded(base):
         if paths := stored.missing():
@@ -76,14 +77,14 @@ def covariances_of(
     return stored.beside(base.model)
 
 
-def missing(matrices: Sequence[Matrix], base: LoadedModel, store: Store) -> list[Matrix]:
+def missing(matrices: Sequence[Matrix], base: UneditedModel, store: Store) -> list[Matrix]:
     """Return those of the matrices whose covariances are not stored."""
-    keys = _keys(_given(base), matrices)
+    keys = _keys(_given(base, store), matrices)
     return [matrix for matrix in matrices if not store.path("covariances", keys[matrix.path], "safetensors").exists()]
 
 
-def _given(base: LoadedModel) -> dict[str, Any]:
-    return conditions(base) | {"corpus": digest_text("\n".join(base.source.corpus()))}
+def _given(base: UneditedModel, store: Store) -> dict[str, Any]:
+    return conditions(base) | {"corpus": remembered.corpus_digest(base, store)}
 
 
 def _keys(given: Mapping[str, Any], matrices: Sequence[Matrix]) -> dict[str, str]:

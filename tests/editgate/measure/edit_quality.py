@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from editgate.errors import EvaluationError
-from editgate.inference.backend import Backend, Completion, Model
+from editgate.inference.backend import Completion, Model, backend_for
 from editgate.inference.tokenize import PairTokenizer, Tokenizer
 from editgate.measure.answers import begins_with, is_exactly, same_answer
 from editgate.measure.items import shorten
@@ -186,13 +186,7 @@ def _about_neighbors(edits: Sequence[Edit], expected: Mapping[str, str]) -> list
 def teacher_forced(model: Model, tokenizer: Tokenizer, edits: Sequence[Edit]) -> list[bool]:
     """Return whether each target token is the likeliest after the prompt and those before it; a secondary measure."""
     pairs = PairTokenizer(tokenizer).pairs([(edit.text.rstrip(), " " + edit.target_new) for edit in edits])
-    return [agreed for _, agreed in _backend(model, tokenizer).score(pairs)]
-
-
-def _backend(model: Model, tokenizer: Tokenizer) -> Backend:
-    from editgate.inference.select_backend import backend  # noqa: PLC0415 - seconds to import; a case needs KINDS alone
-
-    return backend(model, tokenizer, "edit quality")
+    return [agreed for _, agreed in backend_for(model, tokenizer, "edit quality").score(pairs)]
 
 
 def right(kind: Kind, answer: str, wanted: str) -> bool:
@@ -226,5 +220,5 @@ def _generate(model: Model, tokenizer: Tokenizer, questions: Sequence[Question])
             questions, texts, PairTokenizer(tokenizer).prompts(texts), drafts, strict=True
         )
     ]
-    generations = _backend(model, tokenizer).generate(requests)
+    generations = backend_for(model, tokenizer, "edit quality").generate(requests)
     return {question: answer.text.strip() for question, answer in zip(questions, generations, strict=True)}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from editgate.inputs import model_loading
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel, ModelSource
+from editgate.inputs.models import ModelSource
+from editgate.inputs.unedited_model import LoadedModel
 from editors import HyperparameterError, UnsupportedModel
 from editors.external import hooks
 

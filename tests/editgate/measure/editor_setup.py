@@ -15,23 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from editgate.cache.digest import digest_text
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.cache.stored_tensors import StoredTensors
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
-from editgate.measure import covariances
+from editgate.inputs.unedited_model import UneditedModel
+from editgate.measure import remembered
 from editgate.measure.threads import single_threaded
 from editgate.measure.time_spent import spending
 from editors import Edit, Editor
 from editors.core import model_copies, placement
 from editors.core.errors import UnsupportedModel
+from editors.core.typing import PreTrainedModel
 from editors.external import hooks
-from editors.locate.base import LocateEditor
-from editors.models.architecture import Architecture
 
 
 @dataclass
@@ -48,7 +45,7 @@ class EditorSetup:
     """
 
     spec: EditorSpec
-    base: LoadedModel
+    base: UneditedModel
     training: Sequence[Edit]
     store: Store
     seed: int
@@ -80,7 +77,7 @@ class EditorSetup:
     def key(self) -> str:
         """The store's key of what is prepared: everything that it depends on."""
         training = [edit.to_dict() for edit in self.training]
-        return Store.key(**self.conditions, corpus=self._corpus_digest, training=training)
+        return Store.key(**self.conditions, corpus=remembered.corpus_digest(self.base, self.store), training=training)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
@@ -149,6 +146,9 @@ class EditorSetup:
 
     def add_covariances(self, editor: Editor) -> set[str]:
         """Give the editor the covariances that it is missing, if any; return the paths of their matrices."""
+        from editgate.measure import covariances  # noqa: PLC0415 - see `importing`
+        from editors.locate.base import LocateEditor  # noqa: PLC0415 - as above
+
         if not isinstance(editor, LocateEditor) or not editor.missing:
             return set()
         supplied = {matrix.path for matrix in editor.missing}
@@ -161,6 +161,9 @@ class EditorSetup:
         paths = () if self.spec.built_in else hooks.covariance_paths(self.spec.target, self.spec.settings)
         if not paths:
             return {}
+        from editgate.measure import covariances  # noqa: PLC0415 - as above
+        from editors.models.architecture import Architecture  # noqa: PLC0415 - as above
+
         architecture = Architecture(self.base.model)
         matrices = [architecture.named("covariance_paths", f"{path}.weight")[0] for path in paths]
         return dict(covariances.covariances_of(architecture, matrices, self.base, self.store, self.announce))
@@ -173,7 +176,3 @@ class EditorSetup:
     @cached_property
     def _corpus(self) -> Sequence[str]:
         return self.base.source.corpus()
-
-    @cached_property
-    def _corpus_digest(self) -> str:
-        return digest_text("\n".join(self._corpus))

@@ -12,14 +12,14 @@ from editgate.errors import EvaluationError, IntegrityError
 from editgate.inference.backend import Model
 from editgate.inference.memory_backend import MemoryBackend
 from editgate.inference.select_backend import backend
-from editgate.inference.tokenize import Pair, Tokens
+from editgate.inference.tokenize import Tokens
+from editgate.measure.answered import Known
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.prepare import NO_ANSWER, Prepared
 from editgate.measure.probes import evaluate_probe
 from editgate.measure.weight_changes import Fingerprint, changed_since, fingerprint
 
 ANOTHER = "another continuation"  # of a model that would not write the right one; which it is nobody asked
-Known = dict[Pair, tuple[float, bool]]  # what one model has answered
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ from editgate.inputs import model_loading, models
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.inputs.files import model_files
 from editgate.inputs.files.user_files import is_file
-from editgate.inputs.models import STORE, LoadedModel, ModelSource
+from editgate.inputs.models import STORE, ModelSource
 from editgate.inputs.other_forms import adapter, gguf
+from editgate.inputs.unedited_model import LoadedModel, UneditedModel
 from editgate.measure import edit_quality
 from editgate.measure.edit_quality import EditQuality
 from editors import Edit
@@ -136,7 +137,7 @@ class ExternalCheckpoint:
     """
 
     spec: ExternalCheckpointSpec
-    base: LoadedModel
+    base: UneditedModel
     edits: Sequence[Edit]
     store: Store
     announce: Callable[[str], None] = field(default=lambda _: None)
@@ -167,7 +168,8 @@ class ExternalCheckpoint:
         if self._rows(model) > self._rows(self.base.model):
             model.resize_token_embeddings(self._rows(self.base.model))
             model.requires_grad_(requires_grad=False)
-        return replace(self.base, model=model, digest=digest_tensors(dict(model.named_parameters())))
+        digest = digest_tensors(dict(model.named_parameters()))
+        return LoadedModel(self.base.source, model, self.base.tokenizer, digest, self.base.identity["tokenizer"])
 
     @cached_property
     def before(self) -> dict[str, Tensor]:

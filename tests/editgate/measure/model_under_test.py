@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure.edit_quality import EditQuality
 from editors import Edit
 
@@ -28,7 +28,7 @@ class Run(Protocol):
         """Who changed the model."""
 
     @property
-    def base(self) -> LoadedModel:
+    def base(self) -> UneditedModel:
         """The unedited model."""
 
     @property

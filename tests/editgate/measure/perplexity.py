@@ -17,10 +17,10 @@ from editgate.cache import fingerprint
 from editgate.cache.environment import conditions
 from editgate.cache.store import Store, form_of
 from editgate.errors import EditgateError, EvaluationError, NonFiniteModel
-from editgate.inference.backend import Model
-from editgate.inference.select_backend import backend
+from editgate.inference.backend import Model, backend_for
 from editgate.inference.tokenize import PairTokenizer, Tokenizer
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
+from editgate.measure import remembered
 from editgate.measure.model_under_test import Run
 
 CANDIDATES = 512
@@ -37,27 +37,29 @@ def candidates(corpus: Sequence[str], most: int) -> list[str]:
     return fit[::step][:most]
 
 
-def sample(base: LoadedModel, store: Store) -> list[str]:
+def sample(base: UneditedModel, store: Store) -> list[str]:
     """Return at most `SAMPLE_SIZE` sentences of the corpus: of a miniature's those that it predicts best.
 
     Raises:
         EvaluationError: the model cannot score them.
     """
-    if not base.source.miniature:
-        return candidates(base.source.corpus(), SAMPLE_SIZE)
-    texts = candidates(base.source.corpus(), CANDIDATES)
 
     def compute() -> list[str]:
+        corpus = base.source.corpus()
+        if not base.source.miniature:
+            return candidates(corpus, SAMPLE_SIZE)
+        texts = candidates(corpus, CANDIDATES)
         tokenized = [
             (text, ids)
             for text, ids in zip(texts, PairTokenizer(base.tokenizer).prompts(texts), strict=True)
             if ids[1:]
         ]
-        scores = backend(base.model, base.tokenizer, "perplexity").score([(ids[:1], ids[1:]) for _, ids in tokenized])
+        pairs = [(ids[:1], ids[1:]) for _, ids in tokenized]
+        scores = backend_for(base.model, base.tokenizer, "perplexity").score(pairs)
         loss = {text: -score / (len(ids) - 1) for (text, ids), (score, _) in zip(tokenized, scores, strict=True)}
         return sorted(loss, key=lambda text: loss[text])[:SAMPLE_SIZE]
 
-    key = Store.key(base=conditions(base), texts=texts, code=_code())
+    key = Store.key(base=conditions(base), corpus=remembered.corpus_digest(base, store), code=_code())
     return list(store.fetch_json("perplexity_sample", key, compute, form_of(list[str])))
 
 
@@ -71,7 +73,7 @@ def perplexity(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> floa
     tokenized = [tokens for tokens in PairTokenizer(tokenizer).prompts(list(texts)) if len(tokens) > 1]
     if not tokenized:
         raise EvaluationError(f"perplexity: none of {len(texts)} texts has two tokens; nothing to predict.")
-    scores = backend(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in tokenized])
+    scores = backend_for(model, tokenizer, "perplexity").score([(tokens[:1], tokens[1:]) for tokens in tokenized])
     loss = -math.fsum(value for value, _ in scores) / sum(len(tokens) - 1 for tokens in tokenized)
     if not loss < math.log(torch.finfo(torch.float64).max):
         raise NonFiniteModel(f"perplexity: the mean loss per token is {loss}; exp of it is not finite.")

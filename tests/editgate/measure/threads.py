@@ -7,17 +7,18 @@ from contextlib import contextmanager
 
 import torch
 
-from editgate.inference.side_by_side import is_small, spare_threads
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 
 
 @contextmanager
-def single_threaded(base: LoadedModel) -> Iterator[None]:
+def single_threaded(base: UneditedModel) -> Iterator[None]:
     """Inside, torch uses one thread for small models, whose edits gain nothing from more; the others take batches.
 
     Sums come out differently on another number of threads, a trajectory magnifies that, and `pytest -n 2` must give the
     verdicts of `pytest`.
     """
+    from editgate.inference.side_by_side import is_small, spare_threads  # noqa: PLC0415 - see `importing`
+
     before = torch.get_num_threads()
     small = is_small(base.model)
     if small:

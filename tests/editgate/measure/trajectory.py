@@ -17,12 +17,11 @@ from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from editgate.cache import fingerprint, weight_differences
 from editgate.cache.store import Store, form_of
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure import edit_quality, weight_changes
 from editgate.measure.edit_quality import EditQuality
 from editgate.measure.editor_setup import EditorSetup
@@ -31,6 +30,7 @@ from editgate.measure.time_spent import spending
 from editors import Edit, Editor
 from editors.core import placement
 from editors.core.progress import tell, unheard
+from editors.core.typing import PreTrainedModel
 
 HALF_WAY = -1  # the position within an edit
 Announce = Callable[[str], None]
@@ -51,7 +51,7 @@ class Trajectory:
     """
 
     spec: EditorSpec
-    base: LoadedModel
+    base: UneditedModel
     edits: Sequence[Edit]
     counts: Sequence[int]
     store: Store

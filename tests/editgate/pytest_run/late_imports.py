@@ -1,23 +1,15 @@
-"""When torch, transformers and lm-eval are imported: as late as possible, and then with few threads."""
+"""When torch is imported: as late as possible, and then with few threads."""
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from editgate.errors import ConfigError
-from editors.external.calls import mentions
-
-TORCHVISION = (
-    "transformers cannot be imported, because torchvision in this environment was built for another torch. Install the "
-    "build for yours (for CPUs from PyTorch's own index), or uninstall it: editgate does not need it."
-)
+from editgate import importing
 
 if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modules:
     # On a busy machine threads that spin while they wait cost most of all, on an idle one those that sleep. More
@@ -27,24 +19,13 @@ if os.getloadavg()[0] > len(os.sched_getaffinity(0)) and "torch" not in sys.modu
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Inside, import what measures: torch, transformers and lm-eval, seconds that a refused command line never pays.
+    """Inside, import torch and what finds answers in the store: seconds that a refused command line never pays.
 
     Raises:
-        ConfigError: a torchvision for another torch breaks transformers, whose own message does not name it.
+        ConfigError: as `importing.quietly`.
     """
-    first = "editgate.measure.session" not in sys.modules
-    gc.disable()  # imports leave little garbage, and looking for it takes a seventh of their time
-    try:
-        with warnings.catch_warnings(action="default"):  # what a dependency says while it is imported is no error
-            yield
-    except ImportError as error:
-        if mentions(error, "torchvision"):
-            raise ConfigError(TORCHVISION) from error
-        raise
-    finally:
-        if first:
-            gc.freeze()  # nor is it worth looking through them again and again
-        gc.enable()
+    with importing.quietly():
+        yield
     limit_threads()
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import editgate
 import editors
+from editgate import importing
 from editgate.cache.digest import code_digest
 from editgate.cache.environment import versions
 from editgate.cache.store import Store
@@ -153,6 +154,7 @@ class TaskWorker:
                 import torch  # noqa: PLC0415 - see `late_imports`
 
                 from editgate.measure.session import EvaluationSession  # noqa: PLC0415 - as above
+            importing.what_measures()
         except ConfigError as error:
             return str(error)
         torch.set_num_threads(self._order.threads)

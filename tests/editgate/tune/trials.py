@@ -14,7 +14,7 @@ from editgate.cache import fingerprint
 from editgate.cache.store import Store
 from editgate.errors import NonFiniteModel
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure import edit_quality, perplexity
 from editgate.measure.editor_setup import EditorSetup
 from editors import Edit, Editor, EditorError, NonFiniteEdit
@@ -92,7 +92,7 @@ class Trials:
     """
 
     spec: EditorSpec
-    base: LoadedModel
+    base: UneditedModel
     edits: Sequence[Edit]
     store: Store
     announce: Callable[[str], None]

@@ -82,7 +82,7 @@ def _judged_in_blocks(
         before = session.baseline(case.model, case.check, block)
         return before, session.evaluation(run, case.edits, case.check, block)
 
-    return judge_in_blocks(ask, session.items(case.model, case.check), floor, lower_alpha=lower_alpha)
+    return judge_in_blocks(ask, session.questions.count(case.model, case.check), floor, lower_alpha=lower_alpha)
 
 
 def benchmark_cell(run: Run, count: int, verdict: Verdict, context: Context, area: str) -> Cell:

@@ -38,7 +38,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from editgate.errors import NoItemsScored, NonFiniteModel
 
@@ -144,7 +144,7 @@ def _real_bounds(difference: Array, lost: int, gained: int, alpha: float) -> tup
     n = difference.size
     if lost + gained < FEW:
         return -float(share_bounds(gained, n, alpha)[1]), float(share_bounds(lost, n, alpha)[1])
-    margin = float(stats.t.ppf(1 - alpha, n - 1) * difference.std(ddof=1) / math.sqrt(n))
+    margin = float(special.stdtrit(n - 1, 1 - alpha) * difference.std(ddof=1) / math.sqrt(n))
     return float(difference.mean()) - margin, float(difference.mean()) + margin
 
 
@@ -167,6 +167,8 @@ def bootstrap_drop(baseline: npt.ArrayLike, edited: npt.ArrayLike, alpha: float 
     mean, lost, gained = float(difference.mean()), int((difference > 0).sum()), int((difference < 0).sum())
     if np.ptp(difference) == 0:  # nothing to draw from: of a no-op every difference is 0
         return Bounds(mean, mean, mean, lost, gained)
+    from scipy import stats  # noqa: PLC0415 - most of a second to import, and only probes need it
+
     found = stats.bootstrap(
         (difference,),
         np.mean,
@@ -237,5 +239,5 @@ def above_chance(scores: npt.ArrayLike, chance: float, alpha: float = 0.05) -> b
         return bool(share_bounds(values.sum(), values.size, alpha)[0] > chance)
     if values.size < 2:
         return False
-    margin = stats.t.ppf(1 - alpha, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+    margin = special.stdtrit(values.size - 1, 1 - alpha) * values.std(ddof=1) / math.sqrt(values.size)
     return bool(values.mean() - margin > chance)

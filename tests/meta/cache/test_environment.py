@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from editgate.cache import environment
 from editgate.cache.store import Store
 from editgate.inputs import models
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.external_checkpoint import ExternalCheckpoint, ExternalCheckpointSpec
 from editgate.measure.session import EvaluationSession
 from editors import Edit

@@ -14,7 +14,7 @@ from editgate.cache import fingerprint
 from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.trajectory import Trajectory
 from editors.core.registry import code_paths
 
@@ -22,6 +22,7 @@ HOME = Path(editgate.__file__).parent
 # Modules and packages whose code no score depends on, each with the reason.
 NUMBERLESS = {
     "errors": "names and sentences",
+    "importing": "when libraries are imported",
     "inert": "how names are printed",
     "cache": "what is stored comes back bit by bit, or is computed again",
     "options": "which numbers are wanted; each choice that decides one is in the key",
@@ -31,6 +32,7 @@ NUMBERLESS = {
 IN_THE_KEY = frozenset(
     {
         "inputs.models",
+        "inputs.unedited_model",
         "inputs.model_loading",
         "inputs.files.model_files",
         "inputs.files.user_files",

@@ -13,7 +13,8 @@ import pytest
 
 from editgate.inputs import editor_specs
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel, find, load
+from editgate.inputs.models import find, load
+from editgate.inputs.unedited_model import LoadedModel
 
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLE = Path(__file__).parents[1] / "example_method"

@@ -33,7 +33,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(model: str, benchmark: str) -> SimpleNamespace:
         found = json.loads((BASELINES / f"test_baseline[{model}-{benchmark}].json").read_text(encoding="utf-8"))
         return SimpleNamespace(
-            digest=found["model"], metric=found["metric"], n=found["items"], chance=found["chance"],
+            identity={"model": found["model"]}, metric=found["metric"], n=found["items"], chance=found["chance"],
             score=found["score"], parse_failures=found["unparsed"] * found["items"],
             empty=found["empty"] * found["items"],
         )  # fmt: skip

@@ -21,6 +21,7 @@ from editors.core.registry import built_in
 from meta.support.gate import ROOT
 
 HEAVY = ("torch", "transformers", "lm_eval", "datasets", "scipy", "matplotlib", "hypothesis")
+MEASURING = ("transformers", "lm_eval.api")
 # Each in the same process, one after the other: what one of them imports stays for all that follow.
 LIGHT = {
     "help": ["--help"],
@@ -58,6 +59,23 @@ def test_options_are_read_and_tests_collected_without_torch(tmp_path: Path) -> N
     assert {name: modules for name, (_, modules) in found.items() if modules} == {}
     refused = {name for name, (code, _) in found.items() if code == pytest.ExitCode.USAGE_ERROR}
     assert refused == {name for name in LIGHT if name.startswith(("unknown", "nothing"))}
+
+
+def test_a_run_out_of_the_store_imports_neither_transformers_nor_lm_eval(tmp_path: Path) -> None:
+    """The second run reads no question and loads no model, and says what the first one said, to the last digit."""
+    options = ["--editor=ftl", "--edit-counts=1", "--limit=24", "-m", "not curve", "-p", "no:cacheprovider"]
+    commands = {name: [*options, f"--report={tmp_path / name}"] for name in ("first", "second")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    libraries = json.dumps([*MEASURING, "torch"])
+    found: dict[str, list[object]] = {}
+    for name, command in commands.items():
+        run = [sys.executable, "-c", SCRIPT, json.dumps({name: command}), str(tmp_path / "store"), libraries]
+        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - our own command
+        assert done.returncode == 0, done.stderr
+        found |= json.loads(done.stdout.splitlines()[-1])
+    assert found == {"first": [found["first"][0], [*MEASURING, "torch"]], "second": [found["first"][0], ["torch"]]}
+    cells = [json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8"))["cells"] for name in commands]
+    assert cells[0] == cells[1]
 
 
 @pytest.mark.parametrize("method", names())

@@ -11,7 +11,7 @@ import editors
 from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure import edit_quality
 from editgate.measure.trajectory import Trajectory
 from editgate.options import profiles

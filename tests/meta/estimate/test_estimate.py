@@ -10,7 +10,7 @@ import torch
 
 from editgate.cases import Case
 from editgate.errors import NonFiniteModel
-from editgate.estimate import words
+from editgate.estimate import total, words
 from editgate.estimate.speed import Speed, count_read, of_covariances, of_edits
 from editgate.estimate.total import Estimate
 from editgate.estimate.work import EDITS_A_RULE, left
@@ -158,6 +158,6 @@ def test_a_timed_pass_that_fails_is_a_line_and_no_failure(tmp_path: Path, monkey
     def fails(_todo: object) -> Estimate:
         raise NonFiniteModel("logits are NaN")
 
-    monkeypatch.setattr(words, "estimate", fails)
+    monkeypatch.setattr(total, "estimate", fails)
     (line,) = words.lines(session, _cases(session, "ftl", [("efficacy", 30)]))
     assert line == "estimate: none, a timed pass ended with NonFiniteModel: logits are NaN"

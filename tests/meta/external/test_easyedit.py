@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from editgate.errors import EditsDoNotAccumulate
 from editgate.inference.select_backend import backend
 from editgate.inputs import editor_specs
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.integrity.trajectory_rules import RULES
+from editgate.measure.trajectory import Trajectory
 from editors import Editor, ForeignFailure, create
 from editors.core.weights import same_bits
 from editors.external.hooks import covariance_paths
@@ -130,7 +133,7 @@ def test_lora_drops_out_at_every_edit(installed: Path) -> None:
 def test_wrappers_keep_the_rules(installed: Path, method: str, rule: str) -> None:
     """GRACE, LoRA, SERAC and WISE keep every rule, so that a broken one says something of the method."""
     run = trajectory(installed, f"easyedit:{method}", **settings(installed, method))
-    RULES[rule](replace(run, base=replace(run.base, source=replace(run.base.source, training=lambda: tiny.EDITS[2:]))))
+    RULES[rule](_with_source(run, training=lambda: tiny.EDITS[2:]))
 
 
 def test_a_wise_that_keeps_its_last_edit_is_caught(installed: Path) -> None:
@@ -176,8 +179,7 @@ def test_rome_gets_second_moments_if_its_file_says_so(installed: Path, *, adjust
 def test_the_harness_gives_the_covariances_that_a_method_names(installed: Path) -> None:
     """In a trajectory they are those of the model's own corpus, of the matrices that the file names."""
     run = trajectory(installed, "easyedit:AlphaEdit", **settings(installed, "AlphaEdit", *PROJECTION))
-    source = replace(run.base.source, corpus=lambda: tiny.CORPUS)
-    given = replace(run, base=replace(run.base, source=source)).fresh_editor()
+    given = _with_source(run, corpus=lambda: tiny.CORPUS).fresh_editor()
     given.apply(tiny.EDITS[0])
     assert "weight:model.layers.1.mlp.down_proj.weight" in given.state()
 
@@ -203,3 +205,8 @@ def test_what_returns_no_model_is_refused(installed: Path) -> None:
     """EasyEdit's IKE returns prompts; the edit says so."""
     with pytest.raises(ForeignFailure, match=r"easyedit:IKE: edit 1 .* EasyEdit's IKE returned a list, not an edited"):
         after(editor_of(installed, "IKE"), 1)
+
+
+def _with_source(run: Trajectory, **changed: Any) -> Trajectory:  # noqa: ANN401 - as the source's fields are
+    assert isinstance(run.base, LoadedModel)
+    return replace(run, base=replace(run.base, source=replace(run.base.source, **changed)))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from editgate.cache.store import Store
 from editgate.inputs import models
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure import covariances
 from editgate.miniature.recipes import WEIGHTS
 from editors import Edit, create
@@ -50,7 +51,7 @@ def test_three_edits_are_those_of_a_bare_loop(method: str, tmp_path: Path) -> No
 
 
 def _in_a_bare_loop(
-    method: str, file: str, base: models.LoadedModel, moments: Mapping[str, Tensor], folder: Path
+    method: str, file: str, base: LoadedModel, moments: Mapping[str, Tensor], folder: Path
 ) -> dict[str, Tensor]:
     apply, record = package.fresh(method), hyperparameters.load(method, file)
     model, own = copy.deepcopy(base.model).requires_grad_(requires_grad=True), copy.deepcopy(base.tokenizer)

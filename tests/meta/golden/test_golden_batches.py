@@ -13,7 +13,8 @@ import editors
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.cache.store import Store
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import SHIPPED, LoadedModel, ModelSource
+from editgate.inputs.models import SHIPPED, ModelSource
+from editgate.inputs.unedited_model import LoadedModel, UneditedModel
 from editgate.measure.trajectory import Trajectory
 from editors import Editor
 from editors.core.registry import built_in
@@ -30,7 +31,7 @@ class GoldenSpec(EditorSpec):
     case: Case | None = None
     tape: Tape | None = None
 
-    def create(self, model: PreTrainedModel, base: LoadedModel, **_resources: Any) -> Editor:  # noqa: ANN401 - not used
+    def create(self, model: PreTrainedModel, base: UneditedModel, **_resources: Any) -> Editor:  # noqa: ANN401 - not used
         """Return the editor, pinned to what the reference was given."""
         assert self.case is not None
         covariances = load_file(MODELS / f"stats-{self.case.model}.safetensors")

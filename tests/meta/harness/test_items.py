@@ -24,7 +24,7 @@ from editgate.inputs import models
 from editgate.inputs.benchmarks import Benchmark
 from editgate.inputs.documents import DocumentSource, HubDocuments, LocalDocuments
 from editgate.inputs.harness.index import registered
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.evaluate import ANOTHER, evaluate
 from editgate.measure.prepare import prepare
 from editgate.options import chosen_benchmarks

@@ -18,6 +18,7 @@ from editgate.cache.store import Store
 from editgate.errors import ConfigError
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.integrity import trajectory_rules
 from editgate.measure.session import EvaluationSession
 from editgate.measure.trajectory import Trajectory
@@ -60,9 +61,9 @@ def test_each_worker_takes_its_device(device: str, worker: str, taken: str) -> N
 def test_a_session_loads_on_the_workers_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is asked for on the device that is the worker's, whose number is in no key and in no report."""
     asked: list[str] = []
-    real: Callable[..., models.LoadedModel] = models.load
+    real: Callable[..., LoadedModel] = models.load
 
-    def load(source: models.ModelSource, *, device: str, dtype: str, max_memory: None) -> models.LoadedModel:
+    def load(source: models.ModelSource, *, device: str, dtype: str, max_memory: None) -> LoadedModel:
         asked.append(device)
         return real(source, device="cpu", dtype=dtype, max_memory=max_memory)
 
@@ -118,13 +119,13 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def partly_on_disk() -> models.LoadedModel:
+def partly_on_disk() -> LoadedModel:
     """A shipped model of which `--device=auto` keeps the blocks that do not fit on disk."""
     pytest.importorskip("accelerate", reason="--device=auto needs it")
     return models.load(models.find("llama-mini"), device="auto", dtype="float32", max_memory={"cpu": 5_000_000})
 
 
-def test_a_model_that_does_not_fit_is_edited(partly_on_disk: models.LoadedModel, tmp_path: Path) -> None:
+def test_a_model_that_does_not_fit_is_edited(partly_on_disk: LoadedModel, tmp_path: Path) -> None:
     """It has the digest of the plain one, keeps the rules of integrity, and an edit gives the same bits."""
     plain = models.load(models.find("llama-mini"), device="cpu", dtype="float32")
     file = Path(plain.source.location) / "model.safetensors"
@@ -147,7 +148,7 @@ def test_a_model_that_does_not_fit_is_edited(partly_on_disk: models.LoadedModel,
 
 
 def test_a_foreign_method_is_refused_where_its_weights_would_be_lost(
-    partly_on_disk: models.LoadedModel, tmp_path: Path
+    partly_on_disk: LoadedModel, tmp_path: Path
 ) -> None:
     """One line, with its name and the way out: it writes into weights that come for a pass only."""
     spec = EditorSpec("vandal", "editgate.controls:Vandal")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from editgate.errors import ConfigError
 from editgate.inputs.editor_specs import EditorSpec, parse_settings
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.options.options import Options
 from editgate.options.settings import read
 from meta.support.fuzzing import examples

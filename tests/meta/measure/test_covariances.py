@@ -17,7 +17,7 @@ from editgate.cache.stored_tensors import StoredTensors
 from editgate.errors import StoreError
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure import covariances
 from editgate.measure.trajectory import Trajectory
 from editors import alphaedit

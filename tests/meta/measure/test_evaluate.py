@@ -21,7 +21,8 @@ from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.documents import LocalDocuments
 from editgate.inputs.lm_tasks import load
-from editgate.measure.evaluate import Known, evaluate
+from editgate.measure.answered import Known
+from editgate.measure.evaluate import evaluate
 from editgate.measure.items import Evaluation, pair
 from editgate.measure.prepare import NO_ANSWER, Prepared, prepare
 from meta.support import toy

@@ -18,7 +18,7 @@ from editgate.cache.digest import digest_tensors
 from editgate.cache.store import Store
 from editgate.inputs import edit_lists, models
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.trajectory import Trajectory
 from editors import Edit
 
@@ -130,7 +130,7 @@ def test_checkpoints_of_a_training_go_when_its_result_is_stored(base: LoadedMode
 
 def test_the_base_stays_as_it_was(whole: Trajectory) -> None:
     """A whole trajectory leaves the unedited model alone."""
-    assert digest_tensors(dict(whole.base.model.named_parameters())) == whole.base.digest
+    assert digest_tensors(dict(whole.base.model.named_parameters())) == whole.base.identity["model"]
 
 
 def test_nobody_is_taught_whom_a_trajectory_edits_by_name_or_in_a_question(base: LoadedModel, tmp_path: Path) -> None:

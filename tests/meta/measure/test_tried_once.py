@@ -9,7 +9,7 @@ import pytest
 
 from editgate.errors import ConfigError, EvaluationError
 from editgate.inputs import models
-from editgate.measure import session as session_module
+from editgate.measure import prepare as prepare_module
 from editgate.measure.session import EvaluationSession
 from meta.support.settings_factory import miniature, settings
 from meta.support.tiny_runs import loaded
@@ -23,20 +23,20 @@ def test_documents_that_cannot_be_had_are_tried_once(tmp_path: Path, monkeypatch
         asked.append(str(row))
         raise ConfigError("mmlu: the hub cannot be reached. Give --documents DIR.")
 
-    monkeypatch.setattr(session_module, "prepare", refuse)
-    monkeypatch.setattr(session_module, "count", refuse)
+    monkeypatch.setattr(prepare_module, "prepare", refuse)
+    monkeypatch.setattr(prepare_module, "count", refuse)
     chosen = settings(tmp_path)
     session, base = EvaluationSession(chosen, lambda _: None), loaded(tmp_path / "model")
     for _ in range(3):
         with pytest.raises(ConfigError, match="Give --documents DIR"):
-            session.prepared(base, "mmlu")
+            session.questions.prepared(base, "mmlu")
     assert len(asked) == 1
     with pytest.raises(ConfigError):
-        session.prepared(base, "bbh")
+        session.questions.prepared(base, "bbh")
     assert len(asked) == 2
     for _ in range(2):
         with pytest.raises(ConfigError, match="Give --documents DIR"):
-            session.items(miniature(chosen), "mmlu")
+            session.questions.count(miniature(chosen), "mmlu")
     assert len(asked) == 3
 
 
@@ -51,8 +51,9 @@ def test_a_corpus_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return ["a text"]
 
     chosen = settings(tmp_path)
-    source = replace(miniature(chosen), corpus=corpus)
-    monkeypatch.setattr(models, "load", lambda *_, **__: replace(loaded(tmp_path / "m"), source=source))
+    base = loaded(tmp_path / "m")
+    monkeypatch.setattr(models, "load", lambda source, **_: replace(base, source=source))
+    source = replace(base.source, corpus=corpus)
     found = EvaluationSession(chosen, lambda _: None).model(source).source
     with pytest.raises(ConnectionError):
         found.corpus()

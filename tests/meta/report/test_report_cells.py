@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from editgate.cache.store import Store
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure import perplexity
 from editgate.measure.edit_quality import EditQuality, Kind
 from editgate.measure.items import Evaluation, Item
@@ -143,7 +143,7 @@ def base_of(model: PreTrainedModel | None, *, texts: Sequence[str] = ()) -> Load
     return cast(
         "LoadedModel",
         SimpleNamespace(
-            source=source, model=model, tokenizer=toy.tokenizer(bos=True), digest="d", tokenizer_digest="t"
+            source=source, model=model, tokenizer=toy.tokenizer(bos=True), identity={"model": "d", "tokenizer": "t"}
         ),
     )
 

@@ -26,7 +26,7 @@ from editgate.inference.hflm_backend import HflmBackend
 from editgate.inference.shared_prefix_backend import SharedPrefixBackend
 from editgate.inputs import edit_lists, models
 from editgate.inputs.benchmarks import BENCHMARKS
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.prepare import Prepared, prepare
 from editgate.miniature.world.corpus import covariance_texts
 from editors import create

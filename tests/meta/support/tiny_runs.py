@@ -7,7 +7,8 @@ from pathlib import Path
 from editgate.cache.digest import digest_tensors, digest_text
 from editgate.cache.store import Store
 from editgate.inputs.editor_specs import EditorSpec
-from editgate.inputs.models import SHIPPED, LoadedModel, ModelSource
+from editgate.inputs.models import SHIPPED, ModelSource
+from editgate.inputs.unedited_model import LoadedModel
 from editgate.measure.trajectory import Trajectory
 from meta.support import tiny_models as tiny
 

@@ -24,8 +24,9 @@ from torch import nn
 
 from editgate.inference.select_backend import backend
 from editgate.inputs.benchmarks import BENCHMARKS
-from editgate.inputs.models import LoadedModel
-from editgate.measure.evaluate import Known, evaluate
+from editgate.inputs.unedited_model import UneditedModel
+from editgate.measure.answered import Known
+from editgate.measure.evaluate import evaluate
 from editgate.measure.items import Evaluation, Item, pair
 from editgate.measure.prepare import Prepared, prepare
 from editgate.measure.session import EvaluationSession
@@ -124,7 +125,7 @@ def perturbed(model: nn.Module, size: float, seed: int) -> Iterator[None]:
             parameter.copy_(before)
 
 
-def _drafts(base: LoadedModel, prepared: Prepared) -> list[tuple[int, ...]]:
+def _drafts(base: UneditedModel, prepared: Prepared) -> list[tuple[int, ...]]:
     """What the unedited model writes: with it the changed one is asked faster, and answers the same."""
     if not prepared.completions:
         return []

@@ -8,7 +8,7 @@ import pytest
 
 from editgate.cases import Case
 from editgate.inputs.benchmarks import BENCHMARKS
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure.prepare import count, prepare
 from editgate.measure.session import EvaluationSession
 from editgate.options.options import Options
@@ -34,7 +34,7 @@ def _judged(session: EvaluationSession) -> Cell:
 
 
 @pytest.fixture(scope="module")
-def base(asked: tuple[list[str], Cell, EvaluationSession]) -> LoadedModel:
+def base(asked: tuple[list[str], Cell, EvaluationSession]) -> UneditedModel:
     """The unedited model."""
     session = asked[2]
     return session.model(miniature(session.settings))
@@ -45,7 +45,7 @@ def test_a_noop_passes_before_all_items_are_asked(asked: tuple[list[str], Cell, 
     cell, session = asked[1], asked[2]
     assert cell.outcome is Outcome.PASS
     assert cell.items == 400
-    assert session.items(miniature(session.settings), "toxigen") == 1000
+    assert session.questions.count(miniature(session.settings), "toxigen") == 1000
 
 
 def test_a_second_run_asks_nothing_again(asked: tuple[list[str], Cell, EvaluationSession]) -> None:
@@ -57,7 +57,7 @@ def test_a_second_run_asks_nothing_again(asked: tuple[list[str], Cell, Evaluatio
     assert [text for text in asked[0] if "toxigen" in text]
 
 
-def test_blocks_are_the_sample_of_a_limit(base: LoadedModel) -> None:
+def test_blocks_are_the_sample_of_a_limit(base: UneditedModel) -> None:
     """The items of two blocks are those of the limit at which the second ends, none twice."""
     row = BENCHMARKS["mmlu"]
     documents = base.source.documents_of(row)

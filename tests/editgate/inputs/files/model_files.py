@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from editgate.cache.digest import digest_files, digest_text
 from editgate.errors import ConfigError
 from editgate.inputs.files import model_kinds
 from editgate.inputs.files.user_files import is_dir, is_file, read_object
@@ -63,6 +64,23 @@ def left_over(folder: Path) -> tuple[str, list[str]]:
     sets = [name for name in WEIGHTS if (folder / name).exists() or is_file(folder / f"{name}.index.json")]
     others = [*sets[1:], *(path.name for pattern in OTHER_SETS for path in sorted(folder.glob(pattern)))]
     return (sets[0] if sets else ""), list(dict.fromkeys(others))
+
+
+def digest(folder: Path, *, weights: bool = True) -> str:
+    """Return a sha256 of what a model may be loaded from: all files of its folder, without the sets that are left over.
+
+    Below the folder lie chat templates, and what belongs to no model; of these files the small ones count.
+
+    Args:
+        folder: a model's directory.
+        weights: without them it is a digest of config and tokenizer.
+    """
+    _, others = left_over(folder)
+    small = {".jinja", ".json", ".py", ".txt"}
+    found = [path for path in folder.glob("*") if path.is_file() and path.name not in others]
+    found += [path for path in folder.glob("*/*") if path.suffix in small and path.is_file()]
+    kept = [path for path in sorted(found) if weights or path.suffix not in {".safetensors", ".bin"}]
+    return digest_text("".join(f"{path.relative_to(folder)}:{digest_files(path)}" for path in kept))
 
 
 def read_config(option: str, folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from editgate.cache.digest import digest_files
 from editgate.errors import ConfigError
 
 REGISTERED = Path(str(find_spec("lm_eval").origin)).parent / "tasks"  # type: ignore[union-attr]  # lm-eval is a dependency
@@ -63,6 +64,12 @@ def registered(root: Path = REGISTERED) -> Mapping[str, Entry]:
         if tag not in found:
             found[tag] = Entry("tag", members=tuple(sorted(members)))
     return found
+
+
+@cache
+def digest_of_registered(folder: str) -> str:
+    """Return a sha256 of all of lm-eval's files in a folder of tasks, such as `mmlu/default`."""
+    return digest_files(REGISTERED / folder)
 
 
 def is_registered(name: str) -> bool:

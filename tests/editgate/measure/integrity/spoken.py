@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from editgate.inference.backend import Model
-from editgate.inputs.models import LoadedModel
+from editgate.inputs.unedited_model import UneditedModel
 from editgate.measure.integrity.checkpoint_rules import PROBE
 from editgate.measure.threads import single_threaded
 from editors import Edit, Editor
@@ -31,7 +31,7 @@ def is_opaque(editor: Editor) -> bool:
 
 
 @torch.no_grad()
-def spoken(model: Model, base: LoadedModel, edits: Sequence[Edit]) -> Spoken:
+def spoken(model: Model, base: UneditedModel, edits: Sequence[Edit]) -> Spoken:
     """Return what a model says at the prompts of these edits and at unrelated ones, on the CPU.
 
     Each prompt is asked alone, without padding. A memory is also asked to write: some answer only there.
@@ -48,7 +48,7 @@ def spoken(model: Model, base: LoadedModel, edits: Sequence[Edit]) -> Spoken:
     return said
 
 
-def spoken_unedited(base: LoadedModel, editor: Editor, edits: Sequence[Edit]) -> Spoken:
+def spoken_unedited(base: UneditedModel, editor: Editor, edits: Sequence[Edit]) -> Spoken:
     """Return what the unedited model says, asked in the very way in which the editor's model is asked."""
     asked = WrapperModel(base.model, base.model, base.source.name) if is_opaque(editor) else base.model
     return spoken(asked, base, edits)

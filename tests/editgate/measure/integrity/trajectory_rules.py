@@ -105,7 +105,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
             f"{run.name}: {strays[0]} (and {len(strays) - 1} more) changed, but state() holds only "
             f"{', '.join(sorted(held)) or 'nothing'}. Undo and checkpoints would lose that change."
         )
-    if digest_tensors(placement.values(run.base.model)) != run.base.digest:
+    if digest_tensors(placement.values(run.base.model)) != run.base.identity["model"]:
         raise BaselineModified(
             f"{run.name}: editing a copy changed the unedited model {run.base.source.name}. "
             "The editor reaches tensors that are not its own; it must write to the model it was given."

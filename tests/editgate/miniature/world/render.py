@@ -1,16 +1,13 @@
 """Turns documents into prompts with the templates of the installed lm-eval tasks: training shows their exact form."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import lm_eval.tasks
 import yaml
 from jinja2 import Template
 
-from editgate.compat.lm_eval import compile_template
+from editgate.inputs.harness.index import REGISTERED
 
-TASKS = Path(lm_eval.tasks.__file__).parent
 FILES = {
     "mmlu": "mmlu/default/_default_template_yaml",
     "commonsense_qa": "commonsense_qa/default.yaml",
@@ -52,10 +49,12 @@ def _file(task: str) -> str:
 
 @cache
 def _template(task: str) -> Template:
+    from editgate.compat.lm_eval import compile_template  # noqa: PLC0415 - lm-eval takes a second to import
+
     return compile_template(_config(_file(task))["doc_to_text"])
 
 
 @cache
 def _config(file: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load((TASKS / file).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    loaded: dict[str, Any] = yaml.load((REGISTERED / file).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     return loaded
