@@ -27,6 +27,7 @@ from editgate.miniature.recipes import WEIGHTS
 from editors import Edit
 from editors.core import placement
 from editors.core.hyperparameters import known_anywhere
+from editors.core.typing import PreTrainedTokenizerBase
 
 MINIATURE = WEIGHTS.parent
 STORE = Path(".editgate")  # where the store lies, unless the caller knows better
@@ -217,15 +218,23 @@ def load(
             of its own, the tokenizer is a slow one, or `auto` finds no room for the embedding; with the command that
             helps.
     """
-    unpack(source)
-    tokenizer = model_loading.load_tokenizer("--model", source.location)
+    tokenizer, tokenizer_digest = load_tokenizer(source)
     model = model_loading.load_weights("--model", source.location, device=device, dtype=dtype, max_memory=max_memory)
     weights = placement.values(model)
     if sum(tensor.nbytes for tensor in weights.values()) >= freed_memory.LARGE:
         freed_memory.give_back_at_once()
-    digest = digest_tensors(weights)
-    identity = f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}"
-    return LoadedModel(source, model, tokenizer, digest, digest_text(identity))
+    return LoadedModel(source, model, tokenizer, digest_tensors(weights), tokenizer_digest)
+
+
+def load_tokenizer(source: ModelSource) -> tuple[PreTrainedTokenizerBase, str]:
+    """Load a model's tokenizer alone, with its digest.
+
+    Raises:
+        ConfigError: the files are missing or cannot be read, or the tokenizer is a slow one.
+    """
+    unpack(source)
+    tokenizer = model_loading.load_tokenizer("--model", source.location)
+    return tokenizer, digest_text(f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.special_tokens_map}")
 
 
 def folder_of(source: ModelSource) -> Path | None:

@@ -89,43 +89,49 @@ class DeferredModel:
     Attributes:
         source: where it comes from.
         load: loads it.
+        load_tokenizer: loads its tokenizer alone, with its digest: questions can be read without weights.
         identity: what it was when it was loaded from the same files.
     """
 
     source: ModelSource
     load: Callable[[], LoadedModel]
+    load_tokenizer: Callable[[], tuple[PreTrainedTokenizerBase, str]]
     identity: Identity
 
-    @property
-    def model(self) -> PreTrainedModel:
-        """The model."""
-        return self.loaded.model
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer."""
-        return self.loaded.tokenizer
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether something has asked it."""
-        return "loaded" in self.__dict__
-
     @cached_property
-    def loaded(self) -> LoadedModel:
+    def model(self) -> PreTrainedModel:
         """The model in memory.
 
         Raises:
             StoreError: it is not what it was.
         """
         found = self.load()
-        if found.identity != self.identity:
-            other = ", ".join(name for name, value in found.identity.items() if value != self.identity.get(name))
+        self._compare(found.identity)
+        return found.model
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer.
+
+        Raises:
+            StoreError: it is not what it was.
+        """
+        found, digest = self.load_tokenizer()
+        self._compare(self.identity | {"tokenizer": digest})
+        return found
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether something has asked it."""
+        return "model" in self.__dict__
+
+    def _compare(self, found: Identity) -> None:
+        if found != self.identity:
+            other = ", ".join(name for name, value in found.items() if value != self.identity.get(name))
             raise StoreError(
                 f"{self.source.name} is not the model that the same files were before (another {other}): it comes out "
                 "of each loading otherwise, or the store's folder identity/ is damaged. Remove that folder."
             )
-        return found
 
 
 def _settings(model: PreTrainedModel) -> str:

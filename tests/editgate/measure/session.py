@@ -30,6 +30,7 @@ from editgate.measure.trajectory import Trajectory
 from editgate.measure.tried_once import TriedOnce
 from editgate.options import devices
 from editgate.options.settings import Settings
+from editors.core.typing import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,7 +72,8 @@ class EvaluationSession:
                 remembered.remember(store, "identity", key, lambda: base.identity, form_of(Identity))
                 self._bases[source.name] = base
             else:
-                self._bases[source.name] = DeferredModel(given, partial(self._load, given), known)
+                load, load_tokenizer = partial(self._load, given), partial(self._load_tokenizer, given)
+                self._bases[source.name] = DeferredModel(given, load, load_tokenizer, known)
         return self._bases[source.name]
 
     def _load(self, source: ModelSource) -> LoadedModel:
@@ -82,6 +84,11 @@ class EvaluationSession:
         with spending("loading models"), self._tried.trying(("model", source.name)):
             device = devices.of_this_process(self.settings.device)
             return models.load(source, device=device, dtype=self.settings.dtype, max_memory=self.settings.max_memory)
+
+    def _load_tokenizer(self, source: ModelSource) -> tuple[PreTrainedTokenizerBase, str]:
+        importing.what_measures()
+        with spending("loading models"), self._tried.trying(("model", source.name)):
+            return models.load_tokenizer(source)
 
     def _sampled(self, source: ModelSource) -> Callable[[], Sequence[str]]:
         """The texts for covariances, so much of them as was asked for; those made for a shipped model are all read."""

@@ -121,6 +121,7 @@ def test_a_model_that_is_not_what_it_was_is_an_error(tmp_path: Path) -> None:
     assert first.in_memory
     again = EvaluationSession(chosen, lambda _: None).model(miniature(chosen))
     assert isinstance(again, DeferredModel)
+    assert again.tokenizer.get_vocab() == first.tokenizer.get_vocab()
     assert not again.in_memory
     assert again.identity == first.identity
     assert again.model.config.hidden_size == first.model.config.hidden_size
@@ -132,6 +133,10 @@ def test_a_model_that_is_not_what_it_was_is_an_error(tmp_path: Path) -> None:
         StoreError, match=r"llama-mini is not the model that the same files were before \(another model\)"
     ):
         _ = wrong.model
+    chosen.store.save_json("identity", entry.stem, {**first.identity, "tokenizer": "0" * 64})
+    wrong = EvaluationSession(chosen, lambda _: None).model(miniature(chosen))
+    with pytest.raises(StoreError, match=r"\(another tokenizer\)"):
+        _ = wrong.tokenizer
 
 
 def test_questions_that_are_not_what_they_were_are_an_error(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_a_corpus_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     chosen = settings(tmp_path)
     base = loaded(tmp_path / "m")
+    base = replace(base, tokenizer_digest=models.load_tokenizer(base.source)[1])
     monkeypatch.setattr(models, "load", lambda source, **_: replace(base, source=source))
     source = replace(base.source, corpus=corpus)
     found = EvaluationSession(chosen, lambda _: None).model(source).source
