@@ -114,11 +114,9 @@ def _of_trajectory(session: EvaluationSession, cases: Sequence[Case]) -> Iterato
 
 def _first_block(session: EvaluationSession, base: UneditedModel, benchmark: str) -> tuple[int, int] | None:
     """What is asked first with `--items=auto`: how much more will be asked nobody knows."""
-    return (
-        looks(session.questions.count(base.source, benchmark))[0].block
-        if session.settings.asks_in_blocks(benchmark)
-        else None
-    )
+    if not session.settings.asks_in_blocks(benchmark):
+        return None
+    return looks(session.questions.count(base.source, benchmark))[0].block
 
 
 def _matrices(run: Trajectory, session: EvaluationSession) -> list[Matrix]:

@@ -49,9 +49,8 @@ def runs_on_engine(model: Model) -> bool:
     would come out wrong, and so would attention that ignores the engine's mask. What cannot be read off the model is
     tried: a dozen tokens through the engine and through the model, once per class of model.
     """
-    if not isinstance(model, transformers.PreTrainedModel) or not type(model).__module__.startswith(
-        "transformers.models."
-    ):
+    theirs = type(model).__module__.startswith("transformers.models.")
+    if not isinstance(model, transformers.PreTrainedModel) or not theirs:
         return False
     config = model.config.get_text_config()
     if "forward" in vars(model) or has_forward_hooks(model) or model.base_model is model:

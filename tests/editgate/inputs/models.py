@@ -238,11 +238,13 @@ def load_tokenizer(source: ModelSource) -> tuple[PreTrainedTokenizerBase, str]:
 
 
 def folder_of(source: ModelSource) -> Path | None:
-    """Return the directory that a model is loaded from; None for one of the hub that may have a newer version there."""
+    """Return the directory that a model is loaded from; None if there is none, or the hub may have a newer version."""
     folder = Path(source.location)
     if folder.is_dir():
         return folder
-    config = try_to_load_from_cache(source.location, "config.json") if _offline() else None
+    if not _offline() or not _is_hub_id(source.location):
+        return None
+    config = try_to_load_from_cache(source.location, "config.json")
     return Path(config).parent if isinstance(config, str) else None
 
 

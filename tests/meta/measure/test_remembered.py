@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 
 from editgate.cache.digest import digest_files
 from editgate.cache.store import Store
 from editgate.errors import StoreError
+from editgate.inference import side_by_side
 from editgate.inputs import covariance_texts, models
 from editgate.inputs.benchmarks import BENCHMARKS
 from editgate.inputs.documents import HubDocuments, LocalDocuments
@@ -110,8 +112,25 @@ def test_what_no_file_says_is_not_remembered(source: ModelSource, monkeypatch: p
     """A data set of the hub, a model of the hub that may be newer there, and a model spread by the free memory."""
     assert _questions(replace(source, documents=HubDocuments())) is None
     assert remembered.identity_key(source, device="auto", dtype="float32") is None
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert models.folder_of(replace(source, location=f"{source.location}/not/unpacked/yet")) is None
+
+
+def test_a_model_of_the_hub_is_known_while_the_hub_is_switched_off(
+    source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it may be newer there. What is on this machine is what is loaded offline."""
+    snapshot = tmp_path / "hub" / "models--some--model" / "snapshots" / "abc"
+    shutil.copytree(source.location, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc", encoding="utf-8")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    of_hub = replace(source, location="some/model")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert models.folder_of(of_hub) == snapshot
+    assert _identity(of_hub) == _identity(source)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    assert models.folder_of(replace(source, location="gpt2")) is None
+    assert models.folder_of(of_hub) is None
 
 
 def test_a_model_that_is_not_what_it_was_is_an_error(tmp_path: Path) -> None:
@@ -175,6 +194,19 @@ def test_a_file_of_texts_is_known_without_a_model(source: ModelSource, tmp_path:
 
 def _of_file(path: Path) -> models.MadeTexts:
     return models.MadeTexts(lambda: covariance_texts.of_file(path), lambda: digest_files(path))
+
+
+def test_a_second_large_model_is_alone_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is loaded late, when something asks it, lets go of the others first, and stays itself."""
+    monkeypatch.setattr(side_by_side, "is_small", lambda _: False)
+    chosen = settings(tmp_path / "store")
+    EvaluationSession(chosen, lambda _: None).model(models.find("pythia-mini-s"))
+    session = EvaluationSession(chosen, lambda _: None)
+    first, late = session.model(models.find("llama-mini")), session.model(models.find("pythia-mini-s"))
+    assert (first.in_memory, late.in_memory) == (True, False)
+    assert session.model(models.find("llama-mini")) is first
+    assert late.model is session.model(models.find("pythia-mini-s")).model
+    assert session.model(models.find("llama-mini")) is not first
 
 
 def test_the_corpus_of_changed_code_is_made_again(tmp_path: Path) -> None:
