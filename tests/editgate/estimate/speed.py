@@ -32,6 +32,7 @@ from editors.models.covariance import Cost, compute_covariances, cost
 from editors.models.projection import Matrix
 
 READ_TOKENS = 1024  # half a batch of the engine
+READ_BY_SMALL = 4096  # of a small model several batches, which go side by side
 TEXTS, WRITTEN = 8, 24  # answers that are written, and their tokens
 TEXTS_OF_SMALL = 32  # of a small model, whose steps take as long for a few texts as for many
 CORPUS_TOKENS = 1024
@@ -47,19 +48,19 @@ class Speed:
 
     Attributes:
         a_token: seconds for each token that is read.
-        a_written_token: seconds for each token that is written.
         read: tokens that are read, by benchmark; a prefix that many prompts share counts once where it is read once.
-        written: tokens that are written, by benchmark; timed answers that did not end count as long as they may get.
+        writing: seconds of writing, by benchmark; timed answers that did not end count as long as they may get.
+        verifying: the same where each answer is what its draft says, as an edited model's mostly is.
     """
 
     a_token: float
-    a_written_token: float
     read: dict[str, int]
-    written: dict[str, float]
+    writing: dict[str, float]
+    verifying: dict[str, float]
 
-    def seconds(self, benchmark: str) -> float:
-        """Return what asking a benchmark takes."""
-        return self.read[benchmark] * self.a_token + self.written.get(benchmark, 0.0) * self.a_written_token
+    def seconds(self, benchmark: str, *, drafted: bool = False) -> float:
+        """Return what asking a benchmark takes, with drafts at hand or not."""
+        return self.read[benchmark] * self.a_token + (self.verifying if drafted else self.writing).get(benchmark, 0.0)
 
 
 def of_questions(model: object, base: UneditedModel, asked: Sequence[Prepared]) -> Speed:
@@ -68,20 +69,22 @@ def of_questions(model: object, base: UneditedModel, asked: Sequence[Prepared]) 
     shares = not isinstance(lm, HflmBackend)
     pairs = [pair for prepared in asked for pair in prepared.pairs]
     pairs = pairs or [(each.prompt[:-1], each.prompt[-1:]) for prepared in asked for each in prepared.completions]
-    pairs = _sample(pairs)
+    pairs = _sample(pairs, READ_BY_SMALL if is_small(base.model) else READ_TOKENS)
     with single_threaded(base):  # as they will be asked
         began = time.perf_counter()
         lm.score(pairs)
         a_token = (time.perf_counter() - began) / count_read(pairs, shares=shares)
-        rates, written, read = [0.0], dict[str, float](), dict[str, int]()
+        read, writing, verifying = dict[str, int](), dict[str, float](), dict[str, float]()
+        seen = set[Pair]()  # two metrics of the same documents are asked together
         for prepared in asked:
             name, texts = prepared.benchmark.name, prepared.completions
-            read[name] = count_read(prepared.pairs or [(each.prompt, (0,)) for each in texts], shares=shares)
+            new = [pair for pair in prepared.pairs if pair not in seen] or [(each.prompt, (0,)) for each in texts]
+            seen.update(prepared.pairs)
+            read[name] = count_read(new, shares=shares)
             if texts:
-                rate, length = _written(lm, texts, a_token, TEXTS_OF_SMALL if is_small(base.model) else TEXTS)
-                rates.append(rate)
-                written[name] = length * len(texts)
-    return Speed(a_token, max(rates), read, written)
+                count = TEXTS_OF_SMALL if is_small(base.model) else TEXTS
+                writing[name], verifying[name] = _written(lm, texts, a_token, count)
+    return Speed(a_token, read, writing, verifying)
 
 
 @dataclass(frozen=True)
@@ -167,9 +170,12 @@ def of_covariances(base: UneditedModel, matrices: Sequence[Matrix]) -> tuple[flo
 
 
 def _written(lm: Backend, completions: Sequence[Completion], a_token: float, count: int) -> tuple[float, float]:
-    """Return seconds a written token, and the mean length of an answer: longer ones are tried while that is quick."""
+    """Return the seconds of writing all these answers, and with drafts that say what will be written.
+
+    Some are written, longer ones while that is quick; then again with what was written as the draft.
+    """
     chosen = completions[:: max(1, len(completions) // count)][:count]
-    read = count_read([(each.prompt, (0,)) for each in chosen], shares=True)
+    read = a_token * count_read([(each.prompt, (0,)) for each in chosen], shares=True)
     longest, limit = max(each.max_new_tokens for each in chosen), WRITTEN
     while True:
         asked = [replace(each, max_new_tokens=min(each.max_new_tokens, limit), draft=()) for each in chosen]
@@ -183,16 +189,22 @@ def _written(lm: Backend, completions: Sequence[Completion], a_token: float, cou
     lengths = [
         each.max_new_tokens if text.capped else length for each, text, length in zip(chosen, texts, made, strict=True)
     ]
-    return max(lasted - read * a_token, 0.1 * lasted) / sum(made), sum(lengths) / len(lengths)
+    drafted = lasted
+    if any(text.tokens for text in texts):  # a backend that does not say them takes no draft either
+        began = time.perf_counter()
+        lm.generate([replace(each, draft=text.tokens) for each, text in zip(asked, texts, strict=True)])
+        drafted = time.perf_counter() - began
+    more = sum(lengths) / sum(made) * len(completions) / len(chosen)
+    return max(lasted - read, 0.1 * lasted) * more, max(drafted - read, 0.1 * drafted) * more
 
 
-def _sample(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the questions of about `READ_TOKENS` tokens, evenly spread, each with all its options."""
+def _sample(pairs: Sequence[Pair], tokens: int) -> list[Pair]:
+    """Return questions of about so many tokens, evenly spread, each with all its options."""
     questions: dict[Tokens, list[Pair]] = defaultdict(list)
     for context, continuation in pairs:
         questions[context].append((context, continuation))
     usual = sum(map(len, questions)) / len(questions)
-    step = max(1, int(len(questions) * usual / READ_TOKENS))
+    step = max(1, int(len(questions) * usual / tokens))
     return [pair for question in list(questions.values())[::step] for pair in question]
 
 

@@ -113,7 +113,7 @@ def _add(total: Estimate, work: TrajectoryWork, usual: Speed | None) -> None:
         if work.questions and timed.model is not None and not speed.is_asked_alike(timed.model, work.run.base):
             asked_as = speed.of_questions(timed.model, work.run.base, work.questions)
     if asked_as is not None:
-        total.questions += sum(asked_as.seconds(prepared.benchmark.name) for prepared in work.questions)
+        total.questions += sum(asked_as.seconds(each.benchmark.name, drafted=True) for each in work.questions)
     total.asked += len(work.questions)
     total.longest = max(total.longest, total.edits + total.questions - before)
     total.longest_edits = max(total.longest_edits, total.edits - edits_before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,15 @@ import torch
 from editgate.cases import Case
 from editgate.errors import NonFiniteModel
 from editgate.estimate import total, words
-from editgate.estimate.speed import Speed, count_read, of_covariances, of_edits
+from editgate.estimate.speed import Speed, count_read, of_covariances, of_edits, of_questions
 from editgate.estimate.total import Estimate
 from editgate.estimate.work import EDITS_A_RULE, left
 from editgate.inference import engine as engine_module
+from editgate.inference.backend import Completion, Generation
 from editgate.inference.engine import Engine
 from editgate.inference.prefix_groups import Row, pad
+from editgate.inference.shared_prefix_backend import SharedPrefixBackend
+from editgate.inference.tokenize import Tokens
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure.integrity import rules_of
 from editgate.measure.session import EvaluationSession
@@ -145,10 +148,42 @@ def test_the_words_name_every_part() -> None:
 
 
 def test_reading_and_writing_are_added() -> None:
-    """A benchmark takes its tokens times the speed of reading, and what is written times that of writing."""
-    speed = Speed(0.001, 0.01, {"mmlu": 1000, "gsm8k": 2000}, {"gsm8k": 300.0})
+    """A benchmark takes its tokens times the speed of reading, and what writing takes, or verifying."""
+    speed = Speed(0.001, {"mmlu": 1000, "gsm8k": 2000}, {"gsm8k": 3.0}, {"gsm8k": 0.6})
     assert speed.seconds("mmlu") == pytest.approx(1.0)
     assert speed.seconds("gsm8k") == pytest.approx(5.0)
+    assert speed.seconds("gsm8k", drafted=True) == pytest.approx(2.6)
+
+
+def test_what_is_asked_together_is_read_once(tmp_path: Path) -> None:
+    """TruthfulQA's two metrics read the same options: the second adds what it has more, which is little."""
+    session = _session(tmp_path, limit=20)
+    base = session.model(miniature(session.settings))
+    first, second = (session.questions.prepared(base, name) for name in ("truthfulqa", "truthfulqa_mc2"))
+    both, alone = of_questions(base.model, base, [first, second]), of_questions(base.model, base, [second])
+    assert both.read["truthfulqa_mc2"] < 0.2 * alone.read["truthfulqa_mc2"]
+    assert both.read["truthfulqa"] > 0
+
+
+def test_verifying_is_timed_with_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are timed twice, the second time with the first ones as their drafts."""
+    asked: list[list[Completion]] = []
+    written: list[list[Tokens]] = []
+    generate = SharedPrefixBackend.generate
+
+    def recorded(self: SharedPrefixBackend, requests: Sequence[Completion]) -> list[Generation]:
+        found = generate(self, requests)
+        asked.append([*requests])
+        written.append([each.tokens for each in found])
+        return found
+
+    monkeypatch.setattr(SharedPrefixBackend, "generate", recorded)
+    session = _session(tmp_path, limit=40)
+    base = session.model(miniature(session.settings))
+    timed = of_questions(base.model, base, [session.questions.prepared(base, "gsm8k")])
+    assert [each.draft for each in asked[-1]] == written[-2] == written[-1]
+    assert not any(each.draft for request in asked[:-1] for each in request)
+    assert min(timed.writing["gsm8k"], timed.verifying["gsm8k"]) > 0
 
 
 def test_a_timed_pass_that_fails_is_a_line_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
