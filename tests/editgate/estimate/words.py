@@ -27,7 +27,7 @@ def lines(session: EvaluationSession, cases: Sequence[Case | BaselineCase], work
     """
     try:
         todo = left(session, cases)
-        if not (todo.trajectories or todo.baselines) or _is_little(todo):
+        if _is_little(todo):
             return []
         from editgate.estimate.total import estimate  # noqa: PLC0415 - it imports what runs models
 
@@ -40,6 +40,8 @@ def lines(session: EvaluationSession, cases: Sequence[Case | BaselineCase], work
 
 def _is_little(todo: Work) -> bool:
     """Whether timing the models would take about as long as the work itself, or there is none."""
+    if not (todo.trajectories or todo.baselines):
+        return True
     from editgate.inference.side_by_side import is_small  # noqa: PLC0415 - as above
 
     bases = [work.run.base for work in todo.trajectories] + [base for base, _ in todo.baselines]

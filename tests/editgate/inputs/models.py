@@ -242,9 +242,12 @@ def folder_of(source: ModelSource) -> Path | None:
     folder = Path(source.location)
     if folder.is_dir():
         return folder
-    if not _offline() or not _is_hub_id(source.location):
-        return None
-    config = try_to_load_from_cache(source.location, "config.json")
+    return _in_cache(source.location) if _offline() and _is_hub_id(source.location) else None
+
+
+def _in_cache(hub_id: str) -> Path | None:
+    """The directory of a hub model on this machine, if it is there."""
+    config = try_to_load_from_cache(hub_id, "config.json")
     return Path(config).parent if isinstance(config, str) else None
 
 
@@ -330,8 +333,7 @@ def _offline() -> bool:
 
 
 def _reject_offline(wanted: str) -> None:
-    here = isinstance(try_to_load_from_cache(wanted, "config.json"), str)
-    if _offline() and not here:
+    if _offline() and _in_cache(wanted) is None:
         raise ConfigError(
             f"--model {wanted} is not on this machine and HF_HUB_OFFLINE is set. Fetch it once where there is a "
             f"network (hf download {wanted}), or give its directory: --model DIR."

@@ -114,10 +114,10 @@ class Questions:
 
     def count(self, source: ModelSource, benchmark: str) -> int:
         """Return how many items are asked at most in blocks: those of `--limit`, else all and the reserve."""
-        importing.what_measures()
-        from editgate.measure.prepare import count  # noqa: PLC0415 - see `importing`
-
         if (source.name, benchmark) not in self._counts:
+            importing.what_measures()
+            from editgate.measure.prepare import count  # noqa: PLC0415 - see `importing`
+
             row = self._settings.benchmarks[benchmark]
             with self._tried.trying(("number of documents", source.name, benchmark)):
                 limit = sys.maxsize if self._settings.limit is None else self._settings.limit

@@ -181,10 +181,9 @@ class EvaluationSession:
         key = self._items_key(base, benchmark, checkpoint, block)
         with self.settings.store.entry("items", key, Evaluation.from_json) as entry:
             if entry.payload is None:
-                importing.what_measures()
+                prepared = self.questions.prepared(base, benchmark, block)
                 from editgate.measure.evaluate import evaluate, judged_by_lm_eval  # noqa: PLC0415 - see `importing`
 
-                prepared = self.questions.prepared(base, benchmark, block)
                 self.announce(what)
                 with spending(f"asking {benchmark}"), single_threaded(base):
                     if checkpoint is None and prepared.completions:
