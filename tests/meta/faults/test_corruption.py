@@ -62,7 +62,7 @@ def _damage(file: Path, draw: random.Random) -> bool:
     """Change a file, and return whether that changed it; an empty entry is left alone, every form is its own."""
     before = file.read_bytes()
     others = [other for other in file.parent.iterdir() if other.suffix == file.suffix and other != file]
-    place = draw.randrange(len(before))
+    place = draw.randrange(len(before.rstrip(b"\n")))  # an entry without the newline at its end is whole
     way = draw.choice(["flip", "cut", "nest", "swap", "sign"])
     if way == "swap" and others:
         shutil.copy(draw.choice(others), file)
