@@ -19,7 +19,15 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     """Return whether two tensors have the same dtype, shape and bits: NaN equals itself, -0 differs from 0."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
+    if _in_one_place(left, right):
+        return True
     return torch.equal(bits(left), bits(right.to(left.device)))
+
+
+def _in_one_place(left: Tensor, right: Tensor) -> bool:
+    """Whether both are read from the same memory in the same order, as most weights of an edited model and its base."""
+    there = [(tensor.device, tensor.data_ptr(), tensor.stride()) for tensor in (left, right) if not tensor.is_meta]
+    return len(there) == 2 and there[0] == there[1]
 
 
 def bits(tensor: Tensor) -> Tensor:

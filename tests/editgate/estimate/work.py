@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from editgate.measure.prepare import Prepared
     from editors.models.projection import Matrix
 
-EDITS_A_RULE = 2  # a rule of integrity applies one to four, each to a model of its own
+EDITS_A_RULE = {True: 1, False: 2}  # what a rule of integrity applies on average, of a built-in method and of another
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TrajectoryWork:
     @property
     def edits_with_rules(self) -> int:
         """How many edits are applied in all."""
-        return self.edits + EDITS_A_RULE * self.rules
+        return self.edits + EDITS_A_RULE[self.run.spec.built_in] * self.rules
 
 
 @dataclass(frozen=True)

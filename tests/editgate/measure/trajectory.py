@@ -48,6 +48,7 @@ class Trajectory:
         store: where checkpoints are kept.
         seed: of whatever the editor draws.
         announce: called with what is going on, for people.
+        made: digests of the models that the steps of the rules of integrity make, by these steps.
     """
 
     spec: EditorSpec
@@ -58,6 +59,7 @@ class Trajectory:
     seed: int = 0
     announce: Announce = field(default=lambda _: None)
     measured_per_edit: bool = field(default=True, init=False)
+    made: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property

@@ -48,7 +48,7 @@ def test_what_is_in_the_store_costs_nothing(tmp_path: Path) -> None:
     (todo,) = left(session, cases).trajectories
     rules = len(rules_of(cases[0].editor))
     assert (todo.edits, todo.rules, todo.asked, len(todo.questions)) == (2, rules, 2, 2)  # the zero-edits rule asks too
-    assert todo.edits_with_rules == 2 + EDITS_A_RULE * rules
+    assert todo.edits_with_rules == 2 + EDITS_A_RULE[True] * rules
     assert [prepared.benchmark.name for _, prepared in left(session, cases).baselines] == ["toxigen"]
     for case in cases:
         evaluate_cell(session, case)

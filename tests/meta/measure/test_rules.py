@@ -5,7 +5,7 @@ The rules are asked directly, on a tiny model; `test_controls.py` asks the gate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from editgate import errors
 from editgate.cache.digest import digest_tensors
 from editgate.controls import wrappers
 from editgate.errors import BaselineModified, EditHadNoEffect, IntegrityError
+from editgate.estimate.work import EDITS_A_RULE
 from editgate.inference.backend import Model
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure import integrity
@@ -24,7 +25,7 @@ from editgate.measure.integrity.spoken import spoken
 from editgate.measure.integrity.trajectory_rules import RULES
 from editgate.measure.items import Evaluation, Item
 from editgate.measure.trajectory import Trajectory
-from editors import kind_of
+from editors import Edit, Editor, kind_of
 from meta.support.skips_known import KNOWN
 from meta.support.tiny_runs import trajectory
 
@@ -159,6 +160,39 @@ def test_a_global_is_found_after_all_other_rules_ran(run: Trajectory) -> None:
         if rule != "trajectories_do_not_leak":
             broken(leaking, rule)
     assert "another copy of the base" in str(broken(leaking, "trajectories_do_not_leak"))
+
+
+@pytest.mark.parametrize("control", ["KeepsLast", "RemembersLast"])
+def test_a_lost_edit_is_seen_in_what_other_rules_made(run: Trajectory, control: str) -> None:
+    """The rule on accumulating applies nothing that another rule has applied, and finds the same."""
+    losing = of(run, control)
+    for rule in set(integrity.rules_of(losing.spec)) - {"edits_accumulate", integrity.ZERO_EDITS}:
+        broken(losing, rule)
+    made = dict(losing.made)
+    assert "Only the last edit is kept" in str(broken(losing, "edits_accumulate"))
+    assert losing.made == made | {"[]": losing.made["[]"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "more"),
+    [("ftl", {"layers": [1], "norm_constraint": 1e-3}, 1), ("editgate.controls:Memory", {}, -2)],
+)
+def test_the_rules_apply_about_as_many_edits_as_the_estimate_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, settings: dict[str, object], more: int
+) -> None:
+    """All rules apply one edit more than a run is told before it begins; those of a foreign method two less."""
+    applied: list[Edit] = []
+    apply = Editor._apply
+
+    def counted(editor: Editor, edits: Sequence[Edit]) -> None:
+        applied.extend(edits)
+        apply(editor, edits)
+
+    monkeypatch.setattr(Editor, "_apply", counted)
+    run = trajectory(tmp_path, method, **settings)
+    rules = integrity.rules_of(run.spec)
+    assert [broken(run, rule) for rule in rules] == [None] * len(rules)
+    assert len(applied) == EDITS_A_RULE[run.spec.built_in] * len(rules) + more
 
 
 @pytest.mark.parametrize("rule", OWN_RULES)

@@ -7,10 +7,12 @@ every kind of editor: where there are no tensors to compare, it compares what th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -77,11 +79,13 @@ def edits_stay_finite(run: Trajectory) -> None:
     Raises:
         NonFiniteModel: names the tensors.
     """
-    editor = go_on(run.fresh_editor(), *two_steps(run))
+    steps = two_steps(run)
+    editor = go_on(run.fresh_editor(), *steps)
     weight_changes.assert_finite(editor.model)
     broken = [prompt for prompt, said in _spoken(run, editor.model).items() if not bool(said.isfinite().all())]
     if broken:
         raise NonFiniteModel(f"{run.name}: logits on {broken[0]!r} are NaN or infinite after two edits.")
+    _note(run, editor, *steps)
 
 
 def only_declared_tensors_change(run: Trajectory) -> None:
@@ -132,7 +136,7 @@ def trajectories_do_not_leak(run: Trajectory) -> None:
     """
     first, edit = two_steps(run)
     here = go_on(run.fresh_editor(), edit)
-    before, said = _digest(here, run), _spoken(run, here.model)
+    before, said = _note(run, here, edit), _spoken(run, here.model)
     _check_steady(run, said, here.model)
     go_on(run.fresh_editor(), contrary(edit, first))
     moved = [] if run.spec.built_in else differing(said, _spoken(run, here.model))
@@ -204,7 +208,7 @@ def state_survives_saving(run: Trajectory) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         save_file({name: value.contiguous().clone() for name, value in editor.state().items()}, file)
-        before = _digest(editor, run)
+        before = _note(run, editor, first)
         without = "" if run.spec.built_in else _digest(go_on(editor, second), run)  # before another editor is made
         fresh = run.fresh_editor()
         fresh.restore(load_file(file))
@@ -228,9 +232,8 @@ def edits_accumulate(run: Trajectory) -> None:
         EditsDoNotAccumulate: the second edit replaced the first, or left no trace.
     """
     first, second = two_steps(run)
-    untouched = _digest(run.fresh_editor(), run)
-    (first, alone), (second, last) = _effective(run, first, second, untouched)
-    both = _digest(go_on(run.fresh_editor(), first, second), run)
+    (first, alone), (second, last) = _effective(run, first, second)
+    both = _made(run, first, second)
     if both == last and last != alone:
         raise EditsDoNotAccumulate(
             f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
@@ -247,9 +250,8 @@ def a_batch_holds_all_its_edits(run: Trajectory) -> None:
         EditsDoNotAccumulate: one of them left no trace.
     """
     first, second = edits_of(run)[:2]
-    untouched = _digest(run.fresh_editor(), run)
-    (one, of_one), (other, of_other) = _effective(run, (first,), (second,), untouched)
-    both = _digest(go_on(run.fresh_editor(), (*one, *other)), run)
+    (one, of_one), (other, of_other) = _effective(run, (first,), (second,))
+    both = _made(run, (*one, *other))
     if of_one != of_other and both in {of_one, of_other}:
         lost, kept = (one, other) if both == of_other else (other, one)
         raise EditsDoNotAccumulate(
@@ -274,19 +276,16 @@ RULES: dict[str, Callable[[Trajectory], None]] = {
 }
 
 
-def _effective(run: Trajectory, first: Step, second: Step, untouched: str) -> list[tuple[Step, str]]:
+def _effective(run: Trajectory, first: Step, second: Step) -> list[tuple[Step, str]]:
     """The two steps, each with the digest of the model that it alone gives.
 
     Where that is the unedited model's, perhaps it knows the answers already: then the contrary is asked for.
     """
-    alone, last = (_digest(go_on(run.fresh_editor(), step), run) for step in (first, second))
-    if alone == untouched:
+    if _made(run, first) == _made(run):
         first = contrary(first, second)
-        alone = _digest(go_on(run.fresh_editor(), first), run)
-    if last == untouched:
+    if _made(run, second) == _made(run):
         second = contrary(second, first)
-        last = _digest(go_on(run.fresh_editor(), second), run)
-    return [(first, alone), (second, last)]
+    return [(first, _made(run, first)), (second, _made(run, second))]
 
 
 def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
@@ -314,10 +313,34 @@ def _seeded_digest(run: Trajectory, step: Step) -> str:
         return _digest(go_on(run.fresh_editor(), step), run)
 
 
+def _made(run: Trajectory, *steps: Step) -> str:
+    """The digest of the model that these steps make of the unedited one; several rules ask for the same."""
+    if _steps_key(steps) not in run.made:
+        _note(run, go_on(run.fresh_editor(), *steps), *steps)
+    return run.made[_steps_key(steps)]
+
+
+def _note(run: Trajectory, editor: Editor, *steps: Step) -> str:
+    """Keep for `_made` what a new editor made of the unedited model with these steps; return its digest."""
+    run.made[_steps_key(steps)] = digest = _digest(editor, run)
+    return digest
+
+
+def _steps_key(steps: Sequence[Step]) -> str:
+    return json.dumps([[edit.to_dict() for edit in step] for step in steps])
+
+
 def _digest(editor: Editor, run: Trajectory) -> str:
-    """Of all that makes the edited model: its tensors, the memory beside them, and of a foreign one what it says."""
+    """Of all that makes the edited model: its tensors, the memory beside them, and of a foreign one what it says.
+
+    Of tensors with the base's bits it is the fact that they have them: to compare is cheaper, and free where an
+    editor's copy shares the base's memory.
+    """
     said = {} if run.spec.built_in else _spoken(run, editor.model)
-    return digest_tensors(_tensors(editor.model) | _memory(editor) | {f"said:{name}": at for name, at in said.items()})
+    now, base = _tensors(editor.model), _tensors(run.base.model)
+    changed = {name: value for name, value in now.items() if name not in base or not same_bits(base[name], value)}
+    gone = {f"gone:{name}": torch.empty(0) for name in base.keys() - now.keys()}
+    return digest_tensors(changed | gone | _memory(editor) | {f"said:{name}": at for name, at in said.items()})
 
 
 def _spoken(run: Trajectory, model: object) -> Spoken:
