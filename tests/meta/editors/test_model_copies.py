@@ -10,6 +10,7 @@ import torch
 from editgate.cache.digest import digest_tensors
 from editors import create
 from editors.core.model_copies import sharing
+from editors.core.weights import same_bits
 from meta.support import tiny_models as tiny
 
 GIVEN = {"contexts": [["{}"]], "training": tiny.EDITS[2:], "corpus": tiny.CORPUS}
@@ -63,3 +64,12 @@ def test_tied_parameters_stay_tied() -> None:
     """An embedding that is the head too is one parameter in the copy."""
     copied = sharing(tiny.model(tied=True))
     assert copied.get_input_embeddings().weight is copied.get_output_embeddings().weight
+
+
+def test_one_place_read_in_another_order_is_another_tensor() -> None:
+    """What shares memory is the same without a look at it only where it is read the same way."""
+    square = torch.arange(9.0).reshape(3, 3)
+    square[1, 1] = float("nan")
+    assert same_bits(square, square.detach())
+    assert not same_bits(square, square.T)
+    assert not same_bits(square[0], square[1])

@@ -21,6 +21,7 @@ from editgate.estimate.work import EDITS_A_RULE
 from editgate.inference.backend import Model
 from editgate.inputs.editor_specs import EditorSpec
 from editgate.measure import integrity
+from editgate.measure.integrity.compared import digest_of
 from editgate.measure.integrity.spoken import spoken
 from editgate.measure.integrity.trajectory_rules import RULES
 from editgate.measure.items import Evaluation, Item
@@ -171,6 +172,19 @@ def test_a_lost_edit_is_seen_in_what_other_rules_made(run: Trajectory, control: 
     made = dict(losing.made)
     assert "Only the last edit is kept" in str(broken(losing, "edits_accumulate"))
     assert losing.made == made | {"[]": losing.made["[]"]}
+
+
+def test_a_digest_tells_what_differs_from_the_base(tmp_path: Path) -> None:
+    """One number more in one tensor, or a tensor that is gone, is another model; a copy of the base is the same."""
+    run = trajectory(tmp_path, "ftl", layers=[1], norm_constraint=1e-3)
+    same, more, less = (run.fresh_editor() for _ in range(3))
+    changed = next(iter(more.model.parameters()))
+    changed.data = changed.data.clone()
+    changed.data[0, 0] += 1
+    module = next(module for module in less.model.modules() if "weight" in module._parameters)
+    del module._parameters["weight"]
+    assert digest_of(same, run) == digest_of(run.fresh_editor(), run)
+    assert len({digest_of(editor, run) for editor in (same, more, less)}) == 3
 
 
 @pytest.mark.parametrize(

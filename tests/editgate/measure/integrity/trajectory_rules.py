@@ -7,14 +7,11 @@ every kind of editor: where there are no tensors to compare, it compares what th
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from editgate.cache.digest import digest_tensors
 from editgate.errors import (
@@ -27,14 +24,13 @@ from editgate.errors import (
     StateNotRestored,
 )
 from editgate.measure import weight_changes
+from editgate.measure.integrity.compared import differing_tensors, digest_of, made, note, said_by
 from editgate.measure.integrity.shared_tokenizer import the_tokenizer_stays_as_it_is
-from editgate.measure.integrity.spoken import Spoken, differing, is_opaque, spoken, spoken_unedited
+from editgate.measure.integrity.spoken import Spoken, differing, is_opaque, spoken_unedited
 from editgate.measure.integrity.steps import Step, contrary, edits_of, go_on, said_of, two_steps
 from editgate.measure.trajectory import Trajectory
 from editors import Editor
 from editors.core import placement
-from editors.core.weights import same_bits
-from editors.external.adapter import REQUESTED
 from editors.external.calls import generator_states, seeded
 from editors.memory.memory_model import MemoryModel
 
@@ -49,7 +45,7 @@ def edits_change_the_model(run: Trajectory) -> None:
     """
     first, second = two_steps(run)
     editor = go_on(run.fresh_editor(), first)
-    if not is_opaque(editor) and not _differs(editor, run):
+    if not is_opaque(editor) and not differing_tensors(editor, run):
         first = contrary(first, second)
         editor = go_on(run.fresh_editor(), first)
     moved = [] if run.spec.built_in else _moved(run, editor)
@@ -60,7 +56,7 @@ def edits_change_the_model(run: Trajectory) -> None:
                 "unedited model does. Its memory is empty, is not consulted, or its radius or threshold is too small."
             )
         return
-    if not _differs(editor, run) and not moved:
+    if not differing_tensors(editor, run) and not moved:
         raise EditHadNoEffect(
             f"{run.name}: after the edit {said_of(first)} none of {_size(run)} tensors differs from the base. "
             "apply() may have restored the weights, or edited a copy that `editor.model` does not show; a function "
@@ -82,10 +78,10 @@ def edits_stay_finite(run: Trajectory) -> None:
     steps = two_steps(run)
     editor = go_on(run.fresh_editor(), *steps)
     weight_changes.assert_finite(editor.model)
-    broken = [prompt for prompt, said in _spoken(run, editor.model).items() if not bool(said.isfinite().all())]
+    broken = [prompt for prompt, said in said_by(run, editor.model).items() if not bool(said.isfinite().all())]
     if broken:
         raise NonFiniteModel(f"{run.name}: logits on {broken[0]!r} are NaN or infinite after two edits.")
-    _note(run, editor, *steps)
+    note(run, editor, *steps)
 
 
 def only_declared_tensors_change(run: Trajectory) -> None:
@@ -94,7 +90,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
     Raises:
         BaselineModified: a tensor changed that the state does not hold, or the unedited model itself changed.
     """
-    before = _spoken(run, run.base.model)
+    before = said_by(run, run.base.model)
     editor, handed = run.fresh_editor_and_model()
     go_on(editor, two_steps(run)[0])
     if editor.model is not handed and weight_changes.changed_parameters(placement.values(run.base.model), handed):
@@ -103,7 +99,7 @@ def only_declared_tensors_change(run: Trajectory) -> None:
             "Edit the model in place, or leave it alone and return a copy."
         )
     held = {name.removeprefix("weight:") for name in editor.state()}
-    strays = sorted(set(_differs(editor, run)) - held)
+    strays = sorted(set(differing_tensors(editor, run)) - held)
     if strays:
         raise BaselineModified(
             f"{run.name}: {strays[0]} (and {len(strays) - 1} more) changed, but state() holds only "
@@ -114,9 +110,9 @@ def only_declared_tensors_change(run: Trajectory) -> None:
             f"{run.name}: editing a copy changed the unedited model {run.base.source.name}. "
             "The editor reaches tensors that are not its own; it must write to the model it was given."
         )
-    now = _spoken(run, run.base.model)
+    now = said_by(run, run.base.model)
     moved = differing(before, now)
-    if moved and not differing(now, _spoken(run, run.base.model)):  # a device that does not repeat itself says nothing
+    if moved and not differing(now, said_by(run, run.base.model)):  # a device that does not repeat itself says nothing
         raise BaselineModified(
             f"{run.name}: editing a copy changed what the unedited model {run.base.source.name} says at {moved[0]!r}, "
             "though none of its tensors. The editor patches a class or function that all models share; it must patch "
@@ -136,10 +132,10 @@ def trajectories_do_not_leak(run: Trajectory) -> None:
     """
     first, edit = two_steps(run)
     here = go_on(run.fresh_editor(), edit)
-    before, said = _note(run, here, edit), _spoken(run, here.model)
+    before, said = note(run, here, edit), said_by(run, here.model)
     _check_steady(run, said, here.model)
     go_on(run.fresh_editor(), contrary(edit, first))
-    moved = [] if run.spec.built_in else differing(said, _spoken(run, here.model))
+    moved = [] if run.spec.built_in else differing(said, said_by(run, here.model))
     if moved:
         raise StateLeaked(
             f"{run.name}: after the edit {said_of(edit)} the model says something else at {moved[0]!r} once another "
@@ -148,7 +144,7 @@ def trajectories_do_not_leak(run: Trajectory) -> None:
         )
     del here
     generators = generator_states()
-    if _digest(go_on(run.fresh_editor(), edit), run) == before:
+    if digest_of(go_on(run.fresh_editor(), edit), run) == before:
         return
     if generator_states() != generators and _seeded_digest(run, edit) == _seeded_digest(run, edit):
         raise NotDeterministic(
@@ -174,7 +170,7 @@ def undo_gives_back_the_base(run: Trajectory) -> None:
     editor, handed = run.fresh_editor_and_model()
     go_on(editor, first).undo()
     base = placement.values(run.base.model)
-    left = weight_changes.changed_parameters(base, handed) or _differs(editor, run)
+    left = weight_changes.changed_parameters(base, handed) or differing_tensors(editor, run)
     if left:
         raise StateNotRestored(
             f"{run.name}: after undo() {left[0]} (and {len(left) - 1} more) still differs from the base."
@@ -187,8 +183,8 @@ def undo_gives_back_the_base(run: Trajectory) -> None:
             "its tensors is left of the edit, such as a hook or a replaced forward: set kind = 'wrapper' on the class "
             "or function, and it gets a copy that is thrown away instead."
         )
-    again = _digest(go_on(editor, second), run)
-    if again != _digest(go_on(run.fresh_editor(), second), run):
+    again = digest_of(go_on(editor, second), run)
+    if again != digest_of(go_on(run.fresh_editor(), second), run):
         raise StateNotRestored(
             f"{run.name}: after undo() the edit {said_of(second)} gives another model than a new editor does. "
             "Something of the edit before is left outside the object: a module global or a class attribute."
@@ -208,16 +204,16 @@ def state_survives_saving(run: Trajectory) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         save_file({name: value.contiguous().clone() for name, value in editor.state().items()}, file)
-        before = _note(run, editor, first)
-        without = "" if run.spec.built_in else _digest(go_on(editor, second), run)  # before another editor is made
+        before = note(run, editor, first)
+        without = "" if run.spec.built_in else digest_of(go_on(editor, second), run)  # before another editor is made
         fresh = run.fresh_editor()
         fresh.restore(load_file(file))
-    if _digest(fresh, run) != before:
+    if digest_of(fresh, run) != before:
         raise StateNotRestored(
             f"{run.name}: state() saved and restored in a fresh editor does not give the same model; "
             "something that matters is not in the state."
         )
-    if without and _digest(go_on(fresh, second), run) != without:
+    if without and digest_of(go_on(fresh, second), run) != without:
         raise StateNotRestored(
             f"{run.name}: after the first edit was saved and restored, the second ({said_of(second)}) gives other "
             "weights than without that. The object remembers something besides the model's tensors: set "
@@ -233,7 +229,7 @@ def edits_accumulate(run: Trajectory) -> None:
     """
     first, second = two_steps(run)
     (first, alone), (second, last) = _effective(run, first, second)
-    both = _made(run, first, second)
+    both = made(run, first, second)
     if both == last and last != alone:
         raise EditsDoNotAccumulate(
             f"{run.name}: after two edits the model equals the base with the second edit alone; the first "
@@ -251,7 +247,7 @@ def a_batch_holds_all_its_edits(run: Trajectory) -> None:
     """
     first, second = edits_of(run)[:2]
     (one, of_one), (other, of_other) = _effective(run, (first,), (second,))
-    both = _made(run, (*one, *other))
+    both = made(run, (*one, *other))
     if of_one != of_other and both in {of_one, of_other}:
         lost, kept = (one, other) if both == of_other else (other, one)
         raise EditsDoNotAccumulate(
@@ -281,11 +277,11 @@ def _effective(run: Trajectory, first: Step, second: Step) -> list[tuple[Step, s
 
     Where that is the unedited model's, perhaps it knows the answers already: then the contrary is asked for.
     """
-    if _made(run, first) == _made(run):
+    if made(run, first) == made(run):
         first = contrary(first, second)
-    if _made(run, second) == _made(run):
+    if made(run, second) == made(run):
         second = contrary(second, first)
-    return [(first, _made(run, first)), (second, _made(run, second))]
+    return [(first, made(run, first)), (second, made(run, second))]
 
 
 def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
@@ -294,10 +290,10 @@ def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
     Raises:
         NotDeterministic: it does not; says so too where the device does not repeat itself.
     """
-    if run.spec.built_in or not differing(said, _spoken(run, model)):
+    if run.spec.built_in or not differing(said, said_by(run, model)):
         return
-    base = _spoken(run, run.base.model)
-    if differing(base, _spoken(run, run.base.model)):
+    base = said_by(run, run.base.model)
+    if differing(base, said_by(run, run.base.model)):
         raise NotDeterministic(
             f"{run.name}: asked twice the same, the unedited model gives different logits on this device, so that the "
             "rules cannot be checked by what a model says. Set torch.use_deterministic_algorithms, or --device=cpu."
@@ -310,63 +306,12 @@ def _check_steady(run: Trajectory, said: Spoken, model: object) -> None:
 
 def _seeded_digest(run: Trajectory, step: Step) -> str:
     with seeded(run.seed):
-        return _digest(go_on(run.fresh_editor(), step), run)
-
-
-def _made(run: Trajectory, *steps: Step) -> str:
-    """The digest of the model that these steps make of the unedited one; several rules ask for the same."""
-    if _steps_key(steps) not in run.made:
-        _note(run, go_on(run.fresh_editor(), *steps), *steps)
-    return run.made[_steps_key(steps)]
-
-
-def _note(run: Trajectory, editor: Editor, *steps: Step) -> str:
-    """Keep for `_made` what a new editor made of the unedited model with these steps; return its digest."""
-    run.made[_steps_key(steps)] = digest = _digest(editor, run)
-    return digest
-
-
-def _steps_key(steps: Sequence[Step]) -> str:
-    return json.dumps([[edit.to_dict() for edit in step] for step in steps])
-
-
-def _digest(editor: Editor, run: Trajectory) -> str:
-    """Of all that makes the edited model: its tensors, the memory beside them, and of a foreign one what it says.
-
-    Of tensors with the base's bits it is the fact that they have them: to compare is cheaper, and free where an
-    editor's copy shares the base's memory.
-    """
-    said = {} if run.spec.built_in else _spoken(run, editor.model)
-    now, base = _tensors(editor.model), _tensors(run.base.model)
-    changed = {name: value for name, value in now.items() if name not in base or not same_bits(base[name], value)}
-    gone = {f"gone:{name}": torch.empty(0) for name in base.keys() - now.keys()}
-    return digest_tensors(changed | gone | _memory(editor) | {f"said:{name}": at for name, at in said.items()})
-
-
-def _spoken(run: Trajectory, model: object) -> Spoken:
-    return spoken(model, run.base, edits_of(run))
+        return digest_of(go_on(run.fresh_editor(), step), run)
 
 
 def _moved(run: Trajectory, editor: Editor) -> list[str]:
     """The prompts at which the editor's model says something else than the base."""
-    return differing(spoken_unedited(run.base, editor, edits_of(run)), _spoken(run, editor.model))
-
-
-def _memory(editor: Editor) -> dict[str, Tensor]:
-    """What an editor carries besides weights; which edits were asked for does not say what became of them."""
-    return {name: value for name, value in editor.state().items() if not name.startswith(("weight:", REQUESTED))}
-
-
-def _tensors(model: object) -> dict[str, Tensor]:
-    return dict(weight_changes.tensors(model))
-
-
-def _differs(editor: Editor, run: Trajectory) -> list[str]:
-    """Return what differs from the base: parameters of the model, and what a wrapper keeps besides."""
-    now, base = _tensors(editor.model), _tensors(run.base.model)
-    changed = [n for n in base if n not in now or not same_bits(base[n], now[n])]
-    added = [name for name in editor.state() if name.startswith("weight:") and name.removeprefix("weight:") not in base]
-    return changed + added + list(_memory(editor))
+    return differing(spoken_unedited(run.base, editor, edits_of(run)), said_by(run, editor.model))
 
 
 def _tokens(run: Trajectory, step: Step) -> list[tuple[int, ...]]:
@@ -374,4 +319,4 @@ def _tokens(run: Trajectory, step: Step) -> list[tuple[int, ...]]:
 
 
 def _size(run: Trajectory) -> int:
-    return len(_tensors(run.base.model))
+    return sum(1 for _ in weight_changes.tensors(run.base.model))
